@@ -1,0 +1,62 @@
+"""What an attacker may see, and what it must return."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator, Tensor, nn
+
+from defenses import Batch, Defense, NotApplicableError, Params, Recipe
+
+
+class NotGrantedError(NotApplicableError):
+    """The threat model withholds a fact that the attack cannot do without."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where inputs and labels live."""
+
+    shape: tuple[int, int, int]  # channels, height, width of one input
+    classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """All that the attacker has. What the threat model withholds is None, not hidden behind a flag."""
+
+    model: nn.Module  # its own copy, at the broadcast weights, in the clients' train or eval mode
+    update: Params  # the step (local weights - broadcast weights) that it could read, or the cohort's mean step
+    space: Space
+
+    count: int | None = None  # examples behind `update`
+    labels: Tensor | None = None  # int64 [count], sorted
+    buffers: Params | None = None  # BatchNorm statistics, "<layer>.running_mean" and "<layer>.running_var"
+    recipe: Recipe | None = None  # how the clients train
+    defense: Defense | None = None  # what the clients do to their updates
+    public: Batch | None = None  # data of the same kind that is nobody's secret
+    participants: int | None = None  # clients behind `update`
+
+    def need(self, *facts: str) -> None:
+        """Raises: NotGrantedError, naming the first of `facts` that was withheld."""
+        for fact in facts:
+            if getattr(self, fact) is None:
+                raise NotGrantedError(f"needs `{fact}`, which the threat model does not grant")
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What the attacker claims was in the batch."""
+
+    inputs: Tensor | None  # float32 [n, *space.shape] in [0, 1]; None where the attack recovers labels only
+    labels: Tensor | None  # int64 [n]; None where it recovers no labels
+    loss: float  # the attacker's own objective at what it returns; lower is better
+
+
+class Attack:
+    """What an attacker makes of a View. Hyperparameters are its fields; there is one method to write."""
+
+    needs: ClassVar[tuple[str, ...]] = ()  # facts of the View without which the cell is n/a
+
+    def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
+        """The attacker's best guess, chosen by its own objective, never by likeness to the truth."""
+        raise NotImplementedError

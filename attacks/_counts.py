@@ -1,0 +1,104 @@
+"""How often each class was in the batch, from what the softmax of its examples may have been.
+
+n_j = sum_k p_kj - B dL/db_j holds exactly; p_k, the softmax of example k, is not seen. Supposing that an example of
+class j has the softmax M_j, counts solve sum_j n_j M_j - n = B dL/db with n >= 0 and sum n = B.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+from attacks._base import View
+from attacks._classifier import Classifier, observed_classifier
+from attacks._replay import softmax_of
+
+PROBES = 64  # random images that stand in for public data
+MOST_PUBLIC = 512  # public images worth a forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """How often each class occurs in the batch."""
+
+    counts: Tensor  # int64 [classes], with the batch's size for a sum
+    misfit: float  # length of what the counts leave unexplained of B dL/db, in examples
+
+    def labels(self) -> Tensor:
+        """The classes, each as often as it was counted: int64 [count], sorted."""
+        return torch.arange(len(self.counts), device=self.counts.device).repeat_interleave(self.counts)
+
+
+def count_classes(view: View) -> Counted:
+    """The whole counts that leave least of dL/db unexplained, whatever was supposed of softmax and scale.
+
+    Softmax: the mean of each class over public data (RLU, Chen and Vikalo, ICML 2024); where none is granted, the mean
+    over random images (ZLG, Geng et al. 2021), the uniform one, and that of each class's mean feature, dL/dW_j divided
+    by dL/db_j (iLRG, Ma et al., ICLR 2023). Scale: the recipe's, and the one at which some class is absent, since an
+    absent class has dL/db_j = mean_k p_kj. The latter sees through clipping, an unknown rate and several local steps;
+    where it is the right one and yet every class is present, the rarest class loses its examples.
+    Raises: NotApplicableError, if the model has no linear classifier.
+    """
+    classifier = observed_classifier(view)
+    pulls = classifier.pulls().double().cpu()
+    found = [
+        _counted(softmax, pulls / scale, classifier.count)
+        for softmax in _suppositions(view, classifier)
+        for scale in _scales(view, classifier, pulls, softmax)
+    ]
+    best = min(found, key=lambda counted: counted.misfit)
+    return Counted(best.counts.to(classifier.weight.device), best.misfit)
+
+
+def rounded(shares: Tensor, total: int) -> Tensor:
+    """`shares` >= 0 as whole numbers that add up to `total`, by largest remainder."""
+    exact = shares * (total / shares.sum())
+    whole = exact.floor()
+    missing = total - int(whole.sum())
+    whole[(exact - whole).argsort(descending=True, stable=True)[:missing]] += 1
+    return whole.long()
+
+
+def _scales(view: View, classifier: Classifier, pulls: Tensor, softmax: Tensor) -> list[float]:
+    """What `pulls` may have to be divided by: the recipe's 1, and the value of dL/db_j / mean_k p_kj where n_j = 0."""
+    absent = float((pulls / softmax.mean(0)).max())
+    if not absent > 0:
+        return [1.0]
+    if view.recipe is None or classifier.bias_slopes is None:
+        return [absent]
+    return [1.0, absent]
+
+
+def _suppositions(view: View, classifier: Classifier) -> list[Tensor]:
+    """What the softmax of an example of class j may have been, in row j: float64 [classes, classes] each."""
+    classes = view.space.classes
+    if view.public is not None:
+        every = -(-len(view.public) // MOST_PUBLIC)
+        public = softmax_of(view, view.public.inputs[::every]).double().cpu()
+        return [_class_means(public, view.public.labels[::every].cpu(), classes)]
+    fixed = torch.Generator().manual_seed(0)  # the same probe each time: recovered labels depend on the view alone
+    probes = torch.rand((PROBES, *view.space.shape), generator=fixed).to(classifier.weight.device)
+    supposed = [
+        softmax_of(view, probes).double().cpu().mean(0).expand(classes, classes),
+        torch.full((classes, classes), 1 / classes, dtype=torch.float64),
+    ]
+    if classifier.bias_slopes is not None:
+        features = (classifier.weight_slopes / classifier.bias_slopes[:, None]).nan_to_num(0, 0, 0)
+        supposed.append((features @ classifier.weight.T + classifier.bias).double().cpu().softmax(1))
+    return supposed
+
+
+def _class_means(softmax: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The mean softmax of each class's examples; of all examples for a class that has none."""
+    members = [softmax[labels == label] for label in range(classes)]
+    return torch.stack([member.mean(0) if len(member) else softmax.mean(0) for member in members])
+
+
+def _counted(softmax: Tensor, pulls: Tensor, count: int) -> Counted:
+    matrix = torch.eye(len(pulls), dtype=torch.float64) - softmax.T
+    heavy = 1e3  # the rows of the matrix add up to zero, so the counts' sum is decided by this weight alone
+    rows = torch.cat([matrix, torch.full((1, len(pulls)), heavy, dtype=torch.float64)])
+    sides = torch.cat([-count * pulls, torch.tensor([heavy * count], dtype=torch.float64)])
+    counts = rounded(torch.from_numpy(nnls(rows.numpy(), sides.numpy())[0]), count)
+    return Counted(counts, float(torch.linalg.vector_norm(matrix @ counts.double() + count * pulls)))

@@ -1,0 +1,59 @@
+"""The attacker's own simulation of a client: what step would these images have produced?"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, replace_all_batch_norm_modules_
+
+from attacks._base import View
+from defenses import Params, Recipe
+
+Client = Callable[[Tensor, Tensor], Params]
+"""Images [n, *shape] in [0, 1] and labels (int64 [n], or probabilities [n, classes]) to the step they produce."""
+
+
+def simulated_client(view: View) -> Client:
+    """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`.
+
+    Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
+    a single step, its length is not.
+    """
+    model = _without_running_updates(view.model)
+    broadcast = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    recipe = view.recipe or Recipe(steps=1, lr=1.0)
+
+    def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
+        weights = {name: broadcast[name] + drift[name] for name in broadcast}
+        return F.cross_entropy(functional_call(model, weights, (inputs,)), labels)
+
+    gradient = grad(loss)
+
+    def client(inputs: Tensor, labels: Tensor) -> Params:
+        drift = {name: weight.new_zeros(weight.shape) for name, weight in broadcast.items()}
+        for part in recipe.slices(len(inputs)):
+            step = gradient(drift, inputs[part], labels[part])
+            drift = {name: drift[name] - recipe.lr * step[name] for name in drift}
+        return drift
+
+    return client
+
+
+def observed_gradient(view: View) -> Params:
+    """The mean gradient of the loss that the observed step stands for, up to a positive scale if the recipe is unknown."""
+    scale = view.recipe.lr * view.recipe.steps if view.recipe else 1.0
+    return {name: -step / scale for name, step in view.update.items()}
+
+
+def softmax_of(view: View, inputs: Tensor) -> Tensor:
+    """The broadcast model's class probabilities [n, classes] of images [n, *shape], taken as one batch in its own mode."""
+    with torch.no_grad():
+        return _without_running_updates(view.model)(inputs).softmax(dim=1)
+
+
+def _without_running_updates(model: nn.Module) -> nn.Module:
+    """A copy that computes the same outputs but, in train mode, leaves its BatchNorm statistics alone."""
+    copied = copy.deepcopy(model)
+    return replace_all_batch_norm_modules_(copied) if copied.training else copied

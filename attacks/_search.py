@@ -1,0 +1,114 @@
+"""The optimization loop over whatever is being optimized: pixels, labels, or latents through a generator.
+
+Variables carry the restarts in their first dimension, and an objective returns one loss for each restart. The result is
+the iterate with the lowest loss, restart by restart: the attacker's own objective decides, nothing else.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Variables = tuple[Tensor, ...]  # each [restarts, ...]
+Objective = Callable[[Variables], Tensor]  # -> losses [restarts]
+Change = Callable[[int, Variables], Variables]  # step number and variables -> variables
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The lowest iterate of every restart."""
+
+    variables: Variables
+    losses: Tensor  # [restarts]; infinite where every iterate's loss was not a number
+
+    def best(self) -> tuple[Variables, float]:
+        """The restart with the lowest loss (its variables without the restarts' dimension), and that loss."""
+        winner = int(self.losses.argmin())
+        return tuple(variable[winner] for variable in self.variables), float(self.losses[winner])
+
+
+def cosine_schedule(steps: int, warmup: int = 0) -> Callable[[int], float]:
+    """The factor on the learning rate at a step: a linear rise over `warmup` steps, then half a cosine down to zero."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return factor
+
+
+def descend(
+    start: Variables,
+    objective: Objective,
+    *,
+    steps: int,
+    lr: float,
+    factor: Callable[[int], float] = lambda step: 1.0,
+    signed: bool = False,
+    after: Change = lambda step, variables: variables,
+) -> Found:
+    """The lowest iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
+
+    `signed` replaces each gradient by its sign before Adam sees it (Geiping et al., 2020, section 5).
+    """
+    variables = tuple(part.clone().requires_grad_() for part in start)
+    adam = torch.optim.Adam(variables, lr=lr)
+    found = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = lr * factor(step)
+        losses = objective(variables)
+        slopes = torch.autograd.grad(losses.sum(), variables, materialize_grads=True)
+        found = _lower(found, variables, losses)
+        for variable, slope in zip(variables, slopes, strict=True):
+            variable.grad = slope.sign() if signed else slope
+        adam.step()
+        with torch.no_grad():
+            for variable, changed in zip(variables, after(step, variables), strict=True):
+                variable.copy_(changed)
+    return _lower(found, variables, objective(variables))
+
+
+def quasi_newton(start: Variables, objective: Objective, *, steps: int, history: int = 100) -> Found:
+    """The lowest iterates of L-BFGS with a strong-Wolfe line search, each restart by itself."""
+    results = [
+        _quasi_newton_once(tuple(part[i : i + 1] for part in start), objective, steps, history)
+        for i in range(len(start[0]))
+    ]
+    variables = tuple(torch.cat(parts) for parts in zip(*(result.variables for result in results), strict=True))
+    return Found(variables, torch.cat([result.losses for result in results]))
+
+
+def _quasi_newton_once(start: Variables, objective: Objective, steps: int, history: int) -> Found:
+    variables = tuple(part.clone().requires_grad_() for part in start)
+    solver = torch.optim.LBFGS(
+        variables,
+        max_iter=steps,
+        history_size=history,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=0,
+        tolerance_change=0,
+    )
+    lowest = [Found(start, torch.full((1,), math.inf, device=start[0].device))]
+
+    def closure() -> Tensor:
+        losses = objective(variables)
+        lowest.append(_lower(lowest.pop(), variables, losses))
+        for variable, slope in zip(variables, torch.autograd.grad(losses.sum(), variables), strict=True):
+            variable.grad = slope
+        return losses.sum().detach()
+
+    solver.step(closure)
+    return lowest[0]
+
+
+def _lower(found: Found, variables: Variables, losses: Tensor) -> Found:
+    """`found`, improved by `variables` wherever their loss is lower; a loss that is not a number never is."""
+    better = losses.detach() < found.losses
+    kept = tuple(
+        torch.where(better.view(-1, *[1] * (new.dim() - 1)), new.detach(), old)
+        for new, old in zip(variables, found.variables, strict=True)
+    )
+    return Found(kept, torch.where(better, losses.detach(), found.losses))

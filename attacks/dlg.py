@@ -1,0 +1,64 @@
+"""Deep Leakage from Gradients (Zhu, Liu, Han, NeurIPS 2019), arXiv:1906.08935.
+
+Find the images x and soft labels y that minimize, by L-BFGS, the squared distance of their step to the observed one
+(equation 4),
+
+    sum over layers l of w_l || step_l(x, softmax(y)) - observed_l ||^2
+
+Departs from the paper: w_l is not 1 but counts a layer's error in units of its mean square at the start, since under
+PyTorch's default initialization the first layers' gradients are thousands of times smaller than the last one's, and a plain
+sum leaves them unmatched. The start is mid-gray with a little noise, not N(0, 1), and the labels that the classifier's
+gradient gives away, not random ones. Granted labels stay fixed. The iterate of lowest objective is returned, clamped.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Generator, Tensor
+
+from attacks._base import Attack, Reconstruction, View
+from attacks._labels import known_or_recovered
+from attacks._match import error_variances, standardized_l2
+from attacks._replay import simulated_client
+from attacks._search import Variables, quasi_newton
+from defenses._base import entry
+
+
+@entry
+class DLG(Attack):
+    """Match the update in squared distance by L-BFGS, over pixels and, where labels are not granted, soft labels."""
+
+    steps: int = Field(default=400, ge=1, le=100_000)
+    history: int = Field(default=100, ge=1, le=1000)  # steps whose curvature L-BFGS remembers
+    restarts: int = Field(default=1, ge=1, le=64)
+    spread: float = Field(default=0.01, ge=0, le=10)  # standard deviation of the starting pixels around mid-gray
+    confidence: float = Field(
+        default=5.0, ge=0, le=20
+    )  # logit of the recovered label at the start, the others' being 0
+
+    needs: ClassVar[tuple[str, ...]] = ("count", "recipe")
+
+    def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
+        """The restart of lowest objective, each image with the likeliest class of its soft label."""
+        view.need(*self.needs)
+        labels = known_or_recovered(view)
+        client = simulated_client(view)
+        noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
+        start = 0.5 + self.spread * noise
+        certain = F.one_hot(labels, view.space.classes).to(start.dtype)
+        logits = self.confidence * certain
+        variances = error_variances(client(start[0], logits.softmax(dim=-1)), view.update)
+
+        def distance(images: Tensor, soft: Tensor) -> Tensor:
+            return standardized_l2(client(images, soft), view.update, variances)
+
+        def objective(variables: Variables) -> Tensor:
+            soft = [certain] * len(variables[0]) if len(variables) == 1 else variables[1].softmax(dim=-1)
+            return torch.stack([distance(*pair) for pair in zip(variables[0], soft, strict=True)])
+
+        searched = (start,) if view.labels is not None else (start, logits.repeat(self.restarts, 1, 1))
+        found, loss = quasi_newton(searched, objective, steps=self.steps, history=self.history).best()
+        guessed = labels if view.labels is not None else found[1].argmax(dim=-1)
+        return Reconstruction(found[0].clamp(0, 1), guessed, loss)

@@ -1,0 +1,34 @@
+"""Labels with their numbers, from the classifier's bias (after Ma et al., "iLRG", ICLR 2023, and Chen and Vikalo, "RLU",
+ICML 2024).
+
+With p_k the softmax of example k, n_j = sum_k p_kj - B dL/db_j exactly. The softmax is not seen: M_j supposes it for an
+example of class j, and the counts n >= 0 with sum n = B minimize
+
+    || sum_j n_j M_j - n - B dL/db ||_2
+
+Departs from the papers: M is the class means over public data where they are granted (RLU before its refinement for
+local steps), else the best of iLRG's, of the mean over random images (ZLG, Geng et al., arXiv:2110.09074) and of the
+uniform one, by this objective at the rounded counts; so is the gradient's scale, which clipping, an unknown learning rate or a
+classifier without bias hide. Repeated labels are counted.
+"""
+
+from typing import ClassVar
+
+from torch import Generator
+
+from attacks._base import Attack, Reconstruction, View
+from attacks._counts import count_classes
+from defenses._base import entry
+
+
+@entry
+class LabelCounts(Attack):
+    """Count how often each class was in the batch."""
+
+    needs: ClassVar[tuple[str, ...]] = ("count",)
+
+    def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
+        """Labels only; the loss is what the counts leave unexplained, in examples."""
+        view.need(*self.needs)
+        counted = count_classes(view)
+        return Reconstruction(None, counted.labels(), counted.misfit)

@@ -1,0 +1,33 @@
+"""Labels by the smallest entries of the classifier's gradient (Yin et al., "GradInversion", CVPR 2021), arXiv:2104.07586.
+
+Equation 8: for B examples of different classes, the labels are the B classes j that minimize
+
+    sum over the chosen classes of min_m dL/dW_jm
+
+since with features o >= 0 only an example of class j can make an entry of row j negative. Repeated labels are out of its
+reach, and features that may be negative (tanh, SiLU) void its argument.
+"""
+
+from typing import ClassVar
+
+from torch import Generator
+
+from attacks._base import Attack, Reconstruction, View
+from attacks._classifier import observed_classifier
+from attacks._labels import smallest
+from defenses._base import entry
+
+
+@entry
+class LabelMinimum(Attack):
+    """Name the classes whose rows reach lowest."""
+
+    needs: ClassVar[tuple[str, ...]] = ("count",)
+
+    def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
+        """Labels only; the loss is the sum of the chosen minima. Raises: NotApplicableError, if count > classes."""
+        view.need(*self.needs)
+        classifier = observed_classifier(view)
+        minima = classifier.row_minima()
+        labels = smallest(minima, classifier.count)
+        return Reconstruction(None, labels, float(minima[labels].sum()))

@@ -1,0 +1,146 @@
+"""One place in the grid, with everything that decides its numbers, and the material that it is made of."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Generator, Tensor, nn
+
+from attacks import Attack
+from audit._stream import drawing_from, stream
+from audit.data import Images, Split, split
+from audit.metrics import Metric
+from audit.spec import Setting
+from audit.threat import ThreatModel
+from defenses import Batch, Defense, NotApplicableError
+
+SCHEMA = 1  # raised whenever the same key would otherwise stand for other numbers
+
+
+@dataclass(frozen=True)
+class Case:
+    """What decides the numbers of a cell, apart from the code and the libraries."""
+
+    seed: int
+    trial: int
+    setting: Setting
+    threat: ThreatModel
+    defense: Defense
+    attack: Attack
+    metrics: tuple[Metric, ...]
+
+
+def key_of(case: Case, environment: str) -> str:
+    """SHA-256 of everything that decides the case's numbers; the names that the spec gives to things do not enter it."""
+    setting = case.setting
+    decisive = {
+        "schema": SCHEMA,
+        "environment": environment,
+        "seed": case.seed,
+        "trial": case.trial,
+        "setting": [f"{field}={getattr(setting, field)!r}" for field in type(setting).model_fields if field != "name"],
+        "content": _content(setting),
+        "threat": [sorted(case.threat.grants), case.threat.batchnorm],
+        "defense": repr(case.defense),
+        "attack": repr(case.attack),
+        "metrics": [_identity(metric) for metric in case.metrics],
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _content(setting: Setting) -> tuple[str, ...]:
+    return setting.data.load().fingerprint, setting.model.facts(), setting.weights.facts()
+
+
+@cache
+def _identity(metric: Metric) -> str:
+    return f"{metric!r} {metric.facts()}"
+
+
+def divided(setting: Setting, seed: int) -> tuple[Images, Split]:
+    """The setting's images and their division, the same for every trial."""
+    images = setting.data.load()
+    shares = setting.splits
+    return images, split(len(images), shares.private, shares.public, stream(seed, "splits"))
+
+
+@cache
+def public_batch(setting: Setting, seed: int) -> Batch:
+    """The public images, at most as many as the setting uses."""
+    images, parts = divided(setting, seed)
+    return images.batch(parts.public[: setting.splits.public_at_most])
+
+
+@cache
+def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
+    """The model as it is broadcast: trained weights are the same for every trial, random ones are drawn for each.
+
+    Raises: ValueError, if the architecture cannot take the data; ForeignFileError, if a weights file does not fit.
+    """
+    drawn_for = 0 if setting.weights.needs_training() else trial
+    with drawing_from(stream(seed, "weights", drawn_for)):
+        model = setting.model.build(setting.data.load().space)
+    setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
+    return model.train(setting.mode == "train")
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Disjoint batches out of the private split."""
+
+    victim: Batch  # the truth that reconstructions are held against
+    decoy: Batch  # what takes the victim's place in the control
+    others: tuple[Batch, ...]  # the rest of the cohort
+
+
+def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_labels: bool) -> Batches:
+    """The batches of one trial; the decoy repeats the victim's labels where `same_labels`.
+
+    A trial's victim is the same for every threat, defense and attack, and a smaller batch is the start of a larger one.
+
+    Raises: NotApplicableError, if the private split has too few images.
+    """
+    images, parts = divided(setting, seed)
+    order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
+    labels = images.labels[order]
+    free = torch.ones(len(order), dtype=torch.bool)
+
+    def take(wanted: Tensor | None) -> Batch:
+        chosen = _choose(labels, free, setting, wanted)
+        free[chosen] = False
+        return images.batch(order[chosen])
+
+    victim = take(None)
+    decoy = take(victim.labels if same_labels else None)
+    return Batches(victim, decoy, tuple(take(None) for _ in range(clients - 1)))
+
+
+def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | None) -> Tensor:
+    """Positions of the first free examples that make a batch: of the wanted labels, of distinct ones, or of any."""
+    left = free.nonzero().flatten().tolist()
+    if wanted is not None:
+        chosen = []
+        for label in wanted.tolist():
+            chosen += [i for i in left if labels[i] == label and i not in chosen][:1]
+    elif setting.labels == "unique":
+        first: dict[int, int] = {}
+        for i in left:
+            first.setdefault(int(labels[i]), i)
+        chosen = list(first.values())[: setting.batch_size]
+    else:
+        chosen = left[: setting.batch_size]
+    if len(chosen) < setting.batch_size:
+        raise NotApplicableError(
+            f"the private split of {len(labels)} images is too small for the victim's batch, the decoy's and those of the "
+            f"rest of the cohort, of {setting.batch_size} each with {setting.labels} labels"
+        )
+    return torch.tensor(chosen)
+
+
+def round_streams(seed: int, trial: int, clients: int, control: str) -> tuple[Generator, ...]:
+    """A stream for each client, and one for combining their updates; another set for the control."""
+    senders = (stream(seed, "clients", control, trial, client) for client in range(clients))
+    return (*senders, stream(seed, "aggregation", control, trial))

@@ -1,0 +1,213 @@
+"""The command line."""
+
+import json
+import os
+import signal
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from audit._atomic import write_bytes_atomically
+from audit._listing import KINDS, listing
+from audit._progress import watching
+from audit.compute import Computation
+from audit.foreign import ForeignFileError
+from audit.plan import Plan, code_revision, make_plan
+from audit.runner import RunError, run_cells
+from audit.spec import AuditSpec
+from audit.specfile import SpecError, load_spec
+from audit.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
+from reports import Cell, Manifest, summary, write_reports
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
+Device = Literal["auto", "cpu", "cuda"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How much private training data does a federated-learning server see? Attacks against defenses, in numbers.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.command()
+def run(
+    spec: Annotated[
+        Path | None, typer.Argument(help="The audit, a YAML file; without it, the built-in default audit.")
+    ] = None,
+    directory: Annotated[Path, typer.Option("--out", help="Folder of the results; the same folder resumes.")] = Path(
+        "audit-results"
+    ),
+    workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes; 0 means one for each core, or one with a GPU.")
+    ] = 0,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads in each worker; another number gives other rounding.")
+    ] = 1,
+    device: Annotated[
+        Device, typer.Option(help="Where attacks run; auto takes a CUDA device if there is one.")
+    ] = "auto",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells once more.")] = False,
+) -> None:
+    """Run an audit, or go on with one, and write its tables and its report."""
+    audit, text, name = _read(spec)
+    chosen = _device(device)
+    with err.status("reading data, preparing models"):
+        plan = make_plan(audit, text, name, chosen, threads)
+    store = Store(directory)
+    with store.lock():
+        store.write_manifest(plan.manifest)
+        try:
+            _compute(plan, store, workers or _workers(chosen, threads), threads, chosen, retry_failed)
+        except KeyboardInterrupt:
+            _stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+        finally:
+            cells = _finished(store, plan.manifest)
+            write_reports(directory, plan.manifest, cells)
+    _show(plan.manifest, cells, directory)
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
+    """Write the tables and the report of a finished or interrupted run anew."""
+    store = Store(directory)
+    try:
+        manifest = store.read_manifest()
+    except FileNotFoundError:
+        raise SpecError(
+            (f"{directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote.",)
+        ) from None
+    with store.lock():
+        cells = _finished(store, manifest)
+        write_reports(directory, manifest, cells)
+    _show(manifest, cells, directory)
+
+
+@app.command(name="list")
+def list_entries(
+    kind: Annotated[Kind | None, typer.Argument(help="Which kind; all of them if left out.")] = None,
+) -> None:
+    """List what can stand in a spec, with parameters."""
+    for name in [kind] if kind else KINDS:
+        out.print(listing(name))
+
+
+@app.command()
+def new(file: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
+    """Write a commented spec to start from."""
+    if os.path.lexists(file):
+        raise SpecError((f"{file}: found a file of this name; allowed: a name that is free.",))
+    if not file.resolve().parent.is_dir():
+        raise SpecError((f"{file}: found no folder {file.parent}; allowed: a folder that exists.",))
+    write_bytes_atomically(file, _built_in("starter.yaml").encode())
+    out.print(f"wrote {file}; run it with: seethrough run {file}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    sys.stdout.write(json.dumps(AuditSpec.model_json_schema(), indent=2) + "\n")
+
+
+def main() -> None:
+    """The command `seethrough`. Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 130 interrupted."""
+    sys.path.append(os.getcwd())  # so that a spec can name the user's own package.module:function
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except (SpecError, ForeignFileError, FolderInUseError, DamagedFileError, ForeignSchemaError) as error:
+        _stop(str(error), USAGE)
+    except (RunError, OSError) as error:
+        _stop(str(error), FAILED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(message: str, code: int) -> None:
+    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(code)
+
+
+def _read(spec: Path | None) -> tuple[AuditSpec, str, str]:
+    if spec is not None:
+        return *load_spec(spec), str(spec)
+    path = files("audit") / "default.yaml"
+    return *load_spec(Path(str(path))), "the default audit"
+
+
+def _built_in(name: str) -> str:
+    return (files("audit") / name).read_text(encoding="utf-8")
+
+
+def _device(wanted: Device) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SpecError(("--device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _workers(device: torch.device, threads: int) -> int:
+    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch.device, retry_failed: bool) -> None:
+    places = plan.manifest.places
+    left = pending(places, store, retry_failed)
+    for sentence in left.damaged:
+        err.print(sentence, style="yellow", markup=False, soft_wrap=True)
+    done = len({place.key for place in places}) - len(left.todo)
+    out.print(
+        f"{plan.manifest.name}: {len(places)} cells, {done} of them finished before", markup=False, soft_wrap=True
+    )
+    compute = Computation({place.key: plan.cases[place.key] for place in left.todo}, device.type, code_revision())
+    with watching(out, left.todo, done, workers) as watch:
+        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
+
+
+def _finished(store: Store, manifest: Manifest) -> list[Cell]:
+    """The finished cells of the grid; a damaged one is named and left out."""
+    cells = []
+    for key in dict.fromkeys(place.key for place in manifest.places):
+        try:
+            cell = store.read(key)
+        except DamagedFileError as error:
+            err.print(f"{error}; run the audit again to compute it anew", style="yellow", markup=False, soft_wrap=True)
+            continue
+        if cell is not None:
+            cells.append(cell)
+    return cells
+
+
+def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
+    for grid in summary(manifest, cells):
+        table = Table(title=escape(f"{grid.setting}; {grid.threat}"), title_justify="left")
+        for heading in ("defense", "attack", "finding (value vs a guesser's)"):
+            table.add_column(heading, overflow="fold")
+        for position, defense in enumerate(grid.defenses):
+            table.add_section()
+            for row in grid.rows:
+                cell, named = row.cells[position], escape(defense) if row is grid.rows[0] else ""
+                table.add_row(
+                    named,
+                    escape(row.attack),
+                    escape(f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"),
+                )
+        out.print(table)
+    out.print(f"tables: {directory / 'results.csv'}, {directory / 'results.md'}", markup=False, soft_wrap=True)
+    out.print(f"report: {directory / 'index.html'}", markup=False, soft_wrap=True)
+    failed = sum(cell.status == "failed" for cell in cells)
+    if failed:
+        _stop(
+            f"{failed} of {len(cells)} cells failed; the report names them, --retry-failed computes them again", FAILED
+        )

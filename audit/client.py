@@ -1,0 +1,85 @@
+"""The clients of one federated round: local training, and what each of them sends."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round: what was broadcast, what the clients hold, and what the server has afterward."""
+
+    model: nn.Module  # the broadcast model, in the clients' mode
+    batches: tuple[Batch, ...]  # the truth, one batch a client; the first client is the one under attack
+    aggregate: Aggregate
+
+
+def play_round(
+    model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]
+) -> Round:
+    """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
+    gradient = defense.train(mean_gradient)
+    updates = tuple(
+        defense.release(local_update(model, batch, recipe, gradient, rng), rng)
+        for batch, rng in zip(batches, rngs[:-1], strict=True)
+    )
+    return Round(model, batches, defense.aggregate(updates, rngs[-1]))
+
+
+def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator) -> Update:
+    """What a client's local training changes, before any defense of the finished update.
+
+    The step is summed from the steps of SGD themselves, so that no digits are lost in a difference of weights.
+    """
+    local = copy.deepcopy(model)
+    broadcast = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    step = {name: torch.zeros_like(weight) for name, weight in broadcast.items()}
+    for part in recipe.slices(len(batch)):
+        slope = gradient(local, Batch(batch.inputs[part], batch.labels[part]), rng)
+        step = {name: step[name] - recipe.lr * slope[name] for name in step}
+        with torch.no_grad():
+            for name, parameter in local.named_parameters():
+                parameter.copy_(broadcast[name] + step[name])
+    return Update(step, len(batch), batch_statistics(model, batch.inputs))
+
+
+def mean_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
+    """The gradient of the mean cross-entropy over the batch, for each parameter of the model."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    loss = F.cross_entropy(model(batch.inputs), batch.labels)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+
+
+def batchnorm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    """The model's BatchNorm layers by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, _BatchNorm)}
+
+
+@torch.no_grad()
+def batch_statistics(model: nn.Module, inputs: Tensor) -> Params:
+    """Mean and biased variance of each channel at the input of each BatchNorm layer, for one batch, at the model's weights.
+
+    Named as the layer's running statistics are; empty for a model without BatchNorm.
+    """
+    watched = copy.deepcopy(model)
+    found: dict[str, Tensor] = {}
+    for name, layer in batchnorm_layers(watched).items():
+        layer.register_forward_pre_hook(_recorder(name, found))
+    if batchnorm_layers(watched):
+        watched(inputs)
+    return found
+
+
+def _recorder(name: str, found: dict[str, Tensor]):
+    def record(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        channels = arguments[0].transpose(0, 1).flatten(1)
+        found[f"{name}.running_mean"] = channels.mean(dim=1)
+        found[f"{name}.running_var"] = channels.var(dim=1, unbiased=False)
+
+    return record

@@ -1,0 +1,32 @@
+"""The cell at a place: what a worker process runs."""
+
+from dataclasses import dataclass
+
+import torch
+
+from audit.case import Case
+from audit.trial import run_trial
+from reports._row import Cell, Place
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A function from a place to its cell, fit to be sent to another process."""
+
+    cases: dict[str, Case]  # by key
+    device: str
+    code: str
+
+    def __call__(self, place: Place) -> Cell:
+        """The measured cell. Raises: NotApplicableError, if the combination cannot be run; whatever breaks in it."""
+        case = self.cases[place.key]
+        outcome = run_trial(case, torch.device(self.device))
+        return Cell(
+            key=place.key,
+            status="ok",
+            scores=outcome.scores,
+            claim=outcome.claim,
+            pictures=outcome.pictures,
+            seed=case.seed,
+            code=self.code,
+        )

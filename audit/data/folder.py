@@ -1,0 +1,60 @@
+"""A folder of PNG or JPEG images, one subfolder for each class."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from audit.data._base import Data, Images
+from audit.foreign import ForeignFileError, read_image
+from defenses._base import entry
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+@entry
+class Folder(Data):
+    """PNG and JPEG files in `path`/<class>/, classes in alphabetical order, all resized to `size` x `size` pixels.
+
+    Pictures are cut to the largest centered square first; a single color picture makes all of them three-channeled.
+    """
+
+    path: str = Field(min_length=1)
+    size: int = Field(default=32, ge=8, le=1024)
+
+    def load(self) -> Images:
+        return _load(self.path, self.size)
+
+
+@cache
+def _load(path: str, size: int) -> Images:
+    root = Path(path)
+    if not root.is_dir():
+        raise ForeignFileError(
+            f"{path}: found no folder; allowed: a folder with one subfolder of images for each class"
+        )
+    classes = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    files = [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((root / name).iterdir())
+        if file.suffix.lower() in SUFFIXES
+    ]
+    if not files:
+        raise ForeignFileError(f"{path}: found no images; allowed: PNG or JPEG files in one subfolder for each class")
+    pictures = [read_image(file) for file, _ in files]
+    channels = max(picture.shape[2] for picture in pictures)
+    pixels = torch.cat([_square(picture, size, channels) for picture in pictures])
+    return Images(pixels, torch.tensor([label for _, label in files]), classes=len(classes))
+
+
+def _square(picture: np.ndarray, size: int, channels: int) -> torch.Tensor:
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = torch.from_numpy(picture[top : top + side, left : left + side].astype(np.float32))
+    resized = F.interpolate(cut.permute(2, 0, 1)[None], size=(size, size), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8).expand(1, channels, size, size).contiguous()

@@ -1,0 +1,42 @@
+"""torchvision's data sets by name."""
+
+from functools import cache
+from typing import Literal
+
+import torch
+import torchvision
+from pydantic import Field
+
+from audit.data._base import Data, Images
+from audit.foreign import ForeignFileError
+from defenses._base import entry
+
+Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
+
+
+@entry
+class Torchvision(Data):
+    """MNIST, FashionMNIST, CIFAR10 or CIFAR100, training and test images together, read from (or put into) `root`."""
+
+    dataset: Name
+    root: str = Field(default="data", min_length=1)
+    download: bool = False
+
+    def load(self) -> Images:
+        return _load(self.dataset, self.root, self.download)
+
+
+@cache
+def _load(name: Name, root: str, download: bool) -> Images:
+    source = getattr(torchvision.datasets, name)
+    try:
+        parts = [source(root=root, train=train, download=download) for train in (True, False)]
+    except (RuntimeError, OSError) as error:
+        raise ForeignFileError(
+            f"{root}: {name} cannot be read from this folder ({error}); allowed: a folder in torchvision's layout, "
+            "or `download: true`"
+        ) from error
+    pixels = torch.cat([torch.as_tensor(part.data) for part in parts])
+    labels = torch.cat([torch.as_tensor(part.targets, dtype=torch.int64) for part in parts])
+    channels_first = pixels[:, None] if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
+    return Images(channels_first.contiguous(), labels, classes=len(parts[0].classes))

@@ -1,0 +1,5 @@
+"""Scores: one file, one metric."""
+
+from audit.metrics._base import Metric, UnavailableError
+
+__all__ = ["Metric", "UnavailableError"]

@@ -1,0 +1,34 @@
+"""Scores: how like the truth a guess is, example by example."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from torch import Tensor
+
+
+class UnavailableError(Exception):
+    """The metric cannot be had on this machine; the message says what is missing and how to get it."""
+
+
+class Metric:
+    """A score. Parameters are its fields; there is one method to write."""
+
+    better: ClassVar[Literal["higher", "lower"]]  # the direction in which the attacker does better
+    compares: ClassVar[Literal["inputs", "labels"]]
+
+    def facts(self) -> str:
+        """What beside the fields decides the values, such as the content of a file of weights."""
+        return ""
+
+    def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        """One value for each example of `truth`, float64 [n]; both hold what the metric compares.
+
+        Images: float32 [n, channels, height, width] in [0, 1], matched one to one. Labels: int64 [n] and [m], in any
+        order. Raises: UnavailableError.
+        """
+        raise NotImplementedError
+
+
+def as_images(inputs: Tensor) -> np.ndarray:
+    """Images [n, channels, height, width] as float64 [n, height, width, channels]."""
+    return inputs.detach().cpu().double().permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,20 @@
+"""Structural similarity (Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004), as scikit-image computes it."""
+
+import numpy as np
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from audit.metrics._base import Metric, as_images
+from defenses._base import entry
+
+
+@entry
+class SSIM(Metric):
+    """Structural similarity of each image at data range 1, with a uniform 7x7 window, in [-1, 1]."""
+
+    better = "higher"
+    compares = "inputs"
+
+    def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        pairs = zip(as_images(truth), as_images(found), strict=True)
+        return np.array([structural_similarity(a, b, data_range=1.0, channel_axis=-1) for a, b in pairs])

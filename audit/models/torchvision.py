@@ -1,0 +1,27 @@
+"""torchvision's classifiers by name."""
+
+import torchvision
+from pydantic import Field
+from torch import nn
+
+from attacks import Space
+from audit.models._base import Model, normalized
+from defenses._base import entry
+
+
+@entry
+class Torchvision(Model):
+    """A classifier of torchvision.models, such as resnet18, for three-channel images, without pretrained weights."""
+
+    classifier: str = Field(min_length=1)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def build(self, space: Space) -> nn.Module:
+        known = torchvision.models.list_models(module=torchvision.models)
+        if self.classifier not in known:
+            raise ValueError(f"torchvision has no classifier `{self.classifier}`; allowed: {', '.join(known)}")
+        if space.shape[0] != 3:
+            raise ValueError(f"torchvision's classifiers take 3 channels, found {space.shape[0]}")
+        net = torchvision.models.get_model(self.classifier, weights=None, num_classes=space.classes)
+        return normalized(net, space, self.mean, self.std)

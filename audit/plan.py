@@ -1,0 +1,186 @@
+"""The grid of an audit: every place with its key, checked before anything is computed."""
+
+import copy
+import hashlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from audit._entries import facts_of, label_of
+from audit.case import Case, broadcast_model, divided, draw_batches, key_of
+from audit.data import Images
+from audit.foreign import ForeignFileError
+from audit.spec import AuditSpec, Setting, defense_label
+from audit.specfile import SpecError
+from defenses import Chain, Defense, NotApplicableError
+from reports._row import Described, Manifest, Place
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "opacus",
+    "lpips",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+    "pydantic",
+    "seethrough",
+)
+PACKAGES = ("attacks", "defenses", "audit")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every place of the grid in the order of the spec, and the case to compute there."""
+
+    manifest: Manifest
+    cases: dict[str, Case]  # by key
+
+
+def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threads: int) -> Plan:
+    """The plan of `spec`. Data are read, models built and trained here, so that every mistake shows before the first cell.
+
+    Raises: SpecError, naming each setting that cannot be run and why.
+    """
+    for position, setting in enumerate(spec.settings):
+        _check(spec, setting, f"{file}, settings[{position}]")
+    code = code_revision()
+    environment = f"{code} {_versions(device, threads)}"
+    grid = [(place, case) for place, case in _grid(spec, environment)]
+    return Plan(_manifest(spec, text, tuple(place for place, _ in grid), device, threads), {p.key: c for p, c in grid})
+
+
+def code_revision() -> str:
+    """The first 12 digits of the SHA-256 of all source files that can change a number."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        root = Path(str(files(package)))
+        for source in sorted(root.rglob("*.py")):
+            digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
+    try:
+        images, parts = divided(setting, spec.seed)
+        if setting.labels == "unique" and setting.batch_size > images.classes:
+            found = f"found {setting.batch_size} with unique labels; allowed: at most {images.classes}, one a class"
+            raise SpecError((f"{place}.batch_size: {found}.",))
+        if not len(parts.public):
+            raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
+        draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
+        _try_out(broadcast_model(setting, spec.seed, 0), images)
+    except NotApplicableError as error:
+        raise SpecError((f"{place}.batch_size: {error}.",)) from error
+    except ValueError as error:
+        raise SpecError((f"{place}.model: {error}.",)) from error
+    except ForeignFileError as error:
+        raise SpecError((f"{place}: {error}.",)) from error
+
+
+@torch.no_grad()
+def _try_out(model: nn.Module, images: Images) -> None:
+    """Raises: ValueError, unless the model makes one row of logits of an image."""
+    try:
+        logits = copy.deepcopy(model).eval()(images.batch(torch.tensor([0])).inputs)
+    except RuntimeError as error:
+        raise ValueError(f"it cannot take images of shape {list(images.pixels.shape[1:])} ({error})") from error
+    if logits.shape != (1, images.classes):
+        raise ValueError(f"it returns a shape of {list(logits.shape)} for one image; allowed: [1, {images.classes}]")
+
+
+def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
+    for setting in spec.settings:
+        for threat in spec.threats:
+            for defense in spec.defenses:
+                for attack in spec.attacks:
+                    for trial in range(spec.trials):
+                        case = Case(spec.seed, trial, setting, threat, defense, attack, spec.metrics)
+                        key = key_of(case, environment)
+                        names = (setting.name, threat.name, defense_label(defense), label_of(attack))
+                        yield Place(key, *names, trial), case
+
+
+def _versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]:
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return (
+        ("python", platform.python_version()),
+        *((name, version(name)) for name in LIBRARIES),
+        ("machine", f"{platform.machine()} {machine}"),
+        ("device", device.type),
+        ("threads in each cell", str(threads)),
+    )
+
+
+def _manifest(spec: AuditSpec, text: str, places: tuple[Place, ...], device: torch.device, threads: int) -> Manifest:
+    return Manifest(
+        name=spec.name,
+        seed=spec.seed,
+        trials=spec.trials,
+        spec=text,
+        settings=tuple(_described(setting, spec.seed) for setting in spec.settings),
+        threats=tuple(Described(threat.name, threat.sentences()) for threat in spec.threats),
+        defenses=tuple(Described(defense_label(defense), _defense_facts(defense)) for defense in spec.defenses),
+        attacks=tuple(Described(label_of(attack), (_headline(attack), *facts_of(attack))) for attack in spec.attacks),
+        metrics=tuple(Described(label_of(metric), (_headline(metric), *facts_of(metric))) for metric in spec.metrics),
+        versions=_versions(device, threads),
+        hashes=(("code", code_revision()), *_hashes(spec, text)),
+        places=places,
+    )
+
+
+def _hashes(spec: AuditSpec, text: str) -> Iterator[tuple[str, str]]:
+    yield "spec", hashlib.sha256(text.encode()).hexdigest()
+    for setting in spec.settings:
+        yield f"data of {setting.name}", setting.data.load().fingerprint
+        if setting.weights.facts():
+            yield f"weights of {setting.name}", setting.weights.facts()
+    for metric in spec.metrics:
+        if metric.facts():
+            yield f"weights of {label_of(metric)}", metric.facts()
+
+
+def _described(setting: Setting, seed: int) -> Described:
+    images, parts = divided(setting, seed)
+    model = broadcast_model(setting, seed, 0)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    local = setting.local
+    return Described(
+        setting.name,
+        (
+            f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
+            f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out",
+            f"model: {label_of(setting.model)}, {size:,} parameters, {setting.mode} mode",
+            f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
+            f"each client: a batch of {setting.batch_size} with {setting.labels} labels, {local.steps} local step(s) on "
+            f"{local.batch_size or setting.batch_size} images at rate {local.lr}",
+        ),
+    )
+
+
+def _accuracy(setting: Setting, seed: int) -> str:
+    """How good the model of the first trial is, on images that nobody trained on."""
+    images, parts = divided(setting, seed)
+    if not len(parts.held_out):
+        return "no held-out images to test the model on"
+    batch = images.batch(parts.held_out[:1000])
+    model = copy.deepcopy(broadcast_model(setting, seed, 0)).eval()
+    with torch.no_grad():
+        right = int((model(batch.inputs).argmax(dim=1) == batch.labels).sum())
+    return f"{right} of {len(batch)} held-out images classified rightly"
+
+
+def _headline(entry: object) -> str:
+    return " ".join((type(entry).__doc__ or "").split("\n\n")[0].split())
+
+
+def _defense_facts(defense: Defense) -> tuple[str, ...]:
+    parts = defense.parts if isinstance(defense, Chain) else (defense,)
+    return tuple(fact for part in parts for fact in (_headline(part), *facts_of(part)))

@@ -1,0 +1,123 @@
+"""What a user asks for: settings x threats x defenses x attacks x trials, validated before anything is computed."""
+
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+import attacks
+import audit.data
+import audit.metrics
+import audit.models
+import audit.weights
+import defenses
+from attacks import Attack
+from audit._entries import ReadAs, entry_type, label_of
+from audit._section import Section
+from audit.data import Data
+from audit.metrics import Metric
+from audit.models import Model
+from audit.threat import ThreatModel
+from audit.weights import Weights
+from audit.weights.random import Random
+from defenses import Chain, Defense, Recipe
+
+
+def _custom_by_colon(value: Any) -> Any:
+    return {"custom": value} if isinstance(value, str) and ":" in value else value
+
+
+def _chained(parts: tuple[Defense, ...]) -> Chain:
+    try:
+        return Chain(parts)
+    except ValueError as error:
+        raise PydanticCustomError("chain", "{why}", {"why": str(error)}) from error
+
+
+OneDefense: Any = entry_type(defenses, Defense)
+DefenseChain = Annotated[tuple[OneDefense, ...], Field(min_length=1), AfterValidator(_chained)]
+OneOrChain = Annotated[
+    Union[Annotated[OneDefense, Tag("one")], Annotated[DefenseChain, Tag("chain")]],  # noqa: UP007
+    Discriminator(lambda value: "chain" if isinstance(value, tuple | list) else "one"),
+]
+
+AnyData = Annotated[Data, ReadAs(entry_type(audit.data, Data))]
+AnyModel = Annotated[Model, ReadAs(Annotated[entry_type(audit.models, Model), BeforeValidator(_custom_by_colon)])]
+AnyWeights = Annotated[Weights, ReadAs(entry_type(audit.weights, Weights))]
+AnyDefense = Annotated[Defense, ReadAs(OneOrChain)]
+AnyAttack = Annotated[Attack, ReadAs(entry_type(attacks, Attack))]
+AnyMetric = Annotated[Metric, ReadAs(entry_type(audit.metrics, Metric))]
+
+
+class Splits(Section):
+    """Shares of the data that are the clients' own and public; the rest is held out."""
+
+    private: float = Field(default=0.4, gt=0, lt=1)
+    public: float = Field(default=0.4, gt=0, lt=1)
+    public_at_most: int = Field(default=10_000, ge=1)  # images of the public share that are used
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "Splits":
+        if self.private + self.public > 1:
+            raise PydanticCustomError("shares", "private + public of at most 1")
+        return self
+
+
+class Setting(Section):
+    """One federated setting: whose data, which model in which state, how clients train."""
+
+    name: str = Field(min_length=1)
+    data: AnyData
+    splits: Splits = Splits()
+    model: AnyModel
+    weights: AnyWeights = Random()
+    mode: Literal["eval", "train"] = "eval"
+    batch_size: int = Field(ge=1, le=4096)
+    labels: Literal["random", "unique"] = "random"
+    local: Recipe = Recipe()
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> "Setting":
+        if self.local.batch_size and self.batch_size % self.local.batch_size:
+            raise PydanticCustomError(
+                "slices",
+                "a local.batch_size that divides the batch_size {size} (found {found})",
+                {"size": self.batch_size, "found": self.local.batch_size},
+            )
+        return self
+
+
+def _distinct(values: tuple[Any, ...], label: Any) -> tuple[Any, ...]:
+    labels = [label(value) for value in values]
+    twice = sorted({name for name in labels if labels.count(name) > 1})
+    if twice:
+        raise PydanticCustomError("twice", "each only once ({twice} stands twice)", {"twice": ", ".join(twice)})
+    return values
+
+
+def defense_label(defense: Defense) -> str:
+    """A defense as a table names it; a chain's parts are joined by ` + `."""
+    return " + ".join(label_of(part) for part in (defense.parts if isinstance(defense, Chain) else (defense,)))
+
+
+def _distinct_names(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _distinct(values, lambda value: value.name)
+
+
+class AuditSpec(Section):
+    """An audit, as a YAML file describes it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    trials: int = Field(ge=1, le=10_000)
+    settings: Annotated[tuple[Setting, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+    threats: Annotated[tuple[ThreatModel, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+    defenses: Annotated[
+        tuple[AnyDefense, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, defense_label))
+    ]
+    attacks: Annotated[
+        tuple[AnyAttack, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
+    ]
+    metrics: Annotated[
+        tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
+    ]

@@ -1,0 +1,115 @@
+"""The threat model: the only place that makes Views, by copying what is granted."""
+
+import copy
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from attacks import Space, View
+from audit._section import Section
+from audit.client import Round, batchnorm_layers
+from defenses import Batch, Defense, NotApplicableError, Params, Recipe
+
+CPU = torch.device("cpu")
+
+Fact = Literal["count", "labels", "recipe", "defense", "public", "participants"]
+
+MEANING: dict[Fact, str] = {
+    "count": "the number of examples behind the update it reads",
+    "labels": "the labels of those examples, in no order",
+    "recipe": "how clients train: local steps, slices and learning rate",
+    "defense": "which defense the clients use, with its parameters",
+    "public": "public data of the same kind as the private data",
+    "participants": "the number of clients behind the update it reads",
+}
+BATCHNORM = {
+    "hidden": "no BatchNorm statistics (they stay with the clients)",
+    "running": "the running BatchNorm statistics of the broadcast model",
+    "exact": "the BatchNorm statistics of the very batch behind the update",
+}
+
+
+class ThreatModel(Section):
+    """What an honest-but-curious server may use beside the model that it broadcast and the update that it reads."""
+
+    name: str = Field(min_length=1)
+    grants: tuple[Fact, ...] = ("count", "recipe", "defense", "public", "participants")
+    batchnorm: Literal["hidden", "running", "exact"] = "running"
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is granted and what is withheld, in words."""
+        granted = [MEANING[fact] for fact in MEANING if fact in self.grants] + [BATCHNORM[self.batchnorm]]
+        withheld = [MEANING[fact] for fact in MEANING if fact not in self.grants]
+        return (
+            "The server follows the protocol and is curious: it broadcasts the model, so it knows architecture and weights, "
+            "and reads each client's update, or only the cohort's sum under secure aggregation.",
+            f"It may also use: {'; '.join(granted)}.",
+            f"Withheld from it: {'; '.join(withheld) or 'nothing of what seethrough can grant'}.",
+        )
+
+
+def view_of(
+    threat: ThreatModel,
+    played: Round,
+    recipe: Recipe,
+    defense: Defense,
+    space: Space,
+    public: Batch,
+    device: torch.device = CPU,
+) -> View:
+    """What the attacker sees of the round, every tensor a copy on `device`: the first client's update if the server could
+    read it, else the cohort's mean.
+
+    Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
+    """
+    aggregate = played.aggregate
+    read = aggregate.seen[0] if aggregate.seen else aggregate.mean
+    victims = played.batches[:1] if aggregate.seen else played.batches
+    granted = set(threat.grants)
+    return View(
+        model=_broadcast(threat, played.model).to(device),
+        update=_copied(read.step, device),
+        space=space,
+        count=read.count if "count" in granted else None,
+        labels=torch.cat([batch.labels for batch in victims]).sort().values.to(device) if "labels" in granted else None,
+        buffers=_statistics(threat, played.model, read.buffers, device),
+        recipe=recipe if "recipe" in granted else None,
+        defense=defense if "defense" in granted else None,
+        public=_on(public, device) if "public" in granted else None,
+        participants=len(victims) if "participants" in granted else None,
+    )
+
+
+def _broadcast(threat: ThreatModel, model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model)
+    if threat.batchnorm == "hidden":
+        for layer in batchnorm_layers(copied).values():
+            if not copied.training:
+                raise NotApplicableError(
+                    "in eval mode the broadcast model computes with its running BatchNorm statistics, so they cannot be hidden"
+                )
+            layer.reset_running_stats()
+    return copied
+
+
+def _statistics(threat: ThreatModel, model: nn.Module, exact: Params, device: torch.device) -> Params | None:
+    layers = batchnorm_layers(model)
+    if not layers or threat.batchnorm == "hidden":
+        return None
+    kept = ("running_mean", "running_var")
+    running = {f"{name}.{part}": getattr(layer, part) for name, layer in layers.items() for part in kept}
+    return _copied(exact if threat.batchnorm == "exact" else running, device)
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    return Batch(_copy(batch.inputs, device), _copy(batch.labels, device))
+
+
+def _copied(params: Params, device: torch.device) -> Params:
+    return {name: _copy(tensor, device) for name, tensor in params.items()}
+
+
+def _copy(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.detach().to(device, copy=True)

@@ -1,0 +1,96 @@
+"""One trial, as data flows through it: batches, clients, a round under a defense, a View, an attack, scores.
+
+Everything happens twice with the same streams: for the victim's batch, and for the decoy that takes its place.
+"""
+
+import base64
+import dataclasses
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from attacks import Reconstruction
+from audit._stream import stream
+from audit.case import Batches, Case, broadcast_model, draw_batches, public_batch, round_streams
+from audit.client import batchnorm_layers, play_round
+from audit.scoring import Guess, blind_guesses, guess_from, score
+from audit.threat import view_of
+from defenses import Batch
+from reports._row import Claim, Pictures, Score
+
+SHOWN = 8  # images of a batch that a cell keeps as pictures
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one trial measured."""
+
+    scores: tuple[Score, ...]
+    claim: Claim | None
+    pictures: Pictures | None
+
+
+def run_trial(case: Case, device: torch.device) -> Outcome:
+    """The scores of one attack on one batch. Raises: NotApplicableError, if the combination cannot be run."""
+    granted = "labels" in case.threat.grants
+    batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels=granted)
+    model = broadcast_model(case.setting, case.seed, case.trial)
+    found, decoy = (
+        guess_from(batches.victim, _attacked(case, model, victim, batches, control, device))
+        for victim, control in ((batches.victim, "attack"), (batches.decoy, "decoy"))
+    )
+    size = len(batches.victim) * case.defense.cohort()
+    blind = blind_guesses(batches.victim, public_batch(case.setting, case.seed), size)
+    return Outcome(
+        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted) for metric in case.metrics),
+        claim=_claim(case, model),
+        pictures=_side_by_side(batches.victim, found, decoy),
+    )
+
+
+def _attacked(
+    case: Case, model: nn.Module, victim: Batch, batches: Batches, control: str, device: torch.device
+) -> Reconstruction:
+    streams = round_streams(case.seed, case.trial, case.defense.cohort(), control)
+    played = play_round(model, (victim, *batches.others), case.setting.local, case.defense, streams)
+    space = case.setting.data.load().space
+    public = public_batch(case.setting, case.seed)
+    view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
+    view.need(*case.attack.needs)
+    found = case.attack.reconstruct(view, stream(case.seed, "attack", case.trial))
+    return dataclasses.replace(found, inputs=_on_cpu(found.inputs), labels=_on_cpu(found.labels))
+
+
+def _on_cpu(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().cpu()
+
+
+def _claim(case: Case, model: nn.Module) -> Claim | None:
+    """The defense's guarantee; none where the threat model has the batch's own statistics sent beside the update."""
+    guarantee = case.defense.guarantee(case.setting.local, case.setting.batch_size)
+    if guarantee is None or (case.threat.batchnorm == "exact" and batchnorm_layers(model)):
+        return None
+    return Claim(guarantee.epsilon, guarantee.delta, guarantee.statement)
+
+
+def _side_by_side(truth: Batch, found: Guess, decoy: Guess) -> Pictures | None:
+    if found.inputs is None or decoy.inputs is None:
+        return None
+    return Pictures(pictures(truth.inputs), pictures(found.inputs), pictures(decoy.inputs))
+
+
+def pictures(inputs: Tensor) -> tuple[str, ...]:
+    """The first images of [n, channels, height, width] in [0, 1] as base64-encoded PNG; what is not a number is black."""
+    return tuple(_png(image) for image in inputs[:SHOWN].nan_to_num(0.0).clamp(0, 1))
+
+
+def _png(image: Tensor) -> str:
+    levels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[2] == 1 else levels))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,50 @@
+"""Where a classifier's weights come from."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, nn
+
+from defenses import Batch
+
+Public = Callable[[], Batch]
+"""The public split, made only when it is needed."""
+
+
+class Weights:
+    """A state for a classifier. Parameters are its fields."""
+
+    def needs_training(self) -> bool:
+        """Whether preparing them takes long enough that it is done once, before the cells."""
+        return False
+
+    def facts(self) -> str:
+        """What beside the fields decides the weights, such as the content of a file. Raises: ForeignFileError."""
+        return ""
+
+    def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
+        """Set the parameters and buffers of a freshly built `model`. Raises: ForeignFileError, if a file does not fit."""
+        raise NotImplementedError
+
+
+@torch.no_grad()
+def set_batchnorm_statistics(model: nn.Module, public: Batch, size: int = 100) -> None:
+    """Set every BatchNorm layer's running statistics to their mean over batches of `size` public images.
+
+    A random network's own statistics (mean 0, variance 1) fit no data, so in eval mode its features would explode.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    was_training = model.training
+    model.train()
+    for inputs in public.inputs.split(size):
+        if len(inputs) > 1:
+            model(inputs)
+    model.train(was_training)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

@@ -1,0 +1,21 @@
+"""Untrained weights: the state in which the first rounds of federated learning meet the model."""
+
+from pydantic import Field
+from torch import Generator, nn
+
+from audit.weights._base import Public, Weights, set_batchnorm_statistics
+from defenses import Batch
+from defenses._base import entry
+
+
+@entry
+class Random(Weights):
+    """The layers' own random initialization, drawn anew for each trial; BatchNorm's running statistics are measured on
+    `batchnorm_images` public images, or left at mean 0 and variance 1 where that is 0."""
+
+    batchnorm_images: int = Field(default=500, ge=0)
+
+    def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
+        if self.batchnorm_images:
+            batch = public()
+            set_batchnorm_statistics(model, Batch(batch.inputs[: self.batchnorm_images], batch.labels))

@@ -1,0 +1,29 @@
+"""What changes before the server sees it: one file, one defense."""
+
+from defenses._base import (
+    Aggregate,
+    Batch,
+    Chain,
+    Defense,
+    GradFn,
+    Guarantee,
+    NotApplicableError,
+    Params,
+    Recipe,
+    Update,
+)
+from defenses.none import NoDefense
+
+__all__ = [
+    "Aggregate",
+    "Batch",
+    "Chain",
+    "Defense",
+    "GradFn",
+    "Guarantee",
+    "NoDefense",
+    "NotApplicableError",
+    "Params",
+    "Recipe",
+    "Update",
+]

@@ -1,0 +1,175 @@
+"""What crosses the wire between a client and its server, and the stages at which a defense may change it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+from pydantic import ConfigDict, Field
+from torch import Generator, Tensor, nn
+from typing_extensions import dataclass_transform
+
+Params = Mapping[str, Tensor]
+"""Tensors by parameter (or buffer) name, as in `nn.Module.state_dict`."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def entry(cls: type) -> Any:
+    """`cls` as a frozen dataclass of validated literals: what has a name in a spec and in a report.
+
+    Raises (when instantiated): pydantic.ValidationError, for a value of the wrong type or out of range.
+    """
+    return pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)
+
+
+class NotApplicableError(Exception):
+    """This combination cannot be run; the message is the reason that its n/a cell shows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images with their labels."""
+
+    inputs: Tensor  # float32 [n, channels, height, width] in [0, 1]
+    labels: Tensor  # int64 [n]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+GradFn = Callable[[nn.Module, Batch, Generator], Params]
+"""The gradient of the mean loss over a batch, at the weights and in the mode of the module."""
+
+
+@entry
+class Recipe:
+    """How a client trains locally: plain SGD, `steps` times, over consecutive slices of its batch.
+
+    `batch_size` is the slice's size, a divisor of the client's; None takes the whole batch at each step.
+    """
+
+    steps: int = Field(default=1, ge=1, le=1000)
+    batch_size: int | None = Field(default=None, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+
+    def slices(self, count: int) -> tuple[slice, ...]:
+        """The slice of a batch of `count` that each step takes, one after another, from the front again at the end."""
+        size = self.batch_size or count
+        starts = range(0, count, size)
+        return tuple(slice(starts[i % len(starts)], starts[i % len(starts)] + size) for i in range(self.steps))
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What one client would send: `step` = local weights - broadcast weights, always."""
+
+    step: Params
+    count: int  # examples behind it
+    buffers: Params  # statistics of the client's batch at each BatchNorm layer, under the names of its running ones
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregate:
+    """What a round leaves with the server."""
+
+    mean: Update  # weighted by count; its count is the cohort's
+    seen: tuple[Update, ...]  # every client's update that the server could read in the clear, in order of clients
+    masked: tuple[Tensor, ...] = ()  # every message that it received but could not read
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """A claimed bound on what the release says about one unit of data, with all that the claim rests on."""
+
+    epsilon: float
+    delta: float
+    unit: str  # "example" or "client"
+    adjacency: str  # which pairs of data sets count as neighbors
+    sampling: str  # the sampling that the accountant assumed
+    accountant: str
+    statement: str  # one or two sentences, to be printed as they stand
+
+
+class Defense:
+    """What changes before the server sees it. Every default changes nothing; override the stages that differ."""
+
+    def cohort(self) -> int:
+        """Number of clients that must take part in a round."""
+        return 1
+
+    def train(self, grad: GradFn) -> GradFn:
+        """`grad`, as a defended client computes it. Raises: NotApplicableError, when called, if the model forbids."""
+        return grad
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        """The finished update as it is sent."""
+        return update
+
+    def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
+        """What the server has after the round, given every client's released update."""
+        return Aggregate(weighted_mean(updates), seen=updates)
+
+    def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
+        """The claimed guarantee of one round for a client of `count` examples; None claims nothing."""
+        return None
+
+
+@dataclass(frozen=True)
+class Chain(Defense):
+    """Defenses one after another, in the order in which they act. A chain of defenses is a defense.
+
+    Raises: ValueError, if more than one part combines updates or more than one part claims a guarantee.
+    """
+
+    parts: tuple[Defense, ...]
+
+    def __post_init__(self) -> None:
+        for stage in ("aggregate", "guarantee"):
+            holders = [type(part).__name__ for part in self._overriding(stage)]
+            if len(holders) > 1:
+                raise ValueError(f"one part of a chain may define `{stage}`, found {', '.join(holders)}")
+
+    def _overriding(self, stage: str) -> list[Defense]:
+        return [part for part in self.parts if getattr(type(part), stage) is not getattr(Defense, stage)]
+
+    def cohort(self) -> int:
+        return max(part.cohort() for part in self.parts)
+
+    def train(self, grad: GradFn) -> GradFn:
+        for part in self.parts:
+            grad = part.train(grad)
+        return grad
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        for part in self.parts:
+            update = part.release(update, rng)
+        return update
+
+    def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
+        combining = self._overriding("aggregate") or [Defense()]
+        return combining[0].aggregate(updates, rng)
+
+    def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
+        claiming = self._overriding("guarantee") or [Defense()]
+        return claiming[0].guarantee(recipe, count)
+
+
+def weighted_mean(updates: tuple[Update, ...]) -> Update:
+    """The mean of the updates, weighted by their counts, as federated averaging takes it."""
+    total = sum(update.count for update in updates)
+
+    def average(parts: list[Params]) -> Params:
+        weights = [update.count / total for update in updates]
+        return {
+            name: sum_of(weight * part[name] for weight, part in zip(weights, parts, strict=True)) for name in parts[0]
+        }
+
+    return Update(average([u.step for u in updates]), total, average([u.buffers for u in updates]))
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, in order."""
+    first, *rest = tensors
+    for tensor in rest:
+        first = first + tensor
+    return first

@@ -1,0 +1,29 @@
+"""Gaussian noise on the finished update."""
+
+import dataclasses
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from defenses._base import Defense, Update, entry
+
+
+@entry
+class GaussianNoise(Defense):
+    """Add independent noise of N(0, std^2) to each coordinate of the update.
+
+    It claims nothing: an update that nothing clips may change by any amount when one example changes, so its
+    sensitivity is unbounded, and no amount of noise makes it differentially private. BatchNorm statistics that are
+    sent beside the update get no noise.
+    """
+
+    std: float = Field(gt=0, allow_inf_nan=False)
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        """The update, its step with noise."""
+
+        def noisy(part: Tensor) -> Tensor:
+            return part + self.std * torch.randn(part.shape, generator=rng, dtype=part.dtype)
+
+        return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})

@@ -1,0 +1,49 @@
+"""Rows in, documents out. Knows nothing of models, attacks or tensors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports._claims import promises
+from reports._findings import Standing, read_blocks, read_grid
+from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Score, Status
+from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
+from reports._verdict import judge
+from reports._write import write_whole
+from reports.page import render_page
+from reports.tables import results_csv, results_markdown
+
+__all__ = [
+    "Cell",
+    "Claim",
+    "Described",
+    "Manifest",
+    "Pictures",
+    "Place",
+    "Score",
+    "Standing",
+    "Status",
+    "SummaryCell",
+    "SummaryRow",
+    "SummaryTable",
+    "summary",
+    "write_reports",
+]
+
+
+def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) -> None:
+    """Write `results.csv`, `results.md` and `index.html`; equal input gives equal bytes.
+
+    Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
+    """
+    readings = read_grid(manifest, cells)
+    blocks = read_blocks(readings)
+    verdict, claims = judge(readings, blocks), promises(manifest, cells)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / "results.csv", results_csv(readings))
+    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims))
+    write_whole(directory / "index.html", render_page(manifest, readings, blocks, verdict, claims))
+
+
+def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:
+    """Attack x defense with a short text in each cell, one table for each setting and threat model."""
+    return summarize(read_blocks(read_grid(manifest, cells)))

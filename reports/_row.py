@@ -1,0 +1,95 @@
+"""Rows: the only thing that reports read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "n/a", "failed", "unavailable", "nan"]
+"""ok: measured. n/a: impossible combination. failed: it broke. unavailable: the metric could not be had.
+nan: the measurement is not a finite number. Only `ok` rows enter a mean; the others are counted and named."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one cell, beside what a guesser without this update gets."""
+
+    metric: str
+    better: Literal["higher", "lower"]  # the direction in which the attacker does better
+    status: Status
+    note: str = ""  # why there is no number, or what it rests on
+    value: float | None = None  # mean over the examples of the batch
+    worst: float | None = None  # the example that leaked most
+    decoy: float | None = None  # the same attack, given the update of another batch
+    blind: float | None = None  # the best guess that looks at no update
+    floor: float | None = None  # the attacker's better one of decoy and blind
+    n: int = 0  # examples scored
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one cell as base64-encoded PNG, matched one to one with the originals."""
+
+    original: tuple[str, ...]
+    found: tuple[str, ...]
+    decoy: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The privacy guarantee that the cell's defense claims, in numbers and in words."""
+
+    epsilon: float
+    delta: float
+    statement: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in the grid: one attack on one batch, under one defense, seen through one threat model."""
+
+    key: str  # hash of all that decides the numbers of its cell; the names below do not enter it
+    setting: str
+    threat: str
+    defense: str
+    attack: str
+    trial: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured at the place of the same key."""
+
+    key: str
+    status: Literal["ok", "n/a", "failed"]
+    note: str = ""  # the reason of an n/a cell, the traceback of a failed one
+    scores: tuple[Score, ...] = ()
+    claim: Claim | None = None
+    pictures: Pictures | None = None
+    seconds: float = 0.0
+    seed: int = 0
+    code: str = ""  # revision of the code that computed it
+
+
+@dataclass(frozen=True)
+class Described:
+    """A named part of the audit, with what a reader must know of it."""
+
+    name: str
+    facts: tuple[str, ...]  # one sentence or "parameter = value" each
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was planned, with what, and where it can be repeated."""
+
+    name: str
+    seed: int
+    trials: int
+    spec: str  # the spec's text as it was read
+    settings: tuple[Described, ...]
+    threats: tuple[Described, ...]
+    defenses: tuple[Described, ...]
+    attacks: tuple[Described, ...]
+    metrics: tuple[Described, ...]
+    versions: tuple[tuple[str, str], ...]  # library or machine fact, its version or value
+    hashes: tuple[tuple[str, str], ...]  # artifact, its SHA-256
+    places: tuple[Place, ...]  # the whole grid, in the order of the spec, whether computed yet or not

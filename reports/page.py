@@ -1,0 +1,153 @@
+"""index.html: the audit as one self-contained page, without script and without network."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from reports._claims import Promise, bound
+from reports._findings import Block, Finding, Reading, State, unique
+from reports._pictures import first_figures
+from reports._row import Cell, Described, Manifest, Place
+from reports._summary import summarize
+from reports._text import average, brief, counted, last_line, number, spread, visible
+from reports._verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How a standing or state is shown: never by color alone."""
+
+    style: str  # CSS class
+    glyph: str
+    meaning: str
+
+
+SIGNS = {
+    "leaks": Sign("leaks", "▲", "the attacker beats the guesser: the interval of the difference lies above zero"),
+    "at the floor": Sign("floor", "●", "not to be told from guessing with this number of batches"),
+    "inconclusive": Sign("open", "?", "fewer than two batches, or than half of those planned, have a number"),
+    "failed": Sign("failed", "✕", "the computation broke"),
+    "nan": Sign("absent", "≠", "the measurement is not a finite number"),
+    "missing": Sign("absent", "…", "planned, but not computed yet"),
+    "unavailable": Sign("absent", "⊘", "the metric could not be had"),
+    "n/a": Sign("absent", "\N{EN DASH}", "the combination is not possible"),
+    "ok": Sign("floor", "✓", "measured"),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range of one metric in one block, for the small plots in its table."""
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> str:
+        """Where `value` lies, in percent of the width; values beyond the range lie on its edge."""
+        width = self.high - self.low
+        share = (value - self.low) / width if 0 < width < math.inf else 0.5
+        return f"{100 * min(1.0, max(0.0, share)):.2f}"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What became of one cell."""
+
+    place: Place
+    cell: Cell | None
+    state: State
+    gaps: tuple[Reading, ...]  # metrics without a number, in a cell that was computed
+
+
+def render_page(
+    manifest: Manifest,
+    readings: Sequence[Reading],
+    blocks: Sequence[Block],
+    verdict: Verdict,
+    promises: Sequence[Promise],
+) -> str:
+    """The page as HTML."""
+    coverage = _coverage(readings)
+    return _template().render(
+        style=Markup(_packaged("page.css")),
+        manifest=manifest,
+        blocks=blocks,
+        summaries=summarize(blocks),
+        verdict=verdict,
+        promises=promises,
+        signs=SIGNS,
+        figures=first_figures(readings),
+        coverage=coverage,
+        codes=unique(each.cell.code for each in coverage if each.cell is not None and each.cell.code),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    environment.globals.update(average=average, bound=bound, brief=brief, counted=counted, last_line=last_line)
+    environment.globals.update(number=number, spread=spread, facts_of=_facts_of, direction=_direction)
+    environment.globals.update(scale_of=_scale_of, remarks_of=_remarks_of, methods_of=_methods_of)
+    return environment.from_string(_packaged("page.html"))
+
+
+def _packaged(name: str) -> str:
+    return resources.files("reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _shown(value: object) -> object:
+    return visible(value) if type(value) is str else value
+
+
+def _facts_of(parts: Sequence[Described], name: str) -> tuple[str, ...]:
+    return next((part.facts for part in parts if part.name == name), ())
+
+
+def _remarks_of(block: Block, metric: str) -> tuple[str, ...]:
+    return unique(remark for finding in _of_metric(block, metric) for remark in finding.remarks)
+
+
+def _methods_of(block: Block, metric: str) -> tuple[str, ...]:
+    estimates = [each for finding in _of_metric(block, metric) for each in (finding.value, finding.leak)]
+    return unique(estimate.method for estimate in estimates if estimate is not None)
+
+
+def _direction(block: Block, metric: str) -> str:
+    return next((finding.better for finding in _of_metric(block, metric) if finding.better), "")
+
+
+def _scale_of(block: Block, metric: str) -> Scale | None:
+    """A range that shows all means and floors; wide intervals may run off its edges. None without a mean."""
+    found = _of_metric(block, metric)
+    points = [finding.value.mean for finding in found if finding.value is not None]
+    if not points:
+        return None
+    points += [finding.floor for finding in found if finding.floor is not None]
+    low, high = min(points), max(points)
+    margin = 0.15 * (high - low) or 1.0
+    return Scale(low - margin, high + margin)
+
+
+def _of_metric(block: Block, metric: str) -> list[Finding]:
+    return [finding for finding in block.findings if finding.metric == metric]
+
+
+def _coverage(readings: Sequence[Reading]) -> tuple[Coverage, ...]:
+    """The state of every planned cell, in the order of the spec."""
+    groups: dict[Place, list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(reading.place, []).append(reading)
+    found = []
+    for place, group in groups.items():
+        cell = group[0].cell
+        computed = cell is not None and cell.status == "ok"
+        gaps = [reading for reading in group if computed and reading.state != "ok"]
+        found.append(Coverage(place, cell, cell.status if cell else "missing", tuple(gaps)))
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""results.csv, one row a number, and results.md, the same as tables to read."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from reports._claims import Promise, bound
+from reports._findings import Block, Finding, Reading
+from reports._problems import Statement
+from reports._row import Manifest
+from reports._text import brief, interval, number, visible
+from reports._verdict import Verdict
+
+COLUMNS = (
+    *("setting", "threat", "defense", "attack", "trial", "metric", "value", "floor", "decoy", "blind", "worst"),
+    *("better", "status", "note", "n", "seconds", "seed", "key", "code"),
+)
+_FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")
+"""What a spreadsheet takes for the start of a formula (its full-width forms too), or may trim before one."""
+
+_MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
+
+
+def results_csv(readings: Sequence[Reading]) -> str:
+    """CSV with one row for every planned number, floats in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_csv_row(reading) for reading in readings)
+    return text.getvalue()
+
+
+def results_markdown(manifest: Manifest, blocks: Sequence[Block], verdict: Verdict, promises: Sequence[Promise]) -> str:
+    """Markdown with the verdict, then one attack x defense table for every setting, threat model and metric."""
+    parts = [f"# {_escaped(manifest.name)}", *_verdict_parts(verdict)]
+    for block in blocks:
+        parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
+        for metric in block.metrics:
+            parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
+    parts += ["## Claimed privacy", _claims_table(promises)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _csv_row(reading: Reading) -> tuple[str, ...]:
+    place, score, cell = reading.place, reading.score, reading.cell
+    numbers = (score.value, score.floor, score.decoy, score.blind, score.worst) if score else (None,) * 5
+    return (
+        *(_neutral(text) for text in (place.setting, place.threat, place.defense, place.attack)),
+        str(place.trial),
+        _neutral(reading.metric),
+        *("" if value is None else repr(float(value)) for value in numbers),
+        score.better if score else "",
+        reading.state,
+        _neutral(reading.note),
+        str(score.n) if score else "",
+        repr(float(cell.seconds)) if cell else "",
+        str(cell.seed) if cell else "",
+        _neutral(place.key),
+        _neutral(cell.code) if cell else "",
+    )
+
+
+def _neutral(text: str) -> str:
+    """`text`, which no spreadsheet will take for a formula."""
+    shown = visible(text)
+    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown
+
+
+def _escaped(text: str) -> str:
+    """`text` without a table, a link or markup of its own."""
+    return visible(text).translate(_MARKUP).replace("](", "]\\(")
+
+
+def _verdict_parts(verdict: Verdict) -> list[str]:
+    parts = [f"**{_escaped(verdict.headline)}**"]
+    if verdict.problems:
+        parts.append(_statements(verdict.problems))
+    for section in verdict.sections:
+        parts += [f"**{_escaped(section.setting)}, {_escaped(section.threat)}**", _statements(section.statements)]
+    return parts + [f"> {_escaped(caveat)}" for caveat in verdict.caveats]
+
+
+def _statements(statements: Sequence[Statement]) -> str:
+    return "\n".join(
+        line
+        for each in statements
+        for line in (
+            f"- **{_escaped(each.subject)}**: {_escaped(each.text)}",
+            *(f"  - {_escaped(point)}" for point in each.points),
+        )
+    )
+
+
+def _direction(block: Block, metric: str) -> str:
+    better = next((finding.better for finding in block.findings if finding.metric == metric and finding.better), "")
+    return f" ({better} means more leaked)" if better else ""
+
+
+def _metric_table(block: Block, metric: str) -> str:
+    rows = [
+        (attack, *(_words(block.of(defense, attack, metric)) for defense in block.defenses)) for attack in block.attacks
+    ]
+    return _table(("attack", *block.defenses), rows)
+
+
+def _words(findings: Sequence[Finding]) -> str:
+    return "; ".join(_said(finding) for finding in findings) or "not planned"
+
+
+def _said(finding: Finding) -> str:
+    """One cell: the number with its floor and n, or the state that stands in its stead."""
+    states = ", ".join(f"{count} {state}" for state, count in finding.states)
+    if finding.value is None:
+        return f"{states}: {brief(finding.note)}" if finding.note else states
+    floor = "" if finding.floor is None else f", floor {number(finding.floor, finding.value.mean)}"
+    leak = "" if finding.leak is None else f", leak {interval(finding.leak, sign=True)}"
+    rest = f", {states}" if states else ""
+    return f"{interval(finding.value)}{floor}{leak}, n = {finding.value.n}{rest}: {finding.standing}"
+
+
+def _claims_table(promises: Sequence[Promise]) -> str:
+    rows = [
+        (promise.setting, promise.defense, *words)
+        for promise in promises
+        for words in (
+            [(bound(claim.epsilon), bound(claim.delta), claim.statement) for claim in promise.claims]
+            or [("", "", promise.words)]
+        )
+    ]
+    return _table(("setting", "defense", "epsilon", "delta", "statement"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)

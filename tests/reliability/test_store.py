@@ -1,0 +1,215 @@
+"""The store: round trips, atomic writes, foreign files, the manifest."""
+
+import errno
+import io
+import json
+import math
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from audit import _atomic
+from audit._atomic import write_bytes_atomically, write_text_atomically
+from audit.store import DamagedFileError, ForeignSchemaError, Store, encode, pending
+from reports._row import Cell, Claim, Manifest, Pictures, Score
+from tests.reliability.toys import cell_of, manifest_of, places, sealed
+
+KEY = "k000"
+any_text = st.text(st.characters(exclude_categories=()))
+st.register_type_strategy(str, any_text)
+keys = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
+hard = Score("", "higher", "ok", "\ud800 🔒", value=-0.0, worst=1e-320, decoy=math.nan, blind=math.inf, n=2**53 + 1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@given(st.builds(Cell, key=keys))
+@example(Cell(KEY, "ok", scores=(hard,), claim=Claim(-math.inf, 5e-324, ""), seconds=0.1 + 0.2, seed=-(2**70)))
+@example(Cell(KEY, "failed", "x" * 10**6, pictures=Pictures(("é" * 10**6,), (), ("",))))
+@settings(max_examples=300, deadline=None)
+def test_any_cell_returns_as_it_was(shared, cell):
+    shared.write(cell)
+    assert repr(shared.read(cell.key)) == repr(cell)  # unlike ==, tells NaN, -0.0 and None apart
+
+
+@given(st.builds(Manifest))
+@settings(max_examples=50, deadline=None)
+def test_any_manifest_returns_as_it_was(shared, manifest):
+    shared.write_manifest(manifest)
+    assert repr(shared.read_manifest()) == repr(manifest)
+
+
+def test_a_cell_file_is_strict_json_behind_its_hash():
+    document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
+    assert (document["format"], document["schema"]) == ("seethrough cell", 1)
+    assert document["content"]["scores"][0]["decoy"] == "NaN"
+    assert document["content"]["scores"][0]["floor"] is None
+
+
+def test_a_text_that_reads_nan_stays_a_text(shared):
+    shared.write(Cell(KEY, "ok", "NaN", code="Infinity"))
+    assert shared.read(KEY) == Cell(KEY, "ok", "NaN", code="Infinity")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"note": None}, "Cell.note"),
+        ({"status": "fine"}, "Cell.status"),
+        ({"seed": 1.0}, "Cell.seed"),
+        ({"seed": True}, "Cell.seed"),
+        ({"seconds": "1"}, "Cell.seconds"),
+        ({"seconds": 2**53 + 1}, "Cell.seconds"),
+        ({"scores": [hard]}, "Cell.scores"),
+        ({"scores": (hard, None)}, "Cell.scores\\[1\\]"),
+        ({"scores": (replace(hard, value="1"),)}, "Cell.scores\\[0\\].value"),  # type: ignore[arg-type]
+        ({"claim": Score}, "Cell.claim"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_by_name(change, place):
+    with pytest.raises(TypeError, match=f"^{place} is "):
+        encode(replace(Cell(KEY, "ok"), **change))
+
+
+@pytest.mark.parametrize("key", ["", "..", "a/b", "../a", "A", ".hidden", "a" * 129, "a\n", "a.json"])
+def test_a_key_that_is_no_plain_name_is_refused(tmp_path, key):
+    with pytest.raises(ValueError, match="a key must match"):
+        Store(tmp_path).write(Cell(key, "ok"))
+    assert not list(tmp_path.rglob("*"))
+
+
+def foreign(document: object) -> bytes:
+    return sealed(json.dumps(document).encode())
+
+
+NEWER = foreign({"format": "seethrough cell", "schema": 2, "content": {"key": KEY}})
+FOREIGN = [NEWER, foreign({"format": "other", "schema": 1}), foreign([1]), sealed(b"no json"), sealed(b"[" * 10**6)]
+
+
+@pytest.mark.parametrize("data", FOREIGN, ids=["newer", "other", "list", "text", "deep"])
+def test_a_whole_file_of_another_kind_is_refused_and_kept(tmp_path, data):
+    store, place = Store(tmp_path), places(1)[0]
+    store.write(cell_of(KEY))
+    store.path(KEY).write_bytes(data)
+    for use in (lambda: store.read(KEY), lambda: store.write(cell_of(KEY)), lambda: pending([place], store)):
+        with pytest.raises(ForeignSchemaError, match=f"{KEY}.json"):
+            use()
+    assert store.path(KEY).read_bytes() == data
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_a_manifest_in_the_place_of_a_cell_is_foreign(tmp_path):
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+    store.path(KEY).write_bytes(encode(manifest_of(places(3))))
+    with pytest.raises(ForeignSchemaError, match="seethrough manifest"):
+        store.read(KEY)
+
+
+def test_a_damaged_manifest_is_named_and_a_new_one_moves_it_aside(tmp_path):
+    store, manifest = Store(tmp_path), manifest_of(places(3))
+    with pytest.raises(FileNotFoundError):
+        store.read_manifest()
+    store.write_manifest(manifest)
+    assert store.read_manifest() == manifest
+    (tmp_path / "manifest.json").write_bytes(b"torn")
+    with pytest.raises(DamagedFileError, match=r"manifest\.json is damaged"):
+        store.read_manifest()
+    store.write_manifest(manifest)
+    assert store.read_manifest() == manifest
+    assert (tmp_path / "damaged" / "manifest.json.1").read_bytes() == b"torn"
+
+
+def test_pending_names_each_missing_key_once_and_failed_ones_on_request(tmp_path):
+    store, grid = Store(tmp_path), places(4)
+    store.write(Cell("k000", "ok"))
+    store.write(Cell("k001", "failed", "broke"))
+    store.write(Cell("k002", "n/a", "impossible"))
+    assert pending([*grid, *grid], store).todo == grid[3:]
+    assert pending(grid, store, retry_failed=True).todo == (grid[1], grid[3])
+    assert store.keys() == ("k000", "k001", "k002")
+
+
+def test_a_run_removes_the_temporary_files_of_dead_writers_and_nothing_else(tmp_path):
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+    ours = [tmp_path / f"cells/.k1.json.99-{'a' * 16}.tmp", tmp_path / f".manifest.json.99-{'0' * 16}.tmp"]
+    theirs = [tmp_path / name for name in ("cells/.notes.tmp", "cells/k1.tmp", ".other.json.9-abc.tmp", "x.tmp")]
+    for path in (*ours, *theirs):
+        path.write_text("")
+    with store.lock():
+        assert not any(path.exists() for path in ours)
+    assert all(path.exists() for path in theirs)
+    assert store.read(KEY) is not None
+
+
+class Torn(io.BufferedWriter):
+    """A file that can fail when half of the data is written."""
+
+    count = staticmethod(lambda name: None)
+
+    def write(self, data) -> int:
+        super().write(data[: len(data) // 2])
+        super().flush()
+        self.count("write")
+        return super().write(data[len(data) // 2 :])
+
+
+def with_fault(monkeypatch, fatal: int) -> list[str]:
+    """Let the `fatal`-th operation of a write fail; returns the operations as they come."""
+    calls = []
+
+    def count(name):
+        calls.append(name)
+        if len(calls) == fatal:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def counted(name):
+        def call(*arguments):
+            count(name)
+            return getattr(os, name)(*arguments)
+
+        return call
+
+    class Counted(Torn):
+        pass
+
+    Counted.count = staticmethod(count)
+    changed = {name: counted(name) for name in ("open", "fsync", "replace")}
+    monkeypatch.setattr(_atomic, "os", SimpleNamespace(**{**vars(os), **changed}))
+    monkeypatch.setattr(_atomic, "open", lambda file, mode: Counted(io.FileIO(file, mode)), raising=False)
+    return calls
+
+
+def test_whichever_operation_fails_a_write_leaves_the_old_file_or_the_new_and_nothing_else(tmp_path, monkeypatch):
+    store, old, new = Store(tmp_path), cell_of(KEY), replace(cell_of(KEY), note="new")
+    store.write(old)
+    fatal, ended = 0, False
+    while not ended:
+        fatal += 1
+        with monkeypatch.context() as patch:
+            calls = with_fault(patch, fatal)
+            try:
+                store.write(new)
+                ended = True
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+        named = "replace" in calls[: fatal - 1]
+        assert repr(store.read(KEY)) == repr(new if named else old)
+        assert [path.name for path in (tmp_path / "cells").iterdir()] == [f"{KEY}.json"]
+        write_bytes_atomically(store.path(KEY), encode(old))
+    assert fatal == 7
+    assert calls == ["open", "write", "fsync", "replace", "open", "fsync"]  # the data, then the name, both on disk
+
+
+def test_text_is_written_as_utf_8(tmp_path):
+    write_text_atomically(tmp_path / "a.txt", "ε\n")
+    assert (tmp_path / "a.txt").read_bytes() == "ε\n".encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

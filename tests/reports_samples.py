@@ -1,0 +1,86 @@
+"""Small audits for the tests of the reports: no model, no attack, rows only."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+
+from reports import Cell, Claim, Described, Manifest, Pictures, Place, Score
+
+
+def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
+    """A measured score, higher being better for the attacker."""
+    fields = {"metric": "ssim", "better": "higher", "status": "ok", "value": value, "floor": floor, "n": 4}
+    return Score(**(fields | changes))  # type: ignore[arg-type]
+
+
+def place(trial: int = 0, attack: str = "attack", defense: str = "none", **changes: str) -> Place:
+    """A place with a key of its own."""
+    fields = {"setting": "setting", "threat": "threat"} | changes
+    return Place(
+        key="/".join((*fields.values(), defense, attack, str(trial))),
+        **fields,
+        defense=defense,
+        attack=attack,
+        trial=trial,
+    )
+
+
+def described(names: Sequence[str]) -> tuple[Described, ...]:
+    """Parts of those names, with one fact each."""
+    return tuple(Described(name, (f"about {name}",)) for name in dict.fromkeys(names))
+
+
+def manifest(places: Sequence[Place], metrics: Sequence[str] = ("ssim",)) -> Manifest:
+    """A manifest that plans `places`."""
+    return Manifest(
+        name="an audit",
+        seed=0,
+        trials=1 + max((each.trial for each in places), default=0),
+        spec="name: an audit",
+        settings=described([each.setting for each in places]),
+        threats=described([each.threat for each in places]),
+        defenses=described([each.defense for each in places]),
+        attacks=described([each.attack for each in places]),
+        metrics=described(metrics),
+        versions=(("python", "3"),),
+        hashes=(("data", "00"),),
+        places=tuple(places),
+    )
+
+
+def measured(at: Place, *scores: Score, **changes: object) -> Cell:
+    """The cell of a place, measured."""
+    return Cell(**({"key": at.key, "status": "ok", "scores": scores} | changes))  # type: ignore[arg-type]
+
+
+def png(color: int = 0) -> str:
+    """A picture of 2 x 2 as base64."""
+    file = io.BytesIO()
+    Image.new("L", (2, 2), color).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cell]]:
+    """An audit with one cell of each kind; every string of every type in it is made by `text`."""
+    setting, threat, defense, attack, metric, other = (text() for _ in range(6))
+    places = tuple(Place(text(), setting, threat, defense, attack, trial) for trial in range(6))
+    good = Score(metric, "higher", "ok", text(), 0.9, 0.95, 0.1, 0.2, 0.2, 4)
+    absent = Score(other, "lower", "unavailable", text())
+    pictures = Pictures((picture,), (picture,), (picture,))
+    cells = [
+        *(
+            Cell(at.key, "ok", text(), (good, absent), Claim(1.5, 1e-5, text()), pictures, 1.0, 7, text())
+            for at in places[:3]
+        ),
+        Cell(places[3].key, "failed", f"Traceback\n{text()}", code=text()),
+        Cell(places[4].key, "n/a", text(), code=text()),
+    ]
+    settings, threats, defenses, attacks = [
+        (Described(name, (text(), text())),) for name in (setting, threat, defense, attack)
+    ]
+    metrics = (Described(metric, (text(),)), Described(other, (text(),)))
+    pairs = ((text(), text()), (text(), text()))
+    name, spec = text(), text()
+    return Manifest(name, 0, 6, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places), cells

@@ -1,0 +1,83 @@
+"""Sound small files of every foreign format, made anew each time."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+
+from audit.foreign import read_image, read_npz, read_safetensors, read_yaml
+
+Reader = Callable[[Path], Any]
+
+READERS: Mapping[str, Reader] = {
+    "npz": read_npz,
+    "safetensors": read_safetensors,
+    "yaml": read_yaml,
+    "png": read_image,
+    "jpeg": read_image,
+}
+
+YAML = """\
+# an audit
+name: "which defense \\u00e9"
+seed: 0
+settings:
+  - {name: one, data: digits, batch_size: 8, lr: 1e-3, flag: true}
+  - name: two
+    model: {name: resnet20, weights: ~}
+    note: |
+      several
+      lines
+threats: [honest but curious, 'quoted ''text''', 2001-12-14, 12:30:45]
+defenses:
+- none
+- clipping: {max_norm: 1.5}
+- [{clipping: {max_norm: -.5e+2}}, {secure: {clients: 8}}]
+"""
+
+
+def arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "images": rng.integers(0, 256, (3, 4, 4), dtype=np.uint8),
+        "labels": rng.integers(0, 9, 3),
+        "weights": rng.normal(size=(2, 3)).astype(np.float32),
+    }
+
+
+def npz(deflated: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    (np.savez_compressed if deflated else np.savez)(buffer, **arrays())  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn((2, 1, 3, 3), generator=rng),
+        "bn.num_batches_tracked": torch.tensor(7),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+    }
+
+
+def image(form: str, shape: tuple[int, ...] = (9, 7, 3)) -> bytes:
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def samples() -> dict[str, list[bytes]]:
+    """The content of a few sound files of each format."""
+    return {
+        "npz": [npz(), npz(deflated=True)],
+        "safetensors": [safetensors.torch.save(tensors(), metadata={"format": "pt"})],
+        "yaml": [YAML.encode()],
+        "png": [image("PNG"), image("PNG", (5, 6))],
+        "jpeg": [image("JPEG"), image("JPEG", (17, 20))],
+    }

@@ -1,0 +1,230 @@
+"""What every attack owes, whichever they are: found by their files, none listed by hand."""
+
+import copy
+import dataclasses
+import re
+import sys
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Generator, Tensor, nn
+
+import attacks
+from attacks import Attack, NotGrantedError, Reconstruction, Space, View
+from attacks._replay import simulated_client
+from defenses import Batch, NoDefense, NotApplicableError, Recipe
+from defenses._catalog import catalog
+
+ENTRIES = catalog(attacks, Attack)
+
+QUICK: dict[str, dict[str, Any]] = {
+    "dlg": {"steps": 3, "restarts": 2, "spread": 2.0},
+    "gradinversion": {"steps": 4},
+    "inverting_gradients": {"steps": 3, "restarts": 2},
+    "latent_prior": {"epochs": 1, "steps": 3, "restarts": 2},
+}
+"""Small budgets, by the attack's name; an attack that is not here runs with its defaults."""
+
+FACTS = ("count", "labels", "buffers", "recipe", "defense", "public", "participants")
+SPACE = Space((3, 8, 8), 4)
+COUNT = 3
+SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(NeurIPS|ICLR|ICML|CVPR|TIFS|TMLR) \d{4}")
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def quick(name: str) -> Attack:
+    return ENTRIES[name](**QUICK.get(name, {}))
+
+
+@pytest.fixture(params=ENTRIES)
+def attack(request: pytest.FixtureRequest) -> Attack:
+    return quick(request.param)
+
+
+def tiny_model(train: bool = False) -> nn.Sequential:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, SPACE.classes),
+    )
+    rng = seeded(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return model.train(train)
+
+
+def a_view(train: bool = False, recipe: Recipe = Recipe(steps=1, lr=0.1)) -> View:  # noqa: B008
+    """A view in which every fact is granted."""
+    model = tiny_model(train)
+    rng = seeded(1)
+    inputs, labels = torch.rand((COUNT, *SPACE.shape), generator=rng), torch.tensor([0, 2, 3])
+    bare = View(model, {}, SPACE, recipe=recipe)
+    return View(
+        model=model,
+        update={name: step.detach() for name, step in simulated_client(bare)(inputs, labels).items()},
+        space=SPACE,
+        count=COUNT,
+        labels=labels,
+        buffers={f"1.{part}": getattr(model[1], part).clone() for part in ("running_mean", "running_var")},
+        recipe=recipe,
+        defense=NoDefense(),
+        public=Batch(torch.rand((24, *SPACE.shape), generator=rng), torch.arange(24) % SPACE.classes),
+        participants=1,
+    )
+
+
+def tensors_of(view: View) -> list[Tensor]:
+    """Every tensor that the view holds, in a fixed order."""
+    public = [view.public.inputs, view.public.labels] if view.public else []
+    return [
+        *view.model.state_dict().values(),
+        *view.update.values(),
+        *(view.buffers or {}).values(),
+        *([] if view.labels is None else [view.labels]),
+        *public,
+    ]
+
+
+def check_claim(claim: Reconstruction, view: View) -> None:
+    assert claim.inputs is not None or claim.labels is not None
+    if claim.inputs is not None:
+        assert claim.inputs.dtype == torch.float32
+        assert tuple(claim.inputs.shape) == (COUNT, *SPACE.shape)
+        assert claim.inputs.isfinite().all()
+        assert claim.inputs.min() >= 0
+        assert claim.inputs.max() <= 1
+        assert not claim.inputs.requires_grad
+    if claim.labels is not None:
+        assert claim.labels.dtype == torch.int64
+        assert tuple(claim.labels.shape) == (COUNT,)
+        assert claim.labels.min() >= 0
+        assert claim.labels.max() < SPACE.classes
+    assert isinstance(claim.loss, float)
+    assert claim.loss == claim.loss
+
+
+def same(left: Reconstruction, right: Reconstruction) -> bool:
+    return left.loss == right.loss and equal(left.inputs, right.inputs) and equal(left.labels, right.labels)
+
+
+def equal(left: Tensor | None, right: Tensor | None) -> bool:
+    return left is right if left is None or right is None else torch.equal(left, right)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
+def test_a_claim_has_the_promised_shape_type_and_range(attack: Attack, train: bool):
+    view = a_view(train)
+    check_claim(attack.reconstruct(view, seeded()), view)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_an_attack_refuses_for_want_of_a_fact_only_where_it_says_that_it_needs_it(attack: Attack, fact: str):
+    withheld: dict[str, Any] = {fact: None}
+    view = dataclasses.replace(a_view(), **withheld)
+    refusals = (NotGrantedError,) if fact in attack.needs else ()
+    with suppress(*refusals):
+        check_claim(attack.reconstruct(view, seeded()), view)
+
+
+def test_an_attack_does_with_nothing_but_what_it_needs(attack: Attack):
+    withheld: dict[str, Any] = {fact: None for fact in FACTS if fact not in attack.needs}
+    view = dataclasses.replace(a_view(train=True), **withheld)
+    check_claim(attack.reconstruct(view, seeded()), view)
+
+
+def test_an_attack_replays_several_local_steps(attack: Attack):
+    view = a_view(recipe=Recipe(steps=3, batch_size=1, lr=0.05))
+    check_claim(attack.reconstruct(view, seeded()), view)
+
+
+def test_needs_name_facts_of_a_view(attack: Attack):
+    assert set(attack.needs) <= set(FACTS)
+
+
+def test_the_same_stream_gives_the_same_claim(attack: Attack):
+    assert same(attack.reconstruct(a_view(), seeded(3)), attack.reconstruct(a_view(), seeded(3)))
+
+
+def test_an_attack_that_searches_images_starts_elsewhere_on_another_stream(attack: Attack):
+    first, second = attack.reconstruct(a_view(), seeded(3)), attack.reconstruct(a_view(), seeded(4))
+    if first.inputs is None:
+        assert same(first, second)
+    else:
+        assert not equal(first.inputs, second.inputs)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
+def test_the_view_is_left_as_it_was(attack: Attack, train: bool):
+    view = a_view(train)
+    before = copy.deepcopy(tensors_of(view))
+    hooks = [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in view.model.modules()]
+    attack.reconstruct(view, seeded())
+    assert all(torch.equal(old, new) for old, new in zip(before, tensors_of(view), strict=True))
+    assert [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in view.model.modules()] == hooks
+    assert all(module.training == train for module in view.model.modules())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in view.model.parameters())
+
+
+def test_the_global_random_stream_is_left_alone(attack: Attack):
+    view, before = a_view(), torch.get_rng_state()
+    attack.reconstruct(view, seeded())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_attack_reads_the_update(attack: Attack):
+    view = a_view()
+    opposite = dataclasses.replace(view, update={name: -step for name, step in view.update.items()}, labels=None)
+    withheld = dataclasses.replace(view, labels=None)
+    assert not same(attack.reconstruct(withheld, seeded()), attack.reconstruct(opposite, seeded()))
+
+
+def test_a_model_without_a_linear_classifier_is_not_applicable_where_labels_must_be_recovered(attack: Attack):
+    model = nn.Sequential(nn.Conv2d(3, SPACE.classes, 8), nn.Flatten())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=seeded(2)))
+    update = {name: torch.ones_like(parameter) for name, parameter in model.named_parameters()}
+    view = dataclasses.replace(a_view(), model=model, update=update, labels=None, buffers=None)
+    with pytest.raises(NotApplicableError, match="no linear layer"):
+        attack.reconstruct(view, seeded())
+
+
+def test_an_attack_is_a_frozen_value_that_prints_its_parameters(attack: Attack):
+    value: Any = attack
+    entry: Any = type(attack)
+    names = [field.name for field in dataclasses.fields(entry)]
+    assert all(f"{name}=" in repr(attack) for name in names)
+    assert attack == copy.deepcopy(attack)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        value.needs = ()
+    with pytest.raises(ValidationError, match="no_such_parameter"):
+        entry(no_such_parameter=1)
+
+
+def test_parameters_out_of_range_or_of_another_type_are_refused(attack: Attack):
+    entry: Any = type(attack)
+    for field in dataclasses.fields(entry):
+        if isinstance(getattr(attack, field.name), int | float) and not isinstance(getattr(attack, field.name), bool):
+            with pytest.raises(ValidationError, match=field.name):
+                entry(**{field.name: -1})
+        with pytest.raises(ValidationError, match=field.name):
+            entry(**{field.name: [None]})
+
+
+def test_an_attack_names_its_source(attack: Attack):
+    assert SOURCE.search(sys.modules[type(attack).__module__].__doc__ or "")
+    said = type(attack).__doc__ or ""
+    assert said and not said.startswith(f"{type(attack).__name__}(")
+
+
+def test_every_quick_budget_belongs_to_an_attack():
+    assert set(QUICK) <= set(ENTRIES)

@@ -1,0 +1,321 @@
+"""Replay, distances, search and the two attacks that rest on them, against slow or independent versions."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.func import vmap
+
+from attacks import Space, View
+from attacks._match import cosine, error_variances, layerwise_l2, relative_l1, squared_l2, standardized_l2
+from attacks._priors import l2_norm, total_variation
+from attacks._replay import observed_gradient, simulated_client, softmax_of
+from attacks._search import cosine_schedule, descend, quasi_newton
+from attacks.dlg import DLG
+from attacks.inverting_gradients import InvertingGradients
+from audit._stream import drawing_from
+from defenses import Params, Recipe
+
+SPACE = Space((1, 6, 6), 3)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def conv_net(act: type[nn.Module] = nn.Sigmoid, batchnorm: bool = False, seed: int = 0) -> nn.Module:
+    with drawing_from(seeded(seed)):
+        norm = [nn.BatchNorm2d(6)] if batchnorm else []
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1),
+            *norm,
+            act(),
+            nn.Conv2d(6, 6, 3, padding=1),
+            act(),
+            nn.Flatten(),
+            nn.Linear(216, 3),
+        )
+
+
+def a_batch(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    rng = seeded(seed)
+    images = F.interpolate(torch.rand((count, 1, 3, 3), generator=rng), (6, 6), mode="bilinear")
+    return images, torch.arange(count) % 3
+
+
+def a_view(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> View:
+    bare = View(model, {}, SPACE, recipe=recipe)
+    step = {name: part.detach() for name, part in simulated_client(bare)(images, labels).items()}
+    return dataclasses.replace(bare, update=step, count=len(labels))
+
+
+def psnr(guess: Tensor | None, truth: Tensor) -> float:
+    assert guess is not None
+    return -10 * math.log10(float((guess - truth).square().mean()))
+
+
+def two_updates() -> tuple[Params, Params]:
+    return an_update(5), an_update(6)
+
+
+def an_update(seed: int) -> Params:
+    rng = seeded(seed)
+    shapes = {"a.weight": (3, 2), "a.bias": (3,), "b": (1,)}
+    return {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
+
+
+class TestReplay:
+    @pytest.mark.parametrize("batchnorm", [False, True])
+    def test_replayed_steps_are_those_of_a_real_sgd_loop(self, batchnorm: bool):
+        model = conv_net(batchnorm=batchnorm).train().double()
+        images, labels = a_batch(6)
+        recipe = Recipe(steps=5, batch_size=2, lr=0.3)
+        replayed = simulated_client(View(model, {}, SPACE, recipe=recipe))(images.double(), labels)
+        local = copy.deepcopy(model)
+        sgd = torch.optim.SGD(local.parameters(), lr=0.3)
+        for start in (0, 2, 4, 0, 2):
+            sgd.zero_grad()
+            F.cross_entropy(local(images[start : start + 2].double()), labels[start : start + 2]).backward()
+            sgd.step()
+        for (name, after), before in zip(local.named_parameters(), model.parameters(), strict=True):
+            assert torch.allclose(replayed[name], after - before, rtol=0, atol=1e-6), name
+
+    @pytest.mark.parametrize("train", [False, True])
+    def test_replay_with_batchnorm_has_the_real_gradient_and_leaves_the_buffers_alone(self, train: bool):
+        model = conv_net(batchnorm=True).train(train)
+        model(
+            torch.rand((4, 1, 6, 6), generator=seeded())
+        )  # in train mode: running statistics that are not the initial ones
+        buffers = [buffer.clone() for buffer in model.buffers()]
+        images, labels = a_batch(4)
+        step = simulated_client(View(model, {}, SPACE, recipe=Recipe(lr=0.5)))(images, labels)
+        softmax = softmax_of(View(model, {}, SPACE), images)
+        assert all(torch.equal(old, new) for old, new in zip(buffers, model.buffers(), strict=True))
+        assert torch.allclose(softmax, copy.deepcopy(model)(images).softmax(1), atol=1e-6)
+        slopes = torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
+        for name, slope in zip(step, slopes, strict=True):
+            assert torch.allclose(step[name], -0.5 * slope, atol=1e-6), name
+
+    def test_replay_takes_soft_labels(self):
+        model = conv_net()
+        images, labels = a_batch(3)
+        client = simulated_client(View(model, {}, SPACE, recipe=Recipe()))
+        hard, soft = client(images, labels), client(images, F.one_hot(labels, 3).float())
+        assert all(torch.allclose(hard[name], soft[name], atol=1e-7) for name in hard)
+
+    def test_replay_under_vmap_is_replay_one_by_one(self):
+        model = conv_net(batchnorm=True).train()
+        candidates, labels = torch.rand((3, 2, 1, 6, 6), generator=seeded()), torch.tensor([0, 2])
+        client = simulated_client(View(model, {}, SPACE, recipe=Recipe(steps=2, batch_size=1)))
+        together = vmap(lambda images: client(images, labels))(candidates)
+        for i, images in enumerate(candidates):
+            for name, step in client(images, labels).items():
+                assert torch.allclose(together[name][i], step, atol=1e-6), name
+
+    def test_the_observed_gradient_is_the_mean_over_local_steps(self):
+        view = View(conv_net(), {"w": torch.tensor([-6.0])}, SPACE, recipe=Recipe(steps=3, lr=0.5))
+        assert observed_gradient(view)["w"].item() == pytest.approx(4.0)
+        assert observed_gradient(dataclasses.replace(view, recipe=None))["w"].item() == pytest.approx(6.0)
+
+
+class TestDistances:
+    def test_distances_are_their_formulas_written_out(self):
+        sent, seen = two_updates()
+        a, b = ([params[name].numpy().astype(np.float64) for name in sent] for params in (sent, seen))
+        square = sum(((x - y) ** 2).sum() for x, y in zip(a, b, strict=True))
+        inner = sum((x * y).sum() for x, y in zip(a, b, strict=True))
+        lengths = [math.sqrt(sum((x**2).sum() for x in part)) for part in (a, b)]
+        absolute = sum(abs(x - y).sum() for x, y in zip(a, b, strict=True))
+        assert squared_l2(sent, seen).item() == pytest.approx(square / lengths[1] ** 2, rel=1e-5)
+        assert cosine(sent, seen).item() == pytest.approx(1 - inner / (lengths[0] * lengths[1]), rel=1e-5)
+        assert relative_l1(sent, seen).item() == pytest.approx(absolute / sum(abs(y).sum() for y in b), rel=1e-5)
+        layers = sum(math.sqrt(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
+        assert layerwise_l2(sent, seen).item() == pytest.approx(layers, rel=1e-5)
+
+    def test_the_standardized_distance_counts_each_coordinate_in_units_of_its_tensors_variance(self):
+        sent, seen = two_updates()
+        variances = {"a.weight": torch.tensor(4.0), "a.bias": torch.tensor(0.5), "b": torch.tensor(2.0)}
+        written_out = [
+            (x - y) ** 2 / variances[name].item()
+            for name in sent
+            for x, y in zip(sent[name].flatten().tolist(), seen[name].flatten().tolist(), strict=True)
+        ]
+        assert standardized_l2(sent, seen, variances).item() == pytest.approx(np.mean(written_out), rel=1e-5)
+
+    def test_the_standardized_distance_is_1_where_its_variances_were_taken(self):
+        sent, seen = two_updates()
+        assert standardized_l2(sent, seen, error_variances(sent, seen)).item() == pytest.approx(1, rel=1e-5)
+
+    def test_a_tensor_that_never_errs_is_not_given_infinite_weight(self):
+        seen = {"dead": torch.zeros(3), "live": torch.ones(3)}
+        variances = error_variances({"dead": torch.zeros(3), "live": torch.zeros(3)}, seen)
+        rounding = {"dead": torch.full((3,), 1e-8), "live": torch.ones(3)}
+        assert standardized_l2(rounding, seen, variances).item() < 0.1
+        nothing = {name: 0 * part for name, part in seen.items()}
+        assert math.isfinite(standardized_l2(nothing, nothing, error_variances(nothing, nothing)).item())
+
+    @pytest.mark.parametrize("distance", [squared_l2, relative_l1, cosine])
+    def test_distances_but_the_layerwise_one_ignore_a_shared_scale(self, distance):
+        sent, seen = two_updates()
+        scaled = [{name: 1e-3 * part for name, part in params.items()} for params in (sent, seen)]
+        assert distance(*scaled).item() == pytest.approx(distance(sent, seen).item(), rel=1e-4)
+
+    @pytest.mark.parametrize("distance", [squared_l2, relative_l1, cosine, layerwise_l2])
+    def test_a_perfect_match_has_distance_zero_and_a_finite_slope(self, distance):
+        _, seen = two_updates()
+        sent = {name: part.clone().requires_grad_() for name, part in seen.items()}
+        loss = distance(sent, seen)
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+        assert all(slope.isfinite().all() for slope in torch.autograd.grad(loss, list(sent.values())))
+
+    def test_priors_are_their_formulas_written_out(self):
+        images = torch.rand((2, 3, 4, 5), generator=seeded())
+        array = images.numpy()
+        down = np.mean([abs(array[..., i + 1, :] - array[..., i, :]).mean() for i in range(3)])
+        across = np.mean([abs(array[..., :, j + 1] - array[..., :, j]).mean() for j in range(4)])
+        assert total_variation(images).item() == pytest.approx(down + across, rel=1e-5)
+        norms = [math.sqrt((image**2).sum()) for image in array]
+        assert l2_norm(images).item() == pytest.approx(np.mean(norms), rel=1e-5)
+
+
+class TestSearch:
+    def test_descent_returns_the_lowest_iterate_of_each_restart_though_later_ones_are_worse(self):
+        def after(step: int, variables: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (torch.tensor([[0.1], [3.0]]) if step == 2 else torch.full((2, 1), 5.0 + step),)
+
+        start = (torch.tensor([[4.0], [2.0]]),)
+        found = descend(start, lambda v: v[0].square().sum(1), steps=6, lr=0.1, after=after)
+        assert found.variables[0].flatten().tolist() == pytest.approx([0.1, 2.0])
+        assert found.losses.tolist() == pytest.approx([0.01, 4.0])
+        best, loss = found.best()
+        assert best[0].tolist() == pytest.approx([0.1])
+        assert loss == pytest.approx(0.01)
+
+    def test_descent_counts_the_very_last_iterate(self):
+        found = descend((torch.tensor([[1.0]]),), lambda v: v[0].square().sum(1), steps=1, lr=0.25)
+        assert found.variables[0].item() == pytest.approx(0.75)
+
+    @pytest.mark.parametrize("search", [lambda *a: descend(*a, steps=8, lr=0.5), lambda *a: quasi_newton(*a, steps=8)])
+    def test_an_iterate_whose_loss_is_not_a_number_is_never_returned(self, search):
+        def treacherous(variables: tuple[Tensor, ...]) -> Tensor:
+            loss = -variables[0].sum(1)
+            return torch.where(variables[0].sum(1) > 1.2, loss * math.nan, loss)
+
+        found = search((torch.tensor([[0.5], [1.0]]),), treacherous)
+        assert found.losses.isfinite().all()
+        assert (found.variables[0] <= 1.2).all()
+
+    def test_a_restart_without_any_number_keeps_its_start_and_never_wins(self):
+        found = descend((torch.tensor([[-1.0], [1.0]]),), lambda v: v[0].sum(1).sqrt(), steps=2, lr=0.01)
+        assert found.losses[0] == math.inf
+        assert found.variables[0][0].item() == -1.0
+        assert found.best()[1] < 1.0
+
+    def test_the_quasi_newton_search_returns_the_lowest_of_all_that_it_tried(self):
+        tried: list[float] = []
+
+        def crooked(variables: tuple[Tensor, ...]) -> Tensor:
+            loss = (variables[0] * 3).sin().sum(1) + variables[0].square().sum(1) * (1 + 5 * (len(tried) % 3 == 2))
+            tried.append(loss.item())
+            return loss
+
+        found = quasi_newton((torch.tensor([[2.0, -1.0]]),), crooked, steps=10)
+        assert found.losses.item() == min(tried)
+
+    def test_the_quasi_newton_search_solves_rosenbrocks_valley_from_each_start(self):
+        def valley(variables: tuple[Tensor, ...]) -> Tensor:
+            x, y = variables[0][:, 0], variables[1][:, 0]
+            return (1 - x).square() + 100 * (y - x.square()).square()
+
+        start = (torch.tensor([[-1.2], [2.0]], dtype=torch.double), torch.tensor([[1.0], [-2.0]], dtype=torch.double))
+        found = quasi_newton(start, valley, steps=100)
+        assert torch.cat(found.variables).allclose(torch.ones(4, 1).double(), atol=1e-6)
+
+    def test_the_start_is_not_changed_by_searching(self):
+        start = (torch.ones((2, 3)),)
+        for search in (lambda *a: descend(*a, steps=3, lr=0.1), lambda *a: quasi_newton(*a, steps=3)):
+            search(start, lambda v: v[0].square().sum(1))
+            assert torch.equal(start[0], torch.ones((2, 3)))
+            assert not start[0].requires_grad
+
+    def test_signed_descent_keeps_its_pace_where_the_slope_fades(self):
+        found = descend((torch.tensor([[5.0, -4.0]]),), lambda v: v[0].pow(4).sum(1), steps=3, lr=1.0, signed=True)
+        assert found.variables[0].flatten().tolist() == pytest.approx([2.0, -1.0], rel=1e-4)
+        found = descend((torch.tensor([[5.0, -4.0]]),), lambda v: v[0].pow(4).sum(1), steps=3, lr=1.0)
+        assert found.variables[0][0, 0] > 2.1
+
+    def test_the_schedule_rises_over_the_warmup_and_falls_by_half_a_cosine(self):
+        factor = cosine_schedule(100, warmup=10)
+        assert [factor(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+        assert factor(55) == pytest.approx(0.5)
+        assert factor(99) == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+        assert cosine_schedule(100)(0) == 1.0
+
+
+class TestDLG:
+    @pytest.mark.parametrize("granted", [False, True], ids=["label unknown", "label granted"])
+    def test_one_tiny_image_comes_back_above_30_db_with_its_label(self, granted: bool):
+        images, labels = a_batch(1)
+        view = a_view(conv_net(), images, labels + 2, Recipe(lr=0.1))
+        known = dataclasses.replace(view, labels=labels + 2 if granted else None)
+        claim = DLG(steps=60).reconstruct(known, seeded())
+        assert psnr(claim.inputs, images) > 30
+        assert claim.labels is not None and claim.labels.tolist() == [2]
+
+    def test_several_local_steps_are_seen_through(self):
+        images, labels = a_batch(1)
+        view = a_view(conv_net(), images, labels, Recipe(steps=3, lr=0.5))
+        assert psnr(DLG(steps=60).reconstruct(view, seeded()).inputs, images) > 30
+
+    def test_a_label_that_starts_undecided_is_found(self):
+        images, labels = a_batch(1)
+        view = a_view(conv_net(seed=4), images, labels, Recipe(lr=0.1))
+        claim = DLG(steps=80, confidence=0.0).reconstruct(view, seeded())
+        assert claim.labels is not None and claim.labels.tolist() == labels.tolist()
+
+    def test_restarts_never_end_higher_than_the_first_of_them(self):
+        images, labels = a_batch(
+            4
+        )  # 144 pixels: torch draws normal numbers in blocks of 16, so the first start is the same
+        view = a_view(conv_net(nn.ReLU), images, labels, Recipe(lr=0.1))
+        losses = [DLG(steps=15, restarts=n, spread=0.3).reconstruct(view, seeded(2)).loss for n in (1, 3)]
+        assert losses[1] <= losses[0]
+
+
+class TestInvertingGradients:
+    def test_images_come_back_better_than_from_a_decoy(self):
+        model = conv_net(nn.ReLU)
+        (images, labels), (others, _) = a_batch(2), a_batch(2, seed=9)
+        attack = InvertingGradients(steps=200, tv=1e-3)
+        found, decoy = (
+            attack.reconstruct(a_view(model, secret, labels, Recipe(lr=0.1)), seeded()).inputs
+            for secret in (images, others)
+        )
+        assert psnr(found, images) > psnr(decoy, images) + 3
+
+    def test_neither_clipping_nor_an_unknown_learning_rate_changes_anything(self):
+        images, labels = a_batch(2)
+        view = dataclasses.replace(a_view(conv_net(nn.ReLU), images, labels, Recipe(lr=0.5)), labels=labels)
+        clipped = {name: step / 64 for name, step in view.update.items()}
+        attack = InvertingGradients(steps=30)
+        plain = attack.reconstruct(view, seeded()).inputs
+        for other in (dataclasses.replace(view, update=clipped), dataclasses.replace(view, recipe=None)):
+            assert (attack.reconstruct(other, seeded()).inputs - plain).abs().mean() < 0.01
+
+    def test_total_variation_makes_smoother_images(self):
+        images, labels = a_batch(2)
+        view = a_view(conv_net(nn.ReLU), images, labels, Recipe(lr=0.1))
+        rough, smooth = (InvertingGradients(steps=60, tv=tv).reconstruct(view, seeded()).inputs for tv in (0.0, 1.0))
+        assert total_variation(smooth) < 0.5 * total_variation(rough)
+
+    def test_the_loss_is_that_of_the_images_it_comes_with(self):
+        images, labels = a_batch(2)
+        view = a_view(conv_net(nn.ReLU), images, labels, Recipe(lr=0.1))
+        claim = InvertingGradients(steps=20, restarts=3, tv=0.1).reconstruct(view, seeded())
+        distance = cosine(simulated_client(view)(claim.inputs, claim.labels), view.update)
+        assert claim.loss == pytest.approx(float(distance + 0.1 * total_variation(claim.inputs)), abs=1e-5)

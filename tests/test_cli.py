@@ -1,0 +1,204 @@
+"""The command line as a user types it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+name: small
+trials: 2
+settings:
+  - {name: digits, data: digits, model: lenet, batch_size: 2, labels: unique}
+threats:
+  - {name: curious, grants: [count, recipe]}
+defenses: [none, {gaussian_noise: {std: 0.1}}]
+attacks: [label_minimum, {inverting_gradients: {steps: 3}}, latent_prior]
+metrics: [label_accuracy, psnr]
+"""
+
+
+def seethrough(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from audit.cli import main; main()", *arguments]
+    variables = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **environment}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=240)
+
+
+def rows(folder: Path, *dropped: str) -> list[dict]:
+    with (folder / "results.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key not in dropped} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "spec.yaml").write_text(SPEC)
+    done = seethrough("run", "spec.yaml", "--out", "out", "--workers", "1", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_run_leaves_tables_a_page_and_a_file_for_each_cell(finished):
+    out = finished / "out"
+    assert len(list((out / "cells").glob("*.json"))) == 2 * 3 * 2
+    assert {"results.csv", "results.md", "index.html", "manifest.json"} <= {file.name for file in out.iterdir()}
+    assert len(rows(out)) == 2 * 3 * 2 * 2
+
+
+def test_an_attack_without_what_it_needs_is_a_cell_that_says_why(finished):
+    notes = {row["note"] for row in rows(finished / "out") if row["attack"] == "latent_prior"}
+    assert notes == {"needs `public`, which the threat model does not grant"}
+
+
+def test_a_second_run_recomputes_nothing(finished):
+    before = {file: file.stat().st_mtime_ns for file in (finished / "out/cells").iterdir()}
+    csv_before = (finished / "out/results.csv").read_bytes()
+    again = seethrough("run", "spec.yaml", "--out", "out", cwd=finished)
+    assert again.returncode == 0
+    assert "12 cells, 12 of them finished before" in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in (finished / "out/cells").iterdir()} == before
+    assert (finished / "out/results.csv").read_bytes() == csv_before
+
+
+def test_the_same_spec_gives_the_same_numbers_with_two_workers_and_in_another_folder(finished):
+    done = seethrough(
+        "run", "spec.yaml", "--out", "other", "--workers", "2", cwd=finished, PYTHONHASHSEED="7", TZ="Asia/Tokyo"
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows(finished / "other", "seconds") == rows(finished / "out", "seconds")
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(finished):
+    command = [
+        sys.executable,
+        "-c",
+        "from audit.cli import main; main()",
+        "run",
+        "spec.yaml",
+        "--out",
+        "killed",
+        "--workers",
+        "2",
+    ]
+    process = subprocess.Popen(
+        command, cwd=finished, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    cells, deadline = finished / "killed/cells", time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(cells.glob("*.json"))) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    survivors = {file.name: file.stat().st_mtime_ns for file in cells.glob("*.json")}
+    assert 3 <= len(survivors) <= 12
+    again = seethrough("run", "spec.yaml", "--out", "killed", cwd=finished)
+    assert again.returncode == 0, again.stderr
+    assert all((cells / name).stat().st_mtime_ns == moment for name, moment in survivors.items())
+    assert rows(finished / "killed", "seconds") == rows(finished / "out", "seconds")
+
+
+def test_an_interrupted_run_says_how_to_go_on(finished):
+    command = [
+        sys.executable,
+        "-c",
+        "from audit.cli import main; main()",
+        "run",
+        "spec.yaml",
+        "--out",
+        "stopped",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, cwd=finished, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((finished / "stopped").glob("cells/*.json")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert (finished / "stopped/index.html").is_file()
+
+
+def test_a_damaged_cell_is_named_moved_aside_and_recomputed(finished):
+    reference = rows(finished / "other", "seconds")
+    file = sorted((finished / "other/cells").iterdir())[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    again = seethrough("run", "spec.yaml", "--out", "other", cwd=finished)
+    assert again.returncode == 0
+    assert file.name in again.stderr and "damaged" in again.stderr
+    assert list((finished / "other/damaged").iterdir())
+    assert rows(finished / "other", "seconds") == reference
+
+
+def test_the_report_can_be_written_anew_from_the_folder(finished):
+    (finished / "out/index.html").unlink()
+    done = seethrough("report", "out", cwd=finished)
+    assert done.returncode == 0
+    assert (finished / "out/index.html").is_file()
+
+
+def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so(finished):
+    (finished / "broken_model.py").write_text(
+        "import torch\n"
+        "class Broken(torch.nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        if bool((x[:, 0, 0, 0] > 0).any()): raise RuntimeError('it broke')\n"
+        "        return super().forward(x)\n"
+        "def build(shape, classes):\n"
+        "    return Broken(torch.nn.Flatten(), torch.nn.Linear(784, classes))\n"
+    )
+    spec = SPEC.replace("model: lenet", "model: 'broken_model:build'").replace(", latent_prior", "")
+    (finished / "broken.yaml").write_text(spec)
+    done = seethrough("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
+    assert done.returncode == 1, done.stderr
+    assert "4 of 8 cells failed" in done.stderr
+    states = {(row["attack"], row["status"]) for row in rows(finished / "broken") if row["metric"] == "label_accuracy"}
+    assert states == {("label_minimum", "ok"), ("inverting_gradients(steps=3)", "failed")}
+    kept = seethrough("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
+    assert "8 cells, 8 of them finished before" in kept.stdout
+    assert "Traceback" not in kept.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "missing.yaml"], "missing.yaml"),
+        (["run", "bad.yaml"], "allowed"),
+        (["report", "nowhere"], "nowhere"),
+        (["new", "bad.yaml"], "bad.yaml"),
+        (["run", "unique.yaml"], "10"),
+        (["run", "toolarge.yaml"], "too small"),
+        (["list", "planets"], "planets"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
+    (tmp_path / "bad.yaml").write_text("name: x\ntrials: none\n")
+    (tmp_path / "unique.yaml").write_text(SPEC.replace("batch_size: 2", "batch_size: 12"))
+    (tmp_path / "toolarge.yaml").write_text(SPEC.replace("batch_size: 2, labels: unique", "batch_size: 500"))
+    done = seethrough(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "audit-results").exists()
+
+
+def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
+    assert seethrough("new", "mine.yaml", cwd=tmp_path).returncode == 0
+    from audit.specfile import load_spec
+
+    load_spec(tmp_path / "mine.yaml")
+    assert json.loads(seethrough("schema", cwd=tmp_path).stdout)["title"] == "AuditSpec"
+
+
+def test_list_names_every_entry_with_its_parameters(tmp_path):
+    text = seethrough("list", cwd=tmp_path).stdout
+    for word in ("gradinversion", "dp_sgd", "noise_multiplier", "resnet20", "torchvision", "lpips", "label_accuracy"):
+        assert word in text

@@ -1,0 +1,64 @@
+"""What a client sends, against a plain training loop."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from attacks import Space
+from audit._stream import stream
+from audit.client import batch_statistics, local_update, mean_gradient, play_round
+from audit.models.convnet import ConvNet
+from defenses import Batch, NoDefense, Recipe
+
+
+def setup(batchnorm: bool = False) -> tuple[nn.Module, Batch]:
+    torch.manual_seed(0)
+    model = ConvNet(width=4, batchnorm=batchnorm).build(Space((1, 12, 12), 5))
+    return model, Batch(torch.rand(4, 1, 12, 12), torch.tensor([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(steps=3, lr=0.5), Recipe(steps=5, batch_size=2, lr=0.2)])
+@pytest.mark.parametrize("batchnorm", [False, True])
+def test_the_step_is_what_sgd_changes(recipe: Recipe, batchnorm: bool):
+    model, batch = setup(batchnorm)
+    update = local_update(model, batch, recipe, mean_gradient, stream(0))
+    trained = copy.deepcopy(model)
+    sgd = torch.optim.SGD(trained.parameters(), lr=recipe.lr)
+    size = recipe.batch_size or 4
+    for step in range(recipe.steps):
+        start = step * size % 4
+        sgd.zero_grad()
+        F.cross_entropy(trained(batch.inputs[start : start + size]), batch.labels[start : start + size]).backward()
+        sgd.step()
+    for name, before in model.named_parameters():
+        difference = trained.get_parameter(name) - before
+        assert torch.allclose(update.step[name], difference, atol=1e-6), name
+
+
+def test_training_leaves_the_broadcast_model_alone():
+    model, batch = setup(batchnorm=True)
+    before = copy.deepcopy(model.state_dict())
+    play_round(model, (batch,), Recipe(steps=2), NoDefense(), (stream(0), stream(1)))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_batch_statistics_are_the_mean_and_variance_at_the_layers_input():
+    model, batch = setup(batchnorm=True)
+    found = batch_statistics(model, batch.inputs)
+    features = model[0](batch.inputs)
+    assert torch.allclose(found["1.running_mean"], features.mean(dim=(0, 2, 3)), atol=1e-6)
+    assert torch.allclose(found["1.running_var"], features.var(dim=(0, 2, 3), unbiased=False), atol=1e-6)
+    assert set(found) == {f"{i}.running_{part}" for i in (1, 4, 7) for part in ("mean", "var")}
+
+
+def test_without_a_secure_sum_the_server_reads_every_update():
+    model, batch = setup()
+    other = Batch(torch.rand(4, 1, 12, 12), torch.tensor([4, 4, 4, 4]))
+    played = play_round(model, (batch, other), Recipe(), NoDefense(), (stream(0), stream(1), stream(2)))
+    alone = local_update(model, batch, Recipe(), mean_gradient, stream(0))
+    assert len(played.aggregate.seen) == 2
+    assert all(torch.equal(played.aggregate.seen[0].step[name], alone.step[name]) for name in alone.step)
+    assert played.aggregate.mean.count == 8

@@ -1,0 +1,239 @@
+"""What every defense owes, whichever they are: found by their files, none listed by hand."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from torch import Generator, Tensor, nn
+
+import defenses
+from defenses import Aggregate, Batch, Chain, Defense, Params, Recipe, Update
+from defenses._catalog import catalog
+
+ENTRIES = catalog(defenses, Defense)
+
+REQUIRED = {
+    "clipping": {"max_norm": 0.5},
+    "dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0},
+    "gaussian_noise": {"std": 0.1},
+}
+"""Small values of the parameters that have no default, by the defense's name."""
+
+
+def built(name: str) -> Defense:
+    given = REQUIRED.get(name, {})
+    missing = [field.name for field in dataclasses.fields(ENTRIES[name]) if needed(field) and field.name not in given]
+    if missing:
+        pytest.fail(f"give `{name}` small values of {', '.join(missing)} in REQUIRED of {__file__}")
+    return ENTRIES[name](**given)
+
+
+def needed(field: dataclasses.Field) -> bool:
+    if isinstance(field.default, FieldInfo):
+        return field.default.is_required()
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def parameters_of(defense: Defense) -> list[str]:
+    return [field.name for field in dataclasses.fields(ENTRIES[type(defense).__module__.rpartition(".")[2]])]
+
+
+@pytest.fixture(params=ENTRIES)
+def defense(request: pytest.FixtureRequest) -> Defense:
+    return built(request.param)
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def tiny_model() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=seeded(len(parameter))))
+    return model
+
+
+def tiny_batch(seed: int = 0) -> Batch:
+    return Batch(torch.rand((3, 1, 4, 4), generator=seeded(seed)), torch.tensor([0, 2, 1]))
+
+
+def plain_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    loss = F.cross_entropy(model(batch.inputs), batch.labels)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+
+
+def an_update(seed: int = 0, count: int = 3) -> Update:
+    rng = seeded(seed)
+    step = {"layer.weight": torch.randn((4, 3), generator=rng), "layer.bias": torch.randn(4, generator=rng)}
+    buffers = {"norm.running_mean": torch.randn(4, generator=rng), "norm.running_var": torch.rand(4, generator=rng)}
+    return Update(step, count, buffers)
+
+
+def a_cohort(defense: Defense) -> tuple[Update, ...]:
+    return tuple(an_update(seed, count=seed + 1) for seed in range(defense.cohort()))
+
+
+def tensors(update: Update) -> Iterator[tuple[str, Tensor]]:
+    yield from update.step.items()
+    yield from update.buffers.items()
+
+
+def same(left: Update, right: Update) -> bool:
+    pairs = zip(tensors(left), tensors(right), strict=True)
+    return left.count == right.count and all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def same_aggregate(left: Aggregate, right: Aggregate) -> bool:
+    seen = zip(left.seen, right.seen, strict=True)
+    masked = zip(left.masked, right.masked, strict=True)
+    return same(left.mean, right.mean) and all(same(*p) for p in seen) and all(torch.equal(*p) for p in masked)
+
+
+def alike(left: Update, right: Update) -> bool:
+    """Whether names, shapes and dtypes agree."""
+    return [(n, t.shape, t.dtype) for n, t in tensors(left)] == [(n, t.shape, t.dtype) for n, t in tensors(right)]
+
+
+def test_there_are_defenses_to_test():
+    assert len(ENTRIES) >= 5
+
+
+def test_it_says_in_one_sentence_what_it_does(defense: Defense):
+    first = inspect.cleandoc(type(defense).__dict__["__doc__"]).split("\n")[0]
+    assert first[0].isupper() and first.endswith(".") and ". " not in first
+
+
+def test_it_is_frozen(defense: Defense):
+    names = parameters_of(defense)
+    for name in names or ["anything"]:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(defense, name, 1)
+
+
+def test_its_repr_shows_its_parameters(defense: Defense):
+    shown = [f"{name}={getattr(defense, name)!r}" for name in parameters_of(defense)]
+    assert repr(defense) == f"{type(defense).__name__}({', '.join(shown)})"
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_equal_parameters_make_an_equal_defense(name: str):
+    assert built(name) == built(name)
+    assert hash(built(name)) == hash(built(name))
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_unknown_parameter_is_refused(name: str):
+    with pytest.raises((ValidationError, TypeError), match="no_such_parameter"):
+        ENTRIES[name](**REQUIRED.get(name, {}), no_such_parameter=1)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_text_is_not_taken_for_a_number(name: str):
+    for field in dataclasses.fields(ENTRIES[name]):
+        with pytest.raises(ValidationError, match=field.name):
+            ENTRIES[name](**{**REQUIRED.get(name, {}), field.name: "1"})
+
+
+def test_release_keeps_names_shapes_dtypes_and_count(defense: Defense):
+    released = defense.release(an_update(), seeded())
+    assert alike(released, an_update())
+    assert released.count == an_update().count
+
+
+def test_release_works_in_double_precision(defense: Defense):
+    double = dataclasses.replace(an_update(), step={name: part.double() for name, part in an_update().step.items()})
+    assert alike(defense.release(double, seeded()), double)
+
+
+def test_release_leaves_its_argument_alone(defense: Defense):
+    update = an_update()
+    defense.release(update, seeded())
+    assert same(update, an_update())
+
+
+def test_release_is_a_function_of_the_update_and_the_stream(defense: Defense):
+    assert same(defense.release(an_update(), seeded(7)), defense.release(an_update(), seeded(7)))
+
+
+def test_only_the_stream_that_it_is_given_is_drawn_from(defense: Defense):
+    model = tiny_model()
+    before = torch.get_rng_state()
+    defense.release(an_update(), seeded())
+    defense.aggregate(a_cohort(defense), seeded())
+    defense.train(plain_gradient)(model, tiny_batch(), seeded())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_aggregate_leaves_its_arguments_alone(defense: Defense):
+    updates = a_cohort(defense)
+    defense.aggregate(updates, seeded())
+    assert all(same(*pair) for pair in zip(updates, a_cohort(defense), strict=True))
+
+
+def test_aggregate_is_a_function_of_the_updates_and_the_stream(defense: Defense):
+    first, second = (defense.aggregate(a_cohort(defense), seeded(7)) for _ in range(2))
+    assert same_aggregate(first, second)
+
+
+def test_the_mean_is_shaped_like_an_update_and_counts_the_whole_cohort(defense: Defense):
+    updates = a_cohort(defense)
+    mean = defense.aggregate(updates, seeded()).mean
+    assert alike(mean, updates[0])
+    assert mean.count == sum(update.count for update in updates)
+
+
+def test_every_message_was_either_read_or_masked(defense: Defense):
+    aggregate = defense.aggregate(a_cohort(defense), seeded())
+    assert len(aggregate.seen) + len(aggregate.masked) == defense.cohort()
+
+
+def test_train_gives_a_gradient_for_exactly_the_models_parameters(defense: Defense):
+    model = tiny_model()
+    found = defense.train(plain_gradient)(model, tiny_batch(), seeded())
+    expected = {name: (parameter.shape, parameter.dtype) for name, parameter in model.named_parameters()}
+    assert {name: (part.shape, part.dtype) for name, part in found.items()} == expected
+    assert not any(part.requires_grad for part in found.values())
+
+
+def test_train_is_a_function_of_model_batch_and_stream(defense: Defense):
+    first, second = (defense.train(plain_gradient)(tiny_model(), tiny_batch(), seeded(7)) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_train_leaves_model_and_batch_alone(defense: Defense):
+    model, batch = tiny_model(), tiny_batch()
+    defense.train(plain_gradient)(model, batch, seeded())
+    assert all(torch.equal(value, tiny_model().state_dict()[name]) for name, value in model.state_dict().items())
+    assert torch.equal(batch.inputs, tiny_batch().inputs) and torch.equal(batch.labels, tiny_batch().labels)
+
+
+def test_a_claim_is_whole(defense: Defense):
+    claimed = defense.guarantee(Recipe(steps=2), 3)
+    if claimed is not None:
+        assert claimed.epsilon > 0 and 0 < claimed.delta < 1
+        assert claimed.unit in ("example", "client")
+        assert claimed.adjacency and claimed.sampling and claimed.accountant and claimed.statement.endswith(".")
+
+
+def test_a_chain_of_one_is_its_part(defense: Defense):
+    chain, updates = Chain((defense,)), a_cohort(defense)
+    ours, theirs = (d.train(plain_gradient)(tiny_model(), tiny_batch(), seeded(3)) for d in (chain, defense))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same(chain.release(an_update(), seeded(3)), defense.release(an_update(), seeded(3)))
+    assert same_aggregate(chain.aggregate(updates, seeded(3)), defense.aggregate(updates, seeded(3)))
+    assert chain.cohort() == defense.cohort()
+    assert chain.guarantee(Recipe(), 3) == defense.guarantee(Recipe(), 3)
+
+
+def test_a_defense_without_values_for_its_required_parameters_fails_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(REQUIRED, "dp_sgd")
+    with pytest.raises(pytest.fail.Exception, match="give `dp_sgd` small values of noise_multiplier, max_grad_norm"):
+        built("dp_sgd")

@@ -1,0 +1,154 @@
+"""Scores against independent versions and hand-computed cases."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+import audit.metrics
+from attacks import Reconstruction
+from audit.metrics import Metric, UnavailableError
+from audit.metrics.label_accuracy import LabelAccuracy
+from audit.metrics.lpips import LPIPS
+from audit.metrics.psnr import PSNR
+from audit.metrics.ssim import SSIM
+from audit.scoring import Guess, blind_guesses, guess_from, matched, score
+from defenses import Batch
+from defenses._catalog import catalog
+from tests.conftest import SHARED
+
+
+def batch(n: int = 3, shape=(1, 28, 28), seed: int = 0, classes: int = 10) -> Batch:
+    rng = torch.Generator().manual_seed(seed)
+    return Batch(torch.rand(n, *shape, generator=rng), torch.randint(0, classes, (n,), generator=rng))
+
+
+def test_psnr_is_minus_ten_log_ten_of_the_mean_squared_error_image_by_image():
+    truth = batch()
+    found = truth.inputs + torch.tensor([0.1, 0.01, 0.5]).view(3, 1, 1, 1)
+    assert PSNR().score(truth.inputs, found) == pytest.approx([20, 40, -20 * math.log10(0.5)], abs=1e-3)
+
+
+def test_psnr_of_an_exact_copy_is_the_cap():
+    truth = batch()
+    assert PSNR(cap=55.0).score(truth.inputs, truth.inputs).tolist() == [55.0] * 3
+
+
+def test_ssim_equals_the_formula_written_out_for_constant_images():
+    truth = Batch(torch.full((1, 1, 9, 9), 0.5), torch.zeros(1, dtype=torch.int64))
+    value = SSIM().score(truth.inputs, torch.full((1, 1, 9, 9), 0.25))[0]
+    c1 = 0.01**2
+    assert value == pytest.approx((2 * 0.5 * 0.25 + c1) / (0.5**2 + 0.25**2 + c1), abs=1e-9)
+
+
+def test_every_image_metric_is_perfect_for_the_truth_and_worse_for_noise():
+    truth = batch(shape=(3, 32, 32))
+    for cls in catalog(audit.metrics, Metric).values():
+        metric = cls()
+        if metric.compares == "labels":
+            continue
+        try:
+            exact = metric.score(truth.inputs, truth.inputs)
+            noisy = metric.score(truth.inputs, batch(shape=(3, 32, 32), seed=1).inputs)
+        except UnavailableError:
+            continue
+        assert exact.shape == (3,)
+        assert (exact > noisy).all() if metric.better == "higher" else (exact < noisy).all()
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_label_accuracy_is_the_overlap_of_the_multisets(true: list[int], guessed: list[int]):
+    truth = Batch(torch.zeros(len(true), 1, 8, 8), torch.tensor(true))
+    value = LabelAccuracy().score(truth.labels, torch.tensor(guessed)).mean()
+    overlap = sum(min(true.count(c), guessed.count(c)) for c in range(5))
+    assert value == pytest.approx(overlap / len(true))
+
+
+def test_matching_undoes_a_permutation_and_uses_no_image_twice():
+    truth = batch(6).inputs
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(matched(truth, truth[order]), truth)
+    duplicates = matched(truth, torch.cat([truth[:1], truth[:1] + 0.01, truth[2:]]))
+    assert len({image.sum().item() for image in duplicates}) == 6
+
+
+def test_matching_takes_the_best_of_more_images_than_the_batch_has():
+    truth = batch(3).inputs
+    assert torch.equal(matched(truth, torch.cat([batch(5, seed=9).inputs, truth.flip(0)])), truth)
+
+
+def test_matching_minimizes_the_summed_squared_error():
+    truth, found = batch(5).inputs, batch(5, seed=3).inputs
+    errors = [[float((a - b).square().sum()) for b in found] for a in truth]
+    _, columns = linear_sum_assignment(np.array(errors))
+    assert torch.equal(matched(truth, found), found[torch.tensor(columns)])
+
+
+def test_a_reconstruction_that_is_not_a_number_is_a_state_and_never_a_number():
+    truth = batch(2)
+    broken = Reconstruction(torch.full_like(truth.inputs, math.nan), None, 0.0)
+    row = score(
+        PSNR(), truth, guess_from(truth, broken), Guess(truth.inputs, None), (Guess(truth.inputs, None),), False
+    )
+    assert row.status == "nan"
+    assert row.value is None and row.floor is None
+
+
+def test_the_floor_is_the_better_one_of_the_decoy_and_the_best_blind_guess():
+    truth = batch(4)
+    found = Guess(truth.inputs, None)
+    near, far = Guess(truth.inputs + 0.1, None), Guess(truth.inputs + 0.5, None)
+    for decoy, blind in ((near, far), (far, near)):
+        row = score(PSNR(), truth, found, decoy, (blind, far), False)
+        assert row.floor == pytest.approx(20, abs=1e-3)
+        assert {round(row.decoy, 3), round(row.blind, 3)} == {20.0, 6.021}
+
+
+def test_the_worst_case_is_the_image_that_leaked_most():
+    truth = batch(2)
+    found = Guess(truth.inputs + torch.tensor([0.1, 0.5]).view(2, 1, 1, 1), None)
+    assert score(PSNR(), truth, found, found, (found,), False).worst == pytest.approx(20, abs=1e-3)
+
+
+def test_labels_that_were_granted_are_not_scored():
+    truth = batch(2)
+    guess = Guess(None, truth.labels)
+    assert score(LabelAccuracy(), truth, guess, guess, (guess,), True).status == "n/a"
+
+
+def test_an_attack_that_recovers_no_images_gets_no_psnr():
+    truth = batch(2)
+    guess = Guess(None, truth.labels)
+    assert score(PSNR(), truth, guess, guess, (guess,), False).status == "n/a"
+
+
+def test_blind_guesses_have_the_batchs_shape_and_look_only_at_public_data():
+    truth, public = batch(4), batch(50, seed=5)
+    for guess in blind_guesses(truth, public, size=4):
+        assert guess.inputs.shape == truth.inputs.shape
+        assert len(guess.labels) == 4
+    assert torch.allclose(blind_guesses(truth, public, 4)[0].inputs[0], public.inputs.mean(0))
+
+
+def test_lpips_without_its_weights_is_unavailable_and_says_how_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    truth = batch(2)
+    guess = Guess(truth.inputs, None)
+    row = score(LPIPS(net="vgg"), truth, guess, guess, (guess,), False)
+    assert row.status == "unavailable"
+    assert "vgg16-397923af.pth" in row.note and "TORCH_HOME" in row.note
+
+
+def test_lpips_equals_the_package_on_images_of_64_pixels(monkeypatch):
+    if not (SHARED / "torch_home").is_dir():
+        pytest.skip("needs ../shared/torch_home")
+    monkeypatch.setenv("TORCH_HOME", str(SHARED / "torch_home"))
+    torch.manual_seed(0)
+    first, second = torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
+    truth = Batch((first + 1) / 2, torch.zeros(2, dtype=torch.int64))
+    values = LPIPS(net="squeeze").score(truth.inputs, (second + 1) / 2)
+    assert values == pytest.approx([0.1040, 0.0921], abs=1e-4)

@@ -1,0 +1,263 @@
+import base64
+import math
+import os
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from reports import Claim, Pictures, write_reports
+from reports._claims import promises
+from reports._findings import read_blocks, read_grid
+from reports._verdict import judge
+from reports._write import write_whole
+from reports.page import render_page
+from tests.reports_samples import manifest, measured, place, png, score, with_text
+
+CORES = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</title><img src=x onerror=alert(1)>",
+    "</pre></details></section><iframe src=//evil.example>",
+    "<svg/onload=alert(1)>",
+    '"><img src=x onerror=alert(1)>',
+    "'><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onfocus='alert(1)' autofocus='",
+    " onclick=alert(1) ",
+    "`onload=alert(1)`",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)//",
+    "data:text/html,<script>alert(1)</script>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<base href=//evil.example/>",
+    "<link rel=stylesheet href=http://evil.example/x.css>",
+    "<meta http-equiv=refresh content='0;url=http://evil.example'>",
+    "<form action=http://evil.example><input name=x>",
+    "<!--",
+    "-->",
+    "<![CDATA[",
+    "{{ 7 * 7 }}{% raw %}",
+    "${7*7}#{7*7}<%= 7*7 %>",
+    "&lt;script&gt;&#x3c;img src=x&#x3e;",
+    "\u202eevil\u202c\u2066",
+    "\x00<scr\x00ipt>\x08",
+    "@import url(http://evil.example);}*{background:url(http://evil.example)}",
+    "../../../../etc/passwd",
+    "<math><mtext></table><mglyph><style><img src=x onerror=alert(1)>",
+    "jaVasCript:/*-/*`/*\\`/*'/*\"/**/(/* */oNcliCk=alert() )//%0D%0A//</stYle/</titLe/</teXtarEa/</scRipt/--!>"
+    "\\x3csVg/<sVg/oNloAd=alert()//>\\x3e",
+]
+FRAMES = [
+    "{}",
+    " {} ",
+    "{0}{0}",
+    "a{}b",
+    "\n{}",
+    "{}\\",
+    "<{}",
+    "{}>",
+    '"{}"',
+    "'{}'",
+    "={}",
+    "&{};",
+    "\u00e9{}\U0001f600",
+    "({})",
+    "<!--{}-->",
+    "%{}",
+]
+PAYLOADS = [
+    frame.format(core) if "{" not in core else frame.replace("{0}", "{}").replace("{}", core)
+    for core in CORES
+    for frame in FRAMES
+]
+
+
+class Page(HTMLParser):
+    """All elements, attributes and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.attributes, self.words = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(directory, plan, cells):
+    write_reports(directory, plan, cells)
+    return (directory / "index.html").read_text(encoding="utf-8")
+
+
+def rendered(plan, cells):
+    readings = read_grid(plan, cells)
+    blocks = read_blocks(readings)
+    return render_page(plan, readings, blocks, judge(readings, blocks), promises(plan, cells))
+
+
+def numbered(frame):
+    """Texts that hold `frame` and differ, so that the audit keeps its shape whatever the frame is."""
+    count = iter(range(1_000))
+    return lambda: f"{frame} {next(count)}"
+
+
+def assert_inert(page):
+    forbidden = {"script", "iframe", "object", "embed", "link", "base", "form", "input", "foreignobject"}
+    assert not forbidden & set(page.elements)
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in ("srcset", "action", "formaction", "xlink:href", "background", "style"), (tag, name)
+        assert name != "href" or re.fullmatch(r"#[a-z0-9-]+", value), value
+        assert name != "src" or value.startswith("data:image/png;base64,"), value
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory):
+    return Page(page_of(tmp_path_factory.mktemp("plain"), *with_text(numbered("word"), png())))
+
+
+def test_no_text_in_any_sink_changes_the_page_but_for_its_text(harmless):
+    assert len(PAYLOADS) > 500
+    names = Counter((tag, name) for tag, name, _ in harmless.attributes)
+    for payload in PAYLOADS:
+        page = Page(rendered(*with_text(numbered(payload), png())))
+        assert page.elements == harmless.elements, payload
+        assert Counter((tag, name) for tag, name, _ in page.attributes) == names, payload
+        assert_inert(page)
+
+
+def test_the_page_is_self_contained(tmp_path, harmless):
+    assert_inert(harmless)
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert ("meta", "content", policy) in harmless.attributes
+    text = page_of(tmp_path, *with_text(numbered("word"), png()))
+    for remote in ("http:", "https:", "url(", "@import", "<script"):
+        assert remote not in text.lower(), remote
+
+
+def test_every_text_of_the_audit_is_on_the_page(harmless):
+    plan, cells = with_text(numbered("word"), png())
+    wanted = set(re.findall(r"word \d+", repr((plan, cells))))
+    assert len(wanted) > 40
+    assert wanted - set(re.findall(r"word \d+", harmless.text)) == set()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *('" onerror="alert(1)', "javascript:alert(1)", "\u00e9", "", f'{png()}" onerror="alert(1)'),
+        base64.b64encode(b"<svg onload=alert(1)>").decode(),
+    ],
+)
+def test_a_picture_that_is_no_png_is_not_embedded(tmp_path, bad):
+    at = place()
+    page = Page(page_of(tmp_path, manifest([at]), [measured(at, pictures=Pictures((bad,), (bad,), (png(),)))]))
+    assert_inert(page)
+    assert page.elements.count("img") == 1
+
+
+def test_pictures_stand_side_by_side_for_the_first_trial_that_has_them(tmp_path):
+    at = [place(trial) for trial in range(3)]
+    shown = Pictures((png(1), png(2)), (png(3), png(4)), (png(5),))
+    cells = [measured(at[0]), measured(at[2], pictures=Pictures((png(9),), (), ())), measured(at[1], pictures=shown)]
+    page = Page(page_of(tmp_path, manifest(at), cells))
+    sources = [value.removeprefix("data:image/png;base64,") for tag, name, value in page.attributes if name == "src"]
+    assert sources == [png(1), png(3), png(5), png(2), png(4)]  # the second example has no decoy
+    described = [value for tag, name, value in page.attributes if name == "alt"]
+    assert described[:3] == ["original 1", "reconstruction 1", "decoy control 1"]
+    assert "Reconstructions of real data are personal data." in page.text
+    assert "trial 1" in page.text
+
+
+def test_the_page_shows_numbers_states_claims_and_how_to_repeat_it(tmp_path):
+    at = [place(trial, defense=defense) for defense in ("none", "dp") for trial in range(4)]
+    cells = [
+        measured(each, score(0.7 + 0.1 * (each.trial % 3), 0.1, worst=0.95), claim=Claim(2.5, 1e-5, "as stated"))
+        for each in at[:6]
+    ]
+    cells += [
+        measured(at[6], status="failed", note="Traceback\nValueError: boom"),
+        measured(at[7], status="n/a", note="no"),
+    ]
+    text = Page(page_of(tmp_path, manifest(at), cells)).text
+    for words in (
+        *("0.775", "[0.623, 0.927]", "floor 0.100", "over it +0.675 [+0.523, +0.827]", "worst 0.950", "n 4 of 4"),
+        *("▲ leaks", "Undefended updates leak private data", "Failure to reconstruct is not proof of safety"),
+        *("2.5 1e-05 as stated", "Traceback ValueError: boom", "2 of 4, 1 failed, 1 n/a", "1 failed, 1 n/a, 6 ok"),
+        *("python 3", "data 00", "name: an audit", "about threat", "about none", "Intervals: Student t"),
+    ):
+        assert words in text, words
+
+
+def test_a_defense_without_a_claim_says_that_it_claims_no_bound(tmp_path):
+    assert "claims no bound" in Page(page_of(tmp_path, manifest([place()]), [measured(place())])).text
+
+
+def test_an_infinite_epsilon_is_shown_as_such(tmp_path):
+    cell = measured(place(), claim=Claim(math.inf, 0.0, "none at all"))
+    assert "∞ 0 none at all" in Page(page_of(tmp_path, manifest([place()]), [cell])).text
+
+
+def test_the_same_rows_give_the_same_bytes_in_any_order(tmp_path):
+    plan, cells = with_text(numbered("word"), png())
+    for directory, order in ((tmp_path / "a", cells), (tmp_path / "b", cells[::-1])):
+        write_reports(directory, plan, order)
+    for name in ("results.csv", "results.md", "index.html"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_an_audit_without_any_cell_still_makes_a_report(tmp_path):
+    text = Page(page_of(tmp_path, manifest([place(trial) for trial in range(3)]), [])).text
+    assert "3 of 3 cells not computed yet" in text
+    assert "0 of 3 cells computed" in text
+
+
+def test_a_report_leaves_nothing_but_its_three_files(tmp_path):
+    write_reports(tmp_path / "new" / "folder", *with_text(numbered("../x"), png()))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "index.html",
+        "results.csv",
+        "results.md",
+    ]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, step):
+    path = tmp_path / "file"
+    write_whole(path, "old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, "new")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+def test_a_metric_without_any_number_is_folded_away_with_its_reason(tmp_path):
+    lacking = score(None, metric="lpips", status="unavailable", note="no weights here")
+    text = Page(page_of(tmp_path, manifest([place()], ["lpips"]), [measured(place(), lacking)])).text
+    assert "No cell has a number" in text
+    assert "⊘ unavailable no weights here" in text
+
+
+def test_the_directions_of_a_metric_are_told(tmp_path):
+    cells = [measured(place(), score(0.5), replace(score(0.5), metric="lpips", better="lower"))]
+    text = Page(page_of(tmp_path, manifest([place()], ["ssim", "lpips"]), cells)).text
+    assert "ssim higher means that more leaked" in text
+    assert "lpips lower means that more leaked" in text

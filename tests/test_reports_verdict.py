@@ -1,0 +1,237 @@
+import math
+
+import pytest
+
+from reports import summary
+from reports._claims import bound, promises
+from reports._findings import read_blocks, read_grid
+from reports._row import Claim
+from reports._statistics import over_batches
+from reports._text import brief, interval, last_line, listed, number, visible
+from reports._verdict import NOT_PROOF, judge
+from tests.reports_samples import manifest, measured, place, score
+
+LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8), (0.1, -0.1, 0.1, -0.1)
+
+
+def grid(*columns):
+    """Readings of one attack through each (defense, values) of `columns`; a value of None is a cell not computed."""
+    places = [place(trial, defense=defense) for defense, values in columns for trial in range(len(values))]
+    values = [value for _, column in columns for value in column]
+    cells = [measured(at, score(value)) for at, value in zip(places, values, strict=True) if value is not None]
+    return manifest(places), cells
+
+
+def verdict_of(plan, cells):
+    readings = read_grid(plan, cells)
+    return judge(readings, read_blocks(readings))
+
+
+def standing_of(*values, planned=None):
+    plan, cells = grid(("none", (*values, *[None] * ((planned or len(values)) - len(values)))))
+    ((finding,),) = (block.findings for block in read_blocks(read_grid(plan, cells)))
+    return finding.standing
+
+
+def test_an_interval_wholly_above_the_floor_leaks():
+    assert standing_of(*LEAK) == "leaks"
+
+
+def test_an_interval_that_holds_the_floor_or_lies_below_it_is_at_the_floor():
+    assert standing_of(*FLOOR) == "at the floor"
+    assert standing_of(-0.7, -0.8, -0.9) == "at the floor"
+
+
+def test_one_trial_or_fewer_than_half_of_those_planned_are_inconclusive():
+    assert standing_of(0.9) == "inconclusive"
+    assert standing_of(-0.9) == "inconclusive"
+    assert standing_of(*LEAK, planned=9) == "inconclusive"
+    assert standing_of(*LEAK, planned=8) == "leaks"
+
+
+def test_equal_gains_leak_once_a_sign_test_can_say_so():
+    assert standing_of(*[0.5] * 5) == "inconclusive"
+    assert standing_of(*[0.5] * 6) == "leaks"
+    assert standing_of(0.0, 0.0) == "at the floor"
+
+
+def test_a_score_without_a_floor_cannot_be_judged():
+    at = [place(trial) for trial in range(3)]
+    cells = [measured(each, score(0.9 + each.trial, floor=None)) for each in at]
+    (block,) = read_blocks(read_grid(manifest(at), cells))
+    assert block.findings[0].standing == "inconclusive"
+    assert block.findings[0].value.n == 3
+
+
+def test_failed_and_impossible_cells_are_counted_and_in_no_mean():
+    at = [place(trial) for trial in range(5)]
+    cells = [measured(each, score(0.5 + 0.1 * each.trial)) for each in at[:3]]
+    cells += [measured(at[3], score(100.0), status="failed", note="boom"), measured(at[4], score(100.0), status="n/a")]
+    (block,) = read_blocks(read_grid(manifest(at), cells))
+    assert block.findings[0].value.mean == pytest.approx(0.6)
+    assert dict(block.findings[0].states) == {"failed": 1, "n/a": 1}
+
+
+def test_a_score_that_says_ok_and_is_not_finite_becomes_a_state():
+    at = [place(trial) for trial in range(2)]
+    cells = [measured(at[0], score(math.nan)), measured(at[1], score(None))]
+    assert [reading.state for reading in read_grid(manifest(at), cells)] == ["nan", "nan"]
+
+
+def test_a_metric_that_a_computed_cell_lacks_is_missing():
+    (reading,) = read_grid(manifest([place()], ["psnr"]), [measured(place())])
+    assert (reading.state, reading.note) == ("missing", "computed, but without this metric")
+
+
+def test_a_metric_that_nobody_planned_is_still_shown():
+    readings = read_grid(manifest([place()], ["psnr"]), [measured(place(), score(1.0))])
+    assert [reading.metric for reading in readings] == ["psnr", "ssim"]
+
+
+def test_the_worst_example_is_the_one_closest_to_its_original():
+    at = [place(trial) for trial in range(2)]
+    cells = [
+        measured(each, score(0.5, better="lower", worst=worst)) for each, worst in zip(at, (0.3, 0.1), strict=True)
+    ]
+    (block,) = read_blocks(read_grid(manifest(at), cells))
+    assert block.findings[0].worst == 0.1
+
+
+def test_the_headline_tells_the_control_from_the_defenses():
+    verdict = verdict_of(*grid(("none", LEAK), ("clipping", LEAK), ("noise", FLOOR), ("masks", (0.9,))))
+    assert verdict.headline == (
+        "Undefended updates leak private data; of 3 defenses 1 leaks, 1 held against every attack tried here "
+        "and 1 is undecided."
+    )
+    assert verdict.tone == "leaks"
+
+
+def test_the_verdict_does_not_alarm_when_only_the_control_leaks():
+    assert verdict_of(*grid(("none", LEAK), ("noise", FLOOR))).tone == "held"
+
+
+def test_attacks_too_weak_for_undefended_updates_are_named():
+    (section,) = verdict_of(*grid(("none", FLOOR), ("noise", FLOOR))).sections
+    assert section.statements[-1].subject == "Weak attacks"
+    assert section.statements[-1].text.startswith("attack recovered nothing even without a defense")
+
+
+def test_an_audit_without_a_control_says_so():
+    (section,) = verdict_of(*grid(("noise", FLOOR))).sections
+    assert section.statements[-1].subject == "No positive control"
+
+
+def test_an_audit_of_which_nothing_was_measured_gives_no_verdict():
+    verdict = verdict_of(*grid(("none", (None,)), ("noise", (None, None))))
+    assert verdict.headline.startswith("Too little was measured to judge undefended updates; of 1 defense none leak")
+    assert verdict.tone == "undecided"
+    assert verdict.problems[0].subject == "3 of 3 cells not computed yet"
+
+
+def test_every_verdict_says_that_failure_is_not_proof():
+    for columns in ((("none", LEAK),), (("noise", FLOOR),), (("noise", (None,)),)):
+        assert verdict_of(*grid(*columns)).caveats[0] == NOT_PROOF
+
+
+def test_a_leak_is_told_with_its_numbers():
+    (section,) = verdict_of(*grid(("none", LEAK))).sections
+    assert section.statements[0].subject == "no defense: leaks"  # "none leaks" would say the opposite
+    assert section.statements[0].points == ("ssim 0.800 [0.670, 0.930] by attack (a guesser: 0.000; n = 4)",)
+
+
+def test_a_defense_that_held_is_told_with_what_its_intervals_still_allow():
+    verdict = verdict_of(*grid(("noise", FLOOR)))
+    high = 0.1154700538 * 3.182446 / 2  # standard deviation of the four values, Student t with three degrees of freedom
+    assert (
+        f"n = 4. The intervals still allow a gain of up to {high:.3f} ssim." in verdict.sections[0].statements[0].text
+    )
+
+
+def test_a_defense_against_which_a_cell_failed_has_not_held():
+    plan, cells = grid(("noise", (None, None)))
+    cells = [measured(at, status="failed", note="boom") for at in plan.places]
+    verdict = verdict_of(plan, cells)
+    assert verdict.tone == "undecided"
+    assert verdict.sections[0].statements[0].points == ("attack: ssim failed",)
+
+
+def test_failures_come_first_with_the_last_line_of_their_traceback():
+    plan, _ = grid(("noise", (None, None, None)))
+    cells = [
+        measured(plan.places[0], status="n/a", note="not possible"),
+        measured(plan.places[1], status="failed", note="Traceback\n  line\nValueError: boom\n"),
+    ]
+    problems = verdict_of(plan, cells).problems
+    assert [each.subject for each in problems] == [
+        "1 of 3 cells failed",
+        "1 of 3 cells not computed yet",
+        "1 of 3 cells not applicable",
+    ]
+    assert problems[0].text == "attack through noise, trial 1: ValueError: boom"
+
+
+def test_an_unavailable_metric_is_named_with_its_reason():
+    at = place()
+    lacking = score(None, metric="lpips", status="unavailable", note="no weights")
+    problems = verdict_of(manifest([at], ["ssim", "lpips"]), [measured(at, score(1.0), lacking)]).problems
+    assert (problems[0].subject, problems[0].text) == ("lpips unavailable in 1 cell", "no weights")
+
+
+def test_the_number_of_comparisons_is_told():
+    verdict = verdict_of(*grid(*((f"defense {index}", LEAK) for index in range(40))))
+    assert verdict.caveats[1].startswith("40 comparisons with the floor at 95 % each")
+    assert "about 1 of them" in verdict.caveats[1]
+
+
+def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
+    (table,) = summary(*grid(("none", LEAK), ("noise", FLOOR), ("masks", (None,))))
+    (row,) = table.rows
+    assert (table.defenses, row.attack) == (("none", "noise", "masks"), "attack")
+    assert [(cell.standing, cell.text) for cell in row.cells] == [
+        ("leaks", "ssim 0.800 vs 0.000"),
+        ("at the floor", "n = 4"),
+        ("missing", ""),
+    ]
+
+
+def test_a_combination_that_was_not_planned_says_so():
+    (table,) = summary(manifest([place(attack="a", defense="x"), place(attack="b", defense="y")]), [])
+    assert [cell.text for row in table.rows for cell in row.cells] == ["", "not planned", "not planned", ""]
+
+
+def test_a_claim_is_never_rounded_to_a_tighter_one():
+    assert (bound(2.34561), bound(8.0), bound(1e-5), bound(math.inf)) == ("2.346", "8", "1e-05", "∞")
+
+
+def test_a_defense_claims_a_bound_or_none_or_is_not_known_yet():
+    at = [place(trial, defense=defense) for defense in ("dp", "clip", "later") for trial in range(2)]
+    claim = Claim(1.0, 1e-5, "said")
+    cells = [measured(each, claim=claim if each.defense == "dp" else None) for each in at[:4]]
+    found = promises(manifest(at), cells)
+    assert [each.claims for each in found] == [(claim,), (), ()]
+    assert [each.words for each in found][1:] == ["claims no bound", "not known before a cell of it is computed"]
+
+
+def test_numbers_are_shown_to_the_digits_that_matter():
+    assert [number(value) for value in (21.349, 0.41251, 0.0, -0.0, 0.0023456, 1e-9, 12345.6)] == [
+        *("21.35", "0.413", "0.000", "0.000", "0.00235", "1.00e\N{MINUS SIGN}09", "12346"),
+    ]
+    assert (number(-0.0001, 5.0), number(0.5, sign=True), number(-math.inf), number(math.nan)) == (
+        *("0.00", "+0.500", "\N{MINUS SIGN}∞", "nan"),
+    )
+
+
+def test_an_estimate_without_an_interval_says_so():
+    assert interval(over_batches([0.5])) == "0.500 (no interval)"
+
+
+def test_foreign_text_cannot_hide_or_reorder():
+    assert visible("a\x00b\u202ec\ud800\x1b[2J\td\r\n") == r"a\x00b\u202ec\ud800\x1b[2J" + "\td\n"
+    assert brief("a\n  b " * 100, 10) == "a b a b a…"
+    assert (last_line("x\n y \n\n"), last_line("")) == ("y", "")
+    assert (listed([]), listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == (
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    )

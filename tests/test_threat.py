@@ -1,0 +1,113 @@
+"""The boundary between the referee and the attacker: what is not granted is not there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+
+from attacks import Space
+from audit._stream import stream
+from audit.client import Round, play_round
+from audit.models.convnet import ConvNet
+from audit.threat import MEANING, ThreatModel, view_of
+from defenses import Batch, NoDefense, NotApplicableError, Recipe
+from defenses.secure_aggregation import SecureAggregation
+
+SPACE = Space((1, 12, 12), 5)
+PUBLIC = Batch(torch.zeros(3, 1, 12, 12), torch.tensor([0, 1, 2]))
+
+
+def round_of(mode: str = "eval", clients: int = 1, defense=None, batchnorm: bool = True) -> Round:
+    torch.manual_seed(0)
+    model = ConvNet(width=4, batchnorm=batchnorm).build(SPACE).train(mode == "train")
+    batches = tuple(Batch(torch.rand(2, 1, 12, 12), torch.tensor([4 - i, i])) for i in range(clients))
+    return play_round(model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1)))
+
+
+def view(threat: ThreatModel, played: Round):
+    return view_of(threat, played, Recipe(), NoDefense(), SPACE, PUBLIC)
+
+
+@pytest.mark.parametrize("fact", list(MEANING))
+def test_each_fact_is_there_if_granted_and_none_if_not(fact: str):
+    played = round_of()
+    assert getattr(view(ThreatModel(name="t", grants=(fact,)), played), fact) is not None
+    rest = tuple(other for other in MEANING if other != fact)
+    assert getattr(view(ThreatModel(name="t", grants=rest), played), fact) is None
+
+
+def test_no_tensor_of_a_view_shares_memory_with_the_referees():
+    played = round_of()
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING), batchnorm="exact"), played)
+    referee = [
+        *played.model.state_dict().values(),
+        *played.aggregate.seen[0].step.values(),
+        PUBLIC.inputs,
+        PUBLIC.labels,
+    ]
+    referee += [*played.aggregate.seen[0].buffers.values(), *(t for b in played.batches for t in (b.inputs, b.labels))]
+    theirs = {tensor.data_ptr() for tensor in referee}
+    ours = [*seen.model.state_dict().values(), *seen.update.values(), *seen.buffers.values(), seen.labels]
+    ours += [seen.public.inputs, seen.public.labels]
+    assert not theirs & {tensor.data_ptr() for tensor in ours}
+
+
+def test_granted_labels_come_in_no_telling_order():
+    assert view(ThreatModel(name="t", grants=("labels",)), round_of()).labels.tolist() == [0, 4]
+
+
+def test_batchnorm_statistics_are_hidden_running_or_exact():
+    played = round_of(mode="train")
+    hidden = view(ThreatModel(name="t", batchnorm="hidden"), played)
+    running = view(ThreatModel(name="t", batchnorm="running"), played)
+    exact = view(ThreatModel(name="t", batchnorm="exact"), played)
+    assert hidden.buffers is None
+    assert torch.equal(running.buffers["1.running_mean"], played.model[1].running_mean)
+    assert torch.equal(exact.buffers["1.running_mean"], played.aggregate.seen[0].buffers["1.running_mean"])
+    assert not torch.equal(exact.buffers["1.running_mean"], running.buffers["1.running_mean"])
+
+
+def test_hidden_running_statistics_are_not_in_the_model_either():
+    played = round_of(mode="train")
+    with torch.no_grad():
+        played.model[1].running_mean += 3.0
+    assert view(ThreatModel(name="t", batchnorm="hidden"), played).model[1].running_mean.eq(0).all()
+
+
+def test_statistics_that_eval_mode_computes_with_cannot_be_hidden():
+    with pytest.raises(NotApplicableError, match="eval mode"):
+        view(ThreatModel(name="t", batchnorm="hidden"), round_of(mode="eval"))
+
+
+def test_a_model_without_batchnorm_has_no_statistics_to_grant():
+    assert view(ThreatModel(name="t", batchnorm="exact"), round_of(batchnorm=False)).buffers is None
+
+
+def test_under_secure_aggregation_the_server_sees_only_the_cohorts_mean():
+    defense = SecureAggregation(clients=2)
+    played = round_of(clients=2, defense=defense)
+    plain = round_of(clients=2)
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    assert (seen.count, seen.participants, seen.labels.tolist()) == (4, 2, [0, 1, 3, 4])
+    for name, step in seen.update.items():
+        mean = (plain.aggregate.seen[0].step[name] + plain.aggregate.seen[1].step[name]) / 2
+        assert torch.allclose(step, mean, atol=1e-5), name
+    assert not torch.allclose(seen.update["0.weight"], plain.aggregate.seen[0].step["0.weight"], atol=1e-5)
+
+
+def test_the_sentences_name_every_fact_once_as_granted_or_withheld():
+    _, granted, withheld = ThreatModel(name="t", grants=("count", "public")).sentences()
+    for fact, words in MEANING.items():
+        assert (words in granted) == (fact in ("count", "public"))
+        assert (words in withheld) == (fact not in ("count", "public"))
+
+
+def test_only_the_threat_model_makes_views():
+    makers = set()
+    for package in ("attacks", "defenses", "audit", "reports"):
+        for file in (Path(__file__).parents[1] / package).rglob("*.py"):
+            calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+            if any(isinstance(call, ast.Name) and call.id == "View" for call in calls):
+                makers.add(f"{package}/{file.name}")
+    assert makers == {"audit/threat.py"}
