@@ -50,7 +50,7 @@ class GradInversion(Attack):
     distance: Literal["relative_l1", "layerwise_l2", "cosine"] = "relative_l1"
     label_rule: Literal["counts", "minimum"] = "counts"
     gradient: float = Field(default=1.0, ge=0)
-    tv: float = Field(default=1e-2, ge=0)
+    tv: float = Field(default=0.1, ge=0)
     l2: float = Field(default=1e-6, ge=0)
     batchnorm: float = Field(default=1e-3, ge=0)
     first_batchnorm: float = Field(default=10.0, ge=0)  # multiplies the first layer's share of `batchnorm`

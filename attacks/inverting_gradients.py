@@ -41,7 +41,6 @@ class InvertingGradients(Attack):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective; all restarts run as one."""
-        view.need(*self.needs)
         labels = known_or_recovered(view)
         client = simulated_client(view)
 

@@ -26,7 +26,6 @@ class LabelMinimum(Attack):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is the sum of the chosen minima. Raises: NotApplicableError, if count > classes."""
-        view.need(*self.needs)
         classifier = observed_classifier(view)
         minima = classifier.row_minima()
         labels = smallest(minima, classifier.count)

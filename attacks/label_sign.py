@@ -28,7 +28,6 @@ class LabelSign(Attack):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is the sum of the chosen classes' pulls. Raises: NotApplicableError, if count > classes."""
-        view.need(*self.needs)
         classifier = observed_classifier(view)
         pulls = classifier.pulls()
         labels = smallest(pulls, classifier.count)

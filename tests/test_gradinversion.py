@@ -1,0 +1,176 @@
+"""GradInversion: every term by itself, registration, and a batch brought back."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from attacks import Space, View
+from attacks._batchnorm import batch_statistics, statistics_distance
+from attacks._match import layerwise_l2, relative_l1
+from attacks._priors import l2_norm, total_variation
+from attacks._registration import assignment, registered, registered_mean
+from attacks._search import cosine_schedule
+from attacks.gradinversion import GradInversion
+from audit.client import batch_statistics as clients_statistics
+from audit.client import local_update, mean_gradient
+from audit.data.digits import Digits
+from audit.models.convnet import ConvNet
+from defenses import Batch, Recipe
+
+OFF = {"gradient": 0.0, "tv": 0.0, "l2": 0.0, "batchnorm": 0.0, "group": 0.0}
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, 1, 12, 12, generator=rng(seed))
+
+
+def tensors(seed: int) -> dict[str, torch.Tensor]:
+    return {"a": torch.randn(3, 4, generator=rng(seed)), "b": torch.randn(5, generator=rng(seed + 1))}
+
+
+def statistics(seed: int) -> dict[str, torch.Tensor]:
+    values = torch.rand(4, 3, generator=rng(seed))
+    names = ("1.running_mean", "1.running_var", "4.running_mean", "4.running_var")
+    return dict(zip(names, values, strict=True))
+
+
+TERMS = {
+    "gradient": lambda x, c: relative_l1(tensors(0), tensors(5)),
+    "tv": lambda x, c: total_variation(x),
+    "l2": lambda x, c: l2_norm(x),
+    "batchnorm": lambda x, c: statistics_distance(statistics(0), statistics(1), 10.0),
+    "group": lambda x, c: l2_norm(x - c),
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_keyword_weighs_its_own_term_and_no_other(term):
+    x, consensus = images(), images(seed=3)
+    attack = GradInversion(**{**OFF, term: 0.5})
+    loss = attack.objective(x, tensors(0), tensors(5), (statistics(0), statistics(1)), consensus)
+    assert loss.item() == pytest.approx(0.5 * TERMS[term](x, consensus).item(), rel=1e-6)
+
+
+def test_the_distance_is_the_one_that_is_named():
+    attack = GradInversion(**{**OFF, "gradient": 1.0, "distance": "layerwise_l2"})
+    loss = attack.objective(images(), tensors(0), tensors(5), None, images())
+    assert loss.item() == pytest.approx(layerwise_l2(tensors(0), tensors(5)).item())
+
+
+def test_the_statistics_penalty_is_the_sum_of_the_norms_with_the_first_layer_multiplied():
+    measured, known = statistics(0), statistics(1)
+    norms = [(measured[name] - known[name]).norm().item() for name in measured]
+    expected = 10 * (norms[0] + norms[1]) + norms[2] + norms[3]
+    assert statistics_distance(measured, known, 10.0).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_penalty_is_zero_for_the_very_batch_whose_statistics_are_known(mode):
+    torch.manual_seed(0)
+    model = ConvNet(width=4, batchnorm=True).build(Space((1, 12, 12), 5)).train(mode)
+    batch = images(4)
+    measured = batch_statistics(model)(batch)
+    known = clients_statistics(model, batch)
+    assert statistics_distance(measured, known).item() < 1e-5
+    assert statistics_distance(batch_statistics(model)(images(4, seed=1)), known).item() > 1e-2
+
+
+def test_assignment_undoes_a_permutation_within_equal_labels_and_crosses_none():
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    reference = images(5)
+    shuffled = reference[torch.tensor([2, 0, 1, 4, 3])]
+    order = assignment(reference, shuffled, labels)
+    assert torch.equal(shuffled[order], reference)
+    assert assignment(reference, reference[torch.tensor([3, 4, 0, 1, 2])], torch.arange(5)).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (2, -1), (-3, 3)])
+def test_registration_undoes_a_shift(offset):
+    digit = Digits().load().batch(torch.tensor([7])).inputs[0]
+    moved = torch.roll(digit, offset, dims=(1, 2))
+    back = registered(moved, digit, limit=3)
+    assert (back[:, 4:-4, 4:-4] - digit[:, 4:-4, 4:-4]).abs().max() < 1e-6
+
+
+def test_a_shift_beyond_the_limit_is_not_believed():
+    digit = Digits().load().batch(torch.tensor([7])).inputs[0]
+    moved = torch.roll(digit, (5, 0), dims=(1, 2))
+    assert torch.equal(registered(moved, digit, limit=3), moved)
+
+
+def test_the_mean_of_registered_seeds_is_sharper_than_the_plain_mean():
+    digit = Digits().load().batch(torch.tensor([7])).inputs
+    seeds = torch.stack([digit, torch.roll(digit, (2, 1), (2, 3)), torch.roll(digit, (-2, 0), (2, 3))])
+    labels = torch.tensor([7])
+    plain, sharp = registered_mean(seeds, labels, 0)[0], registered_mean(seeds, labels, 4)[0]
+    assert torch.allclose(plain, seeds.mean(0), atol=1e-6)
+    assert total_variation(sharp) > 1.1 * total_variation(plain)
+
+
+def test_identical_seeds_are_their_own_mean():
+    seeds = images(3).expand(4, 3, 1, 12, 12)
+    assert torch.allclose(registered_mean(seeds, torch.tensor([0, 0, 1]), 3), seeds, atol=1e-6)
+
+
+def test_seeds_are_drawn_to_nothing_before_they_are_first_averaged_and_then_keep_their_mean():
+    attack = GradInversion(steps=100, group_start=0.5, group_every=10, shift=0)
+    seeds, last, labels = torch.rand(2, 1, 1, 8, 8, generator=rng()), torch.zeros(2, 1, 1, 8, 8), torch.tensor([0])
+    assert torch.equal(attack._consensus(10, seeds, last, labels), seeds)
+    assert torch.allclose(attack._consensus(49, seeds, last, labels)[0], seeds.mean(0))
+    assert torch.equal(attack._consensus(50, seeds, last, labels), last)
+    assert torch.allclose(attack._consensus(59, seeds, last, labels)[1], seeds.mean(0))
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_by_a_cosine_to_zero():
+    factor = cosine_schedule(150, warmup=50)
+    assert [factor(0), factor(24), factor(49)] == pytest.approx([0.02, 0.5, 1.0])
+    assert [factor(50), factor(100), factor(150)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_published_is_the_papers_table():
+    paper = GradInversion.published()
+    assert (paper.tv, paper.l2, paper.batchnorm, paper.gradient, paper.group) == (1e-4, 1e-6, 0.1, 1e-3, 0.01)
+    assert (paper.langevin, paper.lr, paper.steps, paper.seeds, paper.warmup) == (0.2, 0.1, 20_000, 8, 50)
+    assert paper.group_start * paper.steps == 5_000 and paper.group_every == 100
+    assert (paper.distance, paper.label_rule, paper.signed) == ("layerwise_l2", "minimum", False)
+
+
+def digits_view(model: nn.Module, batch: Batch, recipe: Recipe, **granted) -> View:
+    update = local_update(model, batch, recipe, mean_gradient, rng())
+    facts = {"count": len(batch), "recipe": recipe, "buffers": update.buffers or None}
+    return View(model, update.step, Space((1, 28, 28), 10), **(facts | granted))
+
+
+@pytest.mark.parametrize(
+    ("batchnorm", "train", "recipe"),
+    [
+        (False, False, Recipe()),
+        (False, False, Recipe(steps=2, batch_size=1)),
+        (True, True, Recipe()),
+        (True, False, Recipe()),
+    ],
+)
+def test_a_batch_of_digits_comes_nearer_than_with_another_batchs_update(batchnorm, train, recipe):
+    torch.manual_seed(0)
+    model = ConvNet(width=8, batchnorm=batchnorm).build(Space((1, 28, 28), 10)).train(train)
+    data = Digits().load()
+    truth, other = data.batch(torch.tensor([0, 11])), data.batch(torch.tensor([2, 13]))
+    attack = GradInversion(steps=60)
+    errors = []
+    for batch in (truth, other):
+        found = attack.reconstruct(digits_view(model, batch, recipe), rng(1))
+        errors.append((found.inputs - truth.inputs).square().mean().item())
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_every_field_is_a_weight_or_a_count_that_is_checked():
+    for field in dataclasses.fields(GradInversion):
+        if field.type in ("int", "float", int, float):
+            with pytest.raises(ValueError, match=field.name):
+                GradInversion(**{field.name: -1})
