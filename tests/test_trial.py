@@ -1,0 +1,124 @@
+"""One trial from end to end, on embedded and on real data."""
+
+import base64
+import io
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from attacks.dlg import DLG
+from attacks.gradinversion import GradInversion
+from attacks.inverting_gradients import InvertingGradients
+from attacks.label_minimum import LabelMinimum
+from audit.case import Case
+from audit.data.digits import Digits
+from audit.data.npz import Npz
+from audit.data.torchvision import Torchvision
+from audit.metrics.label_accuracy import LabelAccuracy
+from audit.metrics.psnr import PSNR
+from audit.metrics.ssim import SSIM
+from audit.models.convnet import ConvNet
+from audit.models.lenet import LeNet
+from audit.models.resnet20 import ResNet20
+from audit.spec import Setting
+from audit.threat import ThreatModel
+from audit.trial import run_trial
+from audit.weights.file import File
+from defenses import Chain, NoDefense, NotApplicableError
+from defenses.clipping import Clipping
+from defenses.dp_sgd import DPSGD
+from defenses.secure_aggregation import SecureAggregation
+
+CPU = torch.device("cpu")
+THREAT = ThreatModel(name="t")
+PRIVATE = DPSGD(noise_multiplier=1.0, max_grad_norm=1.0)
+
+
+def case(setting=None, attack=None, defense=None, threat=THREAT, trial=0) -> Case:
+    chosen = setting or Setting(name="s", data=Digits(), model=ConvNet(width=8), batch_size=2, labels="unique")
+    metrics = (LabelAccuracy(), PSNR(), SSIM())
+    return Case(0, trial, chosen, threat, defense or NoDefense(), attack or InvertingGradients(steps=40), metrics)
+
+
+def scores(one: Case) -> dict:
+    return {score.metric: score for score in run_trial(one, CPU).scores}
+
+
+def test_an_undefended_update_of_digits_leaks_over_its_floor():
+    found = scores(case())
+    assert found["label_accuracy"].value == 1.0
+    assert found["psnr"].value > found["psnr"].floor + 3
+    assert found["ssim"].value > found["ssim"].floor + 0.2
+    assert all(score.floor == max(score.decoy, score.blind) for score in found.values())
+
+
+def test_the_same_case_gives_the_same_numbers_and_another_trial_others():
+    first, again, other = (run_trial(case(trial=trial), CPU) for trial in (0, 0, 1))
+    assert first == again
+    assert first.scores[1].value != other.scores[1].value
+
+
+def test_dp_sgd_of_noise_1_leaves_the_attack_below_its_floor_and_states_its_guarantee():
+    outcome = run_trial(case(defense=PRIVATE), CPU)
+    assert all(score.value <= score.floor for score in outcome.scores if score.metric != "label_accuracy")
+    assert outcome.claim is not None and 4 < outcome.claim.epsilon < 5
+
+
+def test_no_guarantee_is_claimed_where_the_batchs_statistics_are_sent_in_the_clear():
+    setting = Setting(name="s", data=Digits(), model=ConvNet(width=4, batchnorm=True), batch_size=2)
+    exact = ThreatModel(name="t", batchnorm="exact")
+    quick = InvertingGradients(steps=1)
+    assert run_trial(case(setting, quick, PRIVATE, exact), CPU).claim is None
+    assert run_trial(case(setting, quick, PRIVATE), CPU).claim is not None
+
+
+def test_under_secure_aggregation_the_attacker_reconstructs_the_whole_cohort():
+    chain = Chain((Clipping(max_norm=1.0), SecureAggregation(clients=3, clipping_range=0.5)))
+    found = scores(case(defense=chain))
+    assert found["psnr"].n == 2
+    assert found["psnr"].value > found["psnr"].floor
+
+
+def test_granted_labels_are_not_scored_and_the_decoy_shares_them():
+    found = scores(case(threat=ThreatModel(name="t", grants=("count", "labels", "recipe"))))
+    assert found["label_accuracy"].status == "n/a"
+    assert found["psnr"].value > found["psnr"].decoy
+
+
+def test_a_combination_that_cannot_be_run_says_why():
+    setting = Setting(name="s", data=Digits(), model=ConvNet(width=4, batchnorm=True), batch_size=2, mode="train")
+    with pytest.raises(NotApplicableError, match="BatchNorm"):
+        run_trial(case(setting, defense=PRIVATE), CPU)
+
+
+def test_pictures_are_those_of_the_truth_the_reconstruction_and_the_decoy():
+    shown = run_trial(case(), CPU).pictures
+    assert [len(part) for part in (shown.original, shown.found, shown.decoy)] == [2, 2, 2]
+    original, found, decoy = (
+        torch.tensor(list(Image.open(io.BytesIO(base64.b64decode(part[0]))).tobytes())).double() / 255
+        for part in (shown.original, shown.found, shown.decoy)
+    )
+    assert len(original) == 28 * 28
+    assert (original - found).square().mean() < (original - decoy).square().mean()
+
+
+def test_an_untrained_lenet_gives_mnist_digits_away(shared_data):
+    setting = Setting(
+        name="s", data=Torchvision(dataset="MNIST", root=str(shared_data)), model=LeNet(), batch_size=8, labels="unique"
+    )
+    assert scores(case(setting, LabelMinimum()))["label_accuracy"].value == 1.0
+    alone = scores(case(setting.model_copy(update={"batch_size": 1}), DLG(steps=150)))
+    assert alone["psnr"].value > 20 > alone["psnr"].floor
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_resnet20_on_cifar10_goes_through_every_stage(shared_data, trained):
+    weights = {"weights": File(path=str(shared_data / "resnet20_cifar10.safetensors"))} if trained else {}
+    data = Npz(file=str(shared_data / "cifar10_train2000.npz"))
+    setting = Setting(name="s", data=data, model=ResNet20(), batch_size=2, labels="unique", **weights)
+    for defense in (NoDefense(), PRIVATE):
+        found = scores(case(setting, GradInversion(steps=3), defense))
+        assert {score.status for score in found.values()} == {"ok"}
+        assert all(math.isfinite(score.value) for score in found.values())
