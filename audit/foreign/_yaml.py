@@ -80,7 +80,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise _UnwantedError(f"the alias {shown('*' + event.anchor)}", "values written out", event)
+            raise _UnwantedError(f"the alias {shown(f'*{event.anchor}')}", "values written out", event)
         if event.tag is not None:
             raise _UnwantedError(f"the tag {shown(event.tag)}", "values without tags", event)
         self.depth, self.nodes = self.depth + 1, self.nodes + 1
