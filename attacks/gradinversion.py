@@ -11,7 +11,8 @@ research code without a package.
 
 Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
 the distance is relative L1, not layer-wise L2, and Adam sees only the gradient's signs; labels are recovered with their
-multiplicities, not as a set; images are kept within [0, 1]; the best iterate is returned, by the objective alone.
+multiplicities, not as a set; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The
+BatchNorm term weighs little: running statistics are those of a population, and they drew single images away from themselves.
 """
 
 from typing import ClassVar, Literal
@@ -52,7 +53,7 @@ class GradInversion(Attack):
     gradient: float = Field(default=1.0, ge=0)
     tv: float = Field(default=0.1, ge=0)
     l2: float = Field(default=1e-6, ge=0)
-    batchnorm: float = Field(default=1e-3, ge=0)
+    batchnorm: float = Field(default=1e-4, ge=0)
     first_batchnorm: float = Field(default=10.0, ge=0)  # multiplies the first layer's share of `batchnorm`
     group: float = Field(default=1e-4, ge=0)
     group_start: float = Field(default=0.25, ge=0, le=1)  # share of the steps after which the seeds are first averaged
