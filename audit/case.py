@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from attacks import Attack
 from audit._stream import drawing_from, stream
-from audit.data import Images, Split, split
+from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
 from audit.spec import Setting
 from audit.threat import ThreatModel
@@ -99,23 +99,55 @@ class Batches:
 def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_labels: bool) -> Batches:
     """The batches of one trial; the decoy repeats the victim's labels where `same_labels`.
 
-    A trial's victim is the same for every threat, defense and attack, and a smaller batch is the start of a larger one.
+    A trial's victim is the same for every threat, defense and attack, and without a partition a smaller batch is the start
+    of a larger one. With a partition every batch is another client's; a decoy that must repeat the victim's labels is
+    gathered from all clients but the victim, or where these have too few of a class, from all.
 
-    Raises: NotApplicableError, if the private split has too few images.
+    Raises: NotApplicableError, if the private split or too many a client's share has too few images.
     """
     images, parts = divided(setting, seed)
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
     labels = images.labels[order]
     free = torch.ones(len(order), dtype=torch.bool)
+    shares = _shares(setting, labels, stream(seed, "partition", trial), clients + 1)
 
-    def take(wanted: Tensor | None) -> Batch:
-        chosen = _choose(labels, free, setting, wanted)
+    def take(share: Tensor, wanted: Tensor | None) -> Batch:
+        chosen = _choose(labels, free & share, setting, wanted)
         free[chosen] = False
         return images.batch(order[chosen])
 
-    victim = take(None)
-    decoy = take(victim.labels if same_labels else None)
-    return Batches(victim, decoy, tuple(take(None) for _ in range(clients - 1)))
+    victim = take(shares[0], None)
+    decoy = take(_elsewhere(labels, victim, shares[0]), victim.labels) if same_labels else take(shares[1], None)
+    return Batches(victim, decoy, tuple(take(share, None) for share in shares[2:]))
+
+
+def _shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:
+    """For each of `needed` clients, which of the private examples it may draw its batch from (bool [n]): those of its own
+    under a partition, dealt anew for each trial so that intervals cover the deal too; else any."""
+    if setting.partition is None:
+        return [torch.ones(len(labels), dtype=torch.bool)] * needed
+    owners = deal(labels, setting.partition.dirichlet, setting.partition.clients, rng)
+    able = []
+    for client in torch.randperm(setting.partition.clients, generator=rng).tolist():
+        own = labels[owners == client]
+        if len(own.unique() if setting.labels == "unique" else own) >= setting.batch_size:
+            able.append(owners == client)
+    if len(able) < needed:
+        raise NotApplicableError(
+            f"the partition leaves {len(able)} of {setting.partition.clients} clients a batch of {setting.batch_size} with "
+            f"{setting.labels} labels, and the victim, the decoy and the rest of the cohort are {needed}"
+        )
+    return able[:needed]
+
+
+def _elsewhere(labels: Tensor, victim: Batch, own: Tensor) -> Tensor:
+    """Which examples [n] may stand in for the victim's: those outside its `own` share, and all of classes too rare there."""
+    if own.all():
+        return own
+    classes = int(labels.max()) + 1
+    left = torch.bincount(labels[~own], minlength=classes)
+    rare = left < torch.bincount(victim.labels, minlength=classes)
+    return ~own | rare[labels]
 
 
 def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | None) -> Tensor:

@@ -157,11 +157,22 @@ def _described(setting: Setting, seed: int) -> Described:
         (
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
             f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out",
+            _partitioned(setting),
             f"model: {label_of(setting.model)}, {size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels, {local.steps} local step(s) on "
             f"{local.batch_size or setting.batch_size} images at rate {local.lr}",
         ),
+    )
+
+
+def _partitioned(setting: Setting) -> str:
+    if setting.partition is None:
+        return "partition: none; every batch is drawn from the whole private split"
+    dealt = setting.partition
+    return (
+        f"partition: the private split dealt to {dealt.clients} clients, each class's shares drawn from "
+        f"Dirichlet({dealt.dirichlet}), anew for each trial; the batch is one client's, the decoy another's"
     )
 
 

@@ -63,12 +63,21 @@ class Splits(Section):
         return self
 
 
+class Partition(Section):
+    """How the private share is dealt to clients, each holding its own: every class's shares are drawn from a symmetric
+    Dirichlet distribution. A batch then comes from one client, and the decoy from another."""
+
+    dirichlet: float = Field(gt=0, le=1e6)  # concentration: 0.1 leaves a client few classes, 100 nearly equal shares
+    clients: int = Field(default=10, ge=2, le=1000)
+
+
 class Setting(Section):
     """One federated setting: whose data, which model in which state, how clients train."""
 
     name: str = Field(min_length=1)
     data: AnyData
     splits: Splits = Splits()
+    partition: Partition | None = None
     model: AnyModel
     weights: AnyWeights = Random()
     mode: Literal["eval", "train"] = "eval"

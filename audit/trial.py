@@ -46,7 +46,7 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
     size = len(batches.victim) * case.defense.cohort()
     blind = blind_guesses(batches.victim, public_batch(case.setting, case.seed), size)
     return Outcome(
-        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted) for metric in case.metrics),
+        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted, model) for metric in case.metrics),
         claim=_claim(case, model),
         pictures=_side_by_side(batches.victim, found, decoy),
     )
