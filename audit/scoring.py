@@ -22,6 +22,14 @@ class Guess:
     labels: Tensor | None  # int64 [m], in any order
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a metric may know beside the batch and the guess."""
+
+    model: nn.Module  # the attacked one
+    public: Tensor  # public images
+
+
 def matched(truth: Tensor, found: Tensor) -> Tensor:
     """For each image of `truth` [n, ...] an image of `found` [m >= n, ...] of its own, so that the summed squared error is
     lowest (Hungarian matching). An image that holds a NaN is matched last."""
@@ -69,17 +77,17 @@ def score(
     decoy: Guess,
     blind: tuple[Guess, ...],
     granted: bool,
-    model: nn.Module | None = None,
+    scene: Scene | None = None,
 ) -> Score:
     """One metric of one cell; `granted` tells that the labels were part of the view, so that finding them says nothing.
-    `model` is the attacked one, for metrics that look through it."""
+    Without a scene, metrics compare batch and guess alone."""
     name = label_of(metric)
     if getattr(found, metric.compares) is None:
         return Score(name, metric.better, "n/a", note=f"this attack recovers no {metric.compares}")
     if granted and metric.compares == "labels":
         return Score(name, metric.better, "n/a", note="the threat model grants the labels")
     compared = [getattr(guess, metric.compares) for guess in (found, decoy, *blind)]
-    measure = metric.score if model is None else metric.seen_by(model)
+    measure = metric.score if scene is None else metric.seen_by(scene.model, scene.public)
     try:
         values, control, *guesses = (measure(getattr(truth, metric.compares), guess) for guess in compared)
     except UnavailableError as reason:
@@ -98,4 +106,5 @@ def score(
         blind=blindly,
         floor=best(blindly, float(control.mean())),
         n=len(truth),
+        note="" if scene is None else metric.remark(truth.inputs, scene.public),
     )

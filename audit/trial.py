@@ -17,7 +17,7 @@ from attacks import Reconstruction
 from audit._stream import stream
 from audit.case import Batches, Case, broadcast_model, draw_batches, public_batch, round_streams
 from audit.client import batchnorm_layers, play_round
-from audit.scoring import Guess, blind_guesses, guess_from, score
+from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
 from audit.threat import view_of
 from defenses import Batch
 from reports._row import Claim, Pictures, Score
@@ -44,9 +44,10 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         for victim, control in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
     size = len(batches.victim) * case.defense.cohort()
-    blind = blind_guesses(batches.victim, public_batch(case.setting, case.seed), size)
+    public = public_batch(case.setting, case.seed)
+    blind, scene = blind_guesses(batches.victim, public, size), Scene(model, public.inputs)
     return Outcome(
-        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted, model) for metric in case.metrics),
+        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics),
         claim=_claim(case, model),
         pictures=_side_by_side(batches.victim, found, decoy),
     )

@@ -21,9 +21,13 @@ class Metric:
         """What beside the fields decides the values, such as the content of a file of weights."""
         return ""
 
-    def seen_by(self, model: nn.Module) -> Callable[[Tensor, Tensor], np.ndarray]:
-        """`score`, for a metric that compares what the attacked `model` makes of the images; the model stays as it is."""
+    def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
+        """`score`, for a metric that needs more than the two: the attacked `model`, which stays as it is, or public images."""
         return self.score
+
+    def remark(self, truth: Tensor, public: Tensor) -> str:
+        """What a reader of the values must know beside them, such as the rate of chance."""
+        return ""
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         """One value for each example of `truth`, float64 [n], or one for the batch, [1]; both hold what it compares.

@@ -12,10 +12,10 @@ import copy
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from audit.metrics._base import Metric
+from audit.metrics._features import features
 from defenses._base import entry
 
 
@@ -27,7 +27,7 @@ class CohortDistance(Metric):
     better = "lower"
     compares = "inputs"
 
-    def seen_by(self, model: nn.Module) -> Callable[[Tensor, Tensor], np.ndarray]:
+    def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
         watched = copy.deepcopy(model).eval()
         return lambda truth, found: self.score(features(watched, truth), features(watched, found))
 
@@ -36,18 +36,6 @@ class CohortDistance(Metric):
         if not np.isfinite(guessed).all():
             return np.array([np.nan])
         return np.array([frechet(private, guessed) / np.square(private).sum(axis=1).mean()])
-
-
-@torch.no_grad()
-def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What the model's last linear layer reads of images [n, ...]: [n, features]; its output where it has no such layer."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    read: list[Tensor] = []
-    hooks = [layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0])) for layer in layers[-1:]]
-    logits = model(images)
-    for hook in hooks:
-        hook.remove()
-    return read[-1] if read else logits
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
