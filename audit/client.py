@@ -26,10 +26,9 @@ def play_round(
     """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
     gradient = defense.train(mean_gradient)
     updates = tuple(
-        defense.release(local_update(model, batch, recipe, gradient, rng), rng)
-        for batch, rng in zip(batches, rngs[:-1], strict=True)
+        local_update(model, batch, recipe, gradient, rng) for batch, rng in zip(batches, rngs[:-1], strict=True)
     )
-    return Round(model, batches, defense.aggregate(updates, rngs[-1]))
+    return Round(model, batches, defense.aggregate(defense.together(updates, rngs[:-1]), rngs[-1]))
 
 
 def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator) -> Update:
