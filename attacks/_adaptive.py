@@ -18,10 +18,8 @@ def unaware(view: View) -> View:
 
 
 def clients_behind(view: View) -> int:
-    """How many clients the attacker takes the update for a mean of: known only with the defense or by being granted."""
-    if view.defense is None:
-        return 1
-    return view.participants or view.defense.cohort()
+    """How many clients the attacker takes the update for a mean of: one, unless it knows defense and number."""
+    return 1 if view.defense is None else view.participants or 1
 
 
 def as_seen(view: View, step: Params) -> Params:

@@ -19,6 +19,13 @@ class Round:
     batches: tuple[Batch, ...]  # the truth, one batch a client; the first client is the one under attack
     aggregate: Aggregate
 
+    def victims(self) -> tuple[Batch, ...]:
+        """The batches behind what the server can read: the first client's, or those of all who are in the sum."""
+        if self.aggregate.seen:
+            return self.batches[:1]
+        members = self.aggregate.members
+        return self.batches if members is None else tuple(self.batches[place] for place in members)
+
 
 def play_round(
     model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]

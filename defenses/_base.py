@@ -72,9 +72,11 @@ class Update:
 class Aggregate:
     """What a round leaves with the server."""
 
-    mean: Update  # weighted by count; its count is the cohort's
+    mean: Update  # weighted by count; its count is that of the clients behind it
     seen: tuple[Update, ...]  # every client's update that the server could read in the clear, in order of clients
     masked: tuple[Tensor, ...] = ()  # every message that it received but could not read
+    members: tuple[int, ...] | None = None  # places of the clients behind `mean`; None stands for all
+    note: str = ""  # what a reader of the round's numbers should know
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ def a_view(defense: Defense, *batches: Batch, net: nn.Module | None = None, reci
     trained = tuple(local_update(model, batch, recipe, mean_gradient, seeded()) for batch in batches)
     aggregate = defense.aggregate(defense.together(trained, rngs), seeded(99))
     read = aggregate.seen[0] if aggregate.seen else aggregate.mean
-    return View(model, read.step, SPACE, count=read.count, recipe=recipe, defense=defense)
+    behind = 1 if aggregate.seen else len(batches)
+    return View(model, read.step, SPACE, count=read.count, recipe=recipe, defense=defense, participants=behind)
 
 
 def psnr(guess: Tensor | None, truth: Tensor) -> float:
