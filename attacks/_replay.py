@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, replace_all_batch_norm_modules_
+from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
+from attacks._adaptive import as_seen, clients_behind
 from attacks._base import View
 from defenses import Params, Recipe
 
@@ -19,7 +20,8 @@ def simulated_client(view: View) -> Client:
     """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`.
 
     Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
-    a single step, its length is not.
+    a single step, its length is not. Where the defense is known, the step is what would be seen of it; an update that
+    several clients are behind is the mean of theirs, the examples being dealt out to them in turn.
     """
     model = _without_running_updates(view.model)
     broadcast = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -36,9 +38,22 @@ def simulated_client(view: View) -> Client:
         for part in recipe.slices(len(inputs)):
             step = gradient(drift, inputs[part], labels[part])
             drift = {name: drift[name] - recipe.lr * step[name] for name in drift}
-        return drift
+        return as_seen(view, drift)
 
-    return client
+    clients = clients_behind(view)
+
+    def cohort(inputs: Tensor, labels: Tensor) -> Params:
+        if clients == 1 or len(inputs) % clients:
+            return client(inputs, labels)
+        steps = vmap(client)(_dealt(inputs, clients), _dealt(labels, clients))
+        return {name: step.mean(dim=0) for name, step in steps.items()}
+
+    return cohort
+
+
+def _dealt(examples: Tensor, clients: int) -> Tensor:
+    """`examples` [n, ...] as [clients, n / clients, ...], one to each client in turn."""
+    return examples.unflatten(0, (-1, clients)).transpose(0, 1)
 
 
 def observed_gradient(view: View) -> Params:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import error_variances, standardized_l2
@@ -37,12 +38,14 @@ class DLG(Attack):
     confidence: float = Field(
         default=5.0, ge=0, le=20
     )  # logit of the recovered label at the start, the others' being 0
+    adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count", "recipe")
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective, each image with the likeliest class of its soft label."""
         view.need(*self.needs)
+        view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
         client = simulated_client(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)

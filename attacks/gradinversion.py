@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._labels import by_minimum, known_or_recovered
@@ -60,6 +61,7 @@ class GradInversion(Attack):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
@@ -84,6 +86,7 @@ class GradInversion(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The seed of lowest objective."""
         view.need(*self.needs)
+        view = view if self.adaptive else unaware(view)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         client, measure, seen = simulated_client(view), batch_statistics(view.model), observed_gradient(view)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import cosine
@@ -36,11 +37,13 @@ class InvertingGradients(Attack):
     lr: float = Field(default=0.1, gt=0, le=10)
     tv: float = Field(default=1e-2, ge=0)
     restarts: int = Field(default=1, ge=1, le=64)
+    adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective; all restarts run as one."""
+        view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
         client = simulated_client(view)
 

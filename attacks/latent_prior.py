@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, NotGrantedError, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import cosine, relative_l1, squared_l2
@@ -38,11 +39,13 @@ class LatentPrior(Attack):
     restarts: int = Field(default=4, ge=1)
     prior: float = Field(default=1e-4, ge=0)
     distance: Literal["cosine", "relative_l1", "squared_l2"] = "cosine"
+    adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count", "public")
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective."""
+        view = view if self.adaptive else unaware(view)
         view.need("count")
         if view.public is None:
             raise NotGrantedError("needs `public`, which the threat model does not grant")

@@ -19,6 +19,13 @@ class Round:
     batches: tuple[Batch, ...]  # the truth, one batch a client; the first client is the one under attack
     aggregate: Aggregate
 
+    def victims(self) -> tuple[Batch, ...]:
+        """The batches behind what the server can read: the first client's, or those of all who are in the sum."""
+        if self.aggregate.seen:
+            return self.batches[:1]
+        members = self.aggregate.members
+        return self.batches if members is None else tuple(self.batches[place] for place in members)
+
 
 def play_round(
     model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]
@@ -26,10 +33,9 @@ def play_round(
     """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
     gradient = defense.train(mean_gradient)
     updates = tuple(
-        defense.release(local_update(model, batch, recipe, gradient, rng), rng)
-        for batch, rng in zip(batches, rngs[:-1], strict=True)
+        local_update(model, batch, recipe, gradient, rng) for batch, rng in zip(batches, rngs[:-1], strict=True)
     )
-    return Round(model, batches, defense.aggregate(updates, rngs[-1]))
+    return Round(model, batches, defense.aggregate(defense.together(updates, rngs[:-1]), rngs[-1]))
 
 
 def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator) -> Update:

@@ -59,14 +59,14 @@ def view_of(
     public: Batch,
     device: torch.device = CPU,
 ) -> View:
-    """What the attacker sees of the round, every tensor a copy on `device`: the first client's update if the server could
-    read it, else the cohort's mean.
+    """What the attacker sees of the round, every tensor a copy on `device`: the first update that the server could read,
+    else the mean of the clients who are in the sum.
 
     Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
     """
     aggregate = played.aggregate
     read = aggregate.seen[0] if aggregate.seen else aggregate.mean
-    victims = played.batches[:1] if aggregate.seen else played.batches
+    victims = played.victims()
     granted = set(threat.grants)
     return View(
         model=_broadcast(threat, played.model).to(device),

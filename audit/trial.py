@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from attacks import Reconstruction
 from audit._stream import stream
-from audit.case import Batches, Case, broadcast_model, draw_batches, public_batch, round_streams
-from audit.client import batchnorm_layers, play_round
+from audit.case import Case, broadcast_model, draw_batches, public_batch, round_streams
+from audit.client import Round, batchnorm_layers, play_round
 from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
 from audit.threat import view_of
 from defenses import Batch
@@ -39,25 +39,30 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
     granted = "labels" in case.threat.grants
     batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels=granted)
     model = broadcast_model(case.setting, case.seed, case.trial)
-    found, decoy = (
-        guess_from(batches.victim, _attacked(case, model, victim, batches, control, device))
-        for victim, control in ((batches.victim, "attack"), (batches.decoy, "decoy"))
+    played, control = (
+        _played(case, model, (first, *batches.others), name)
+        for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
-    size = len(batches.victim) * case.defense.cohort()
+    found, decoy = (guess_from(batches.victim, _attacked(case, one, device)) for one in (played, control))
+    size = sum(len(batch) for batch in played.victims())
     public = public_batch(case.setting, case.seed)
     blind, scene = blind_guesses(batches.victim, public, size), Scene(model, public.inputs)
+    scores = tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics)
     return Outcome(
-        scores=tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics),
+        scores=tuple(
+            dataclasses.replace(one, note="; ".join(filter(None, (one.note, played.aggregate.note)))) for one in scores
+        ),
         claim=_claim(case, model),
         pictures=_side_by_side(batches.victim, found, decoy),
     )
 
 
-def _attacked(
-    case: Case, model: nn.Module, victim: Batch, batches: Batches, control: str, device: torch.device
-) -> Reconstruction:
+def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> Round:
     streams = round_streams(case.seed, case.trial, case.defense.cohort(), control)
-    played = play_round(model, (victim, *batches.others), case.setting.local, case.defense, streams)
+    return play_round(model, batches, case.setting.local, case.defense, streams)
+
+
+def _attacked(case: Case, played: Round, device: torch.device) -> Reconstruction:
     space = case.setting.data.load().space
     public = public_batch(case.setting, case.seed)
     view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)

@@ -72,9 +72,11 @@ class Update:
 class Aggregate:
     """What a round leaves with the server."""
 
-    mean: Update  # weighted by count; its count is the cohort's
+    mean: Update  # weighted by count; its count is that of the clients behind it
     seen: tuple[Update, ...]  # every client's update that the server could read in the clear, in order of clients
     masked: tuple[Tensor, ...] = ()  # every message that it received but could not read
+    members: tuple[int, ...] | None = None  # places of the clients behind `mean`; None stands for all
+    note: str = ""  # what a reader of the round's numbers should know
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,28 @@ class Defense:
         """The finished update as it is sent."""
         return update
 
+    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+        """All clients' updates as they are sent, with a stream for each: what `release` makes of each one by itself.
+
+        Override it where clients have to agree on something first.
+        """
+        return tuple(self.release(update, rng) for update, rng in zip(updates, rngs, strict=True))
+
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
         """What the server has after the round, given every client's released update."""
         return Aggregate(weighted_mean(updates), seen=updates)
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        """What would be seen of an undefended `step`: the model of an attacker who knows the defense.
+
+        `observed` is what was seen, and tells what was withheld. Differentiable in `step` and fit for `torch.func.vmap`;
+        what chance adds, it leaves out.
+        """
+        return step
+
+    def noise(self, observed: Params) -> Params:
+        """The variance of what chance adds to each coordinate, broadcastable to `observed`; what is left out has none."""
+        return {}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """The claimed guarantee of one round for a client of `count` examples; None claims nothing."""
@@ -118,13 +139,13 @@ class Defense:
 class Chain(Defense):
     """Defenses one after another, in the order in which they act. A chain of defenses is a defense.
 
-    Raises: ValueError, if more than one part combines updates or more than one part claims a guarantee.
+    Raises: ValueError, if more than one part replaces the gradient, combines updates or claims a guarantee.
     """
 
     parts: tuple[Defense, ...]
 
     def __post_init__(self) -> None:
-        for stage in ("aggregate", "guarantee"):
+        for stage in ("train", "aggregate", "guarantee"):
             holders = [type(part).__name__ for part in self._overriding(stage)]
             if len(holders) > 1:
                 raise ValueError(f"one part of a chain may define `{stage}`, found {', '.join(holders)}")
@@ -145,9 +166,24 @@ class Chain(Defense):
             update = part.release(update, rng)
         return update
 
+    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+        for part in self.parts:
+            updates = part.together(updates, rngs)
+        return updates
+
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
         combining = self._overriding("aggregate") or [Defense()]
         return combining[0].aggregate(updates, rng)
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        for part in self.parts:
+            step = part.expected(step, observed)
+        return step
+
+    def noise(self, observed: Params) -> Params:
+        found = [part.noise(observed) for part in self.parts]
+        names = {name for variances in found for name in variances}
+        return {name: sum_of(variances[name] for variances in found if name in variances) for name in names}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         claiming = self._overriding("guarantee") or [Defense()]

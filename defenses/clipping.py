@@ -1,6 +1,7 @@
 """Clipping: the finished update is scaled back to a largest length before it is sent."""
 
 import dataclasses
+import math
 
 import torch
 from pydantic import Field
@@ -13,17 +14,32 @@ from defenses._base import Defense, Params, Update, entry
 class Clipping(Defense):
     """Scale the update so that its L2 norm over all parameters is at most `max_norm`.
 
-    It claims nothing: clipping bounds how far one client can move the model, but without noise the direction of the
-    update is sent exactly, and so is the whole update when it is shorter than `max_norm`. BatchNorm statistics that
-    are sent beside the update are not clipped.
+    With `per_layer`, each of the L parameter tensors is scaled by itself to at most max_norm / sqrt(L), which bounds the
+    whole as before. It claims nothing: clipping bounds how far one client can move the model, but without noise the
+    direction of the update is sent exactly, and so is the whole update when it is shorter than `max_norm`. BatchNorm
+    statistics that are sent beside the update are not clipped.
     """
 
     max_norm: float = Field(gt=0, allow_inf_nan=False)
+    per_layer: bool = False
 
     def release(self, update: Update, rng: Generator) -> Update:
-        """The update, its step multiplied by min(1, max_norm / norm)."""
-        factor = (self.max_norm / l2_norm(update.step)).clamp(max=1.0)
-        return dataclasses.replace(update, step={name: part * factor.to(part) for name, part in update.step.items()})
+        """The update, its step (or each tensor of it) multiplied by min(1, bound / norm)."""
+        return dataclasses.replace(update, step=self.expected(update.step, update.step))
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        """The step, clipped in the same way: nothing is left to chance."""
+        if not self.per_layer:
+            return shortened(step, self.max_norm)
+        bound = self.max_norm / math.sqrt(len(step))
+        return {name: shortened({name: part}, bound)[name] for name, part in step.items()}
+
+
+def shortened(step: Params, max_norm: float | Tensor) -> Params:
+    """`step` multiplied by min(1, max_norm / its L2 norm); the norm's slope stays finite at zero."""
+    norm = l2_norm(step)
+    factor = max_norm / norm.clamp(min=max_norm)
+    return {name: part * factor.to(part.dtype) for name, part in step.items()}
 
 
 def l2_norm(params: Params) -> Tensor:

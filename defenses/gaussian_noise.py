@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Update, entry
+from defenses._base import Defense, Params, Update, entry
 
 
 @entry
@@ -27,3 +27,7 @@ class GaussianNoise(Defense):
             return part + self.std * torch.randn(part.shape, generator=rng, dtype=part.dtype)
 
         return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
+
+    def noise(self, observed: Params) -> Params:
+        """std^2 on each coordinate."""
+        return {name: part.new_tensor(self.std**2) for name, part in observed.items()}

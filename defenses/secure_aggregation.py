@@ -1,54 +1,78 @@
 """Practical Secure Aggregation for Privacy-Preserving Machine Learning (Bonawitz et al., CCS 2017), a simulation.
 
-Each client encodes its update in fixed point and hides it under masks that cancel in the cohort's sum, so the server
-learns the sum and nothing else.
+Each client encodes its update in fixed point and hides it under masks that the server can take off the sum alone, also if
+clients drop out; `_secure_sum` plays the protocol, all parties in one process.
 
-Departs from the paper: nobody drops out, so there are no secret shares and no self-masks, and the secrets of the pairs
-are drawn from the round's stream instead of being agreed by Diffie-Hellman. What the server sees is the same. Fixed
-point is Flower's (SecAgg+, with its parameters), but rounds to nearest, which halves the worst error, and weights
-updates by their counts in exact proportion.
+Departs from the paper: against an honest but curious server, so without signatures and without the consistency check;
+clients drop out around the sending of their masked message only. Fixed point is Flower's (SecAgg+, with its parameters), but
+rounds to nearest, which halves the worst error, and weights updates by their counts in exact proportion.
 """
 
-import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from defenses._base import Aggregate, Defense, Update, entry, sum_of
-from defenses._masking import masked, pairwise_seeds
+from defenses._base import Aggregate, Defense, Params, Update, entry
+from defenses._flat import flattened, shaped_like
+from defenses._secure_sum import secure_sum
 
 
 @entry
 class SecureAggregation(Defense):
-    """Let the server learn only the sum over `clients` updates, modulo `modulus`.
+    """Let the server learn only the sum over `clients` updates, modulo `modulus_range`, in a simulation of the protocol.
 
     Coordinates beyond +-`clipping_range` are clipped to it, then rounded to one of `quantization_range` + 1 levels.
     The decoded mean is within clients * clipping_range / (quantization_range * sum of weights) of the weighted mean of
     updates in that range; weights are counts in proportion to the largest, and public. It claims no differential
-    privacy: the sum itself is exact.
+    privacy: the sum itself is exact, and the sum of one is that one.
+
+    The last clients drop out: `dropped_before_masking` of them send nothing, and as many before those as
+    `dropped_after_masking` says are in the sum but reveal nothing. Fewer than `reconstruction_threshold` left (by default
+    more than half of `clients`) abort the round.
     """
 
-    clients: int = Field(default=4, ge=2, le=1000)
+    clients: int = Field(default=4, ge=1, le=100)
     clipping_range: float = Field(default=8.0, gt=0, allow_inf_nan=False)
     quantization_range: int = Field(default=2**22, ge=1, le=2**40)
-    modulus: int = Field(default=2**32, ge=2, le=2**48)
+    modulus_range: int = Field(default=2**32, ge=2, le=2**48)
+    reconstruction_threshold: int | None = Field(default=None, ge=1)
+    dropped_before_masking: int = Field(default=0, ge=0)
+    dropped_after_masking: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _sum_fits_in_the_ring(self) -> "SecureAggregation":
-        if self.modulus & (self.modulus - 1):
-            raise ValueError(f"modulus must be a power of two, found {self.modulus}")
-        if self.modulus <= self.clients * self.quantization_range:
-            largest = self.clients * self.quantization_range
-            raise ValueError(f"modulus must exceed clients * quantization_range = {largest}, found {self.modulus}")
+        if self.modulus_range & (self.modulus_range - 1):
+            raise ValueError(f"modulus_range must be a power of two, found {self.modulus_range}")
+        largest = self.clients * self.quantization_range
+        if self.modulus_range <= largest:
+            raise ValueError(
+                f"modulus_range must exceed clients * quantization_range = {largest}, found {self.modulus_range}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_than_all_clients(self) -> "SecureAggregation":
+        if self.threshold() > self.clients:
+            raise ValueError(
+                f"reconstruction_threshold must be at most clients = {self.clients}, found {self.reconstruction_threshold}"
+            )
+        dropped = self.dropped_before_masking + self.dropped_after_masking
+        if dropped > self.clients:
+            raise ValueError(f"no more than clients = {self.clients} can drop out, found {dropped}")
         return self
 
     def cohort(self) -> int:
-        """The number of clients whose updates are summed."""
+        """The number of clients whose updates are to be summed."""
         return self.clients
+
+    def threshold(self) -> int:
+        """The number of clients that must stay to the end."""
+        return self.clients // 2 + 1 if self.reconstruction_threshold is None else self.reconstruction_threshold
 
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
         """The decoded mean, and each client's masked message (int64 [coordinates], the step's before the statistics').
 
-        Raises: ValueError, for another number of updates than `clients`, or if one is not finite.
+        Raises: ValueError, for another number of updates than `clients`, or if one is not finite; NotApplicableError, if
+        too few clients stay.
         """
         if len(updates) != self.clients:
             raise ValueError(
@@ -56,13 +80,29 @@ class SecureAggregation(Defense):
             )
         largest = max(update.count for update in updates)
         weights = [update.count / largest for update in updates]
-        vectors = [_flat(update, updates[0]) for update in updates]
-        encoded = tuple(self._encoded(weight * vector) for weight, vector in zip(weights, vectors, strict=True))
-        messages = masked(encoded, pairwise_seeds(self.clients, rng), self.modulus)
-        total = sum_of(messages) % self.modulus
-        mean = self._decoded(total) / sum(weights)
-        count = sum(update.count for update in updates)
-        return Aggregate(_shaped(mean, updates[0], count), seen=(), masked=messages)
+        encoded = tuple(
+            self._encoded(weight * _vector(u, updates[0])) for weight, u in zip(weights, updates, strict=True)
+        )
+        leaving = self.clients - self.dropped_before_masking
+        total, seen = secure_sum(
+            encoded,
+            self.threshold(),
+            self.modulus_range,
+            rng,
+            before=range(leaving, self.clients),
+            after=range(leaving - self.dropped_after_masking, leaving),
+        )
+        members = tuple(seen.masked)
+        mean = self._decoded(total, len(members)) / sum(weights[place] for place in members)
+        read = _shaped(mean, updates[0], sum(updates[place].count for place in members))
+        if len(members) == 1:
+            return Aggregate(read, seen=(read,), members=members, note=EXPOSED)
+        note = f"{len(members)} of {self.clients} clients' updates are in the sum" if leaving < self.clients else ""
+        return Aggregate(read, seen=(), masked=tuple(seen.masked.values()), members=members, note=note)
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        """The step, its coordinates clipped to `clipping_range`."""
+        return {name: part.clamp(-self.clipping_range, self.clipping_range) for name, part in step.items()}
 
     def _encoded(self, numbers: Tensor) -> Tensor:
         if not numbers.isfinite().all():
@@ -70,23 +110,23 @@ class SecureAggregation(Defense):
         clipped = numbers.clamp(-self.clipping_range, self.clipping_range)
         return ((clipped + self.clipping_range) / self._resolution()).round().long()
 
-    def _decoded(self, total: Tensor) -> Tensor:
-        return total * self._resolution() - self.clients * self.clipping_range
+    def _decoded(self, total: Tensor, members: int) -> Tensor:
+        return total * self._resolution() - members * self.clipping_range
 
     def _resolution(self) -> float:
         return 2 * self.clipping_range / self.quantization_range
 
 
-def _flat(update: Update, form: Update) -> Tensor:
+EXPOSED = "the sum is of one client alone, so secure aggregation hid nothing: the server reads that client's update"
+
+
+def _vector(update: Update, form: Update) -> Tensor:
     """The coordinates of `update` as one float64 vector, in the order of `form`: the step's, then the statistics'."""
-    parts = [update.step[name] for name in form.step] + [update.buffers[name] for name in form.buffers]
-    return torch.cat([part.flatten().double() for part in parts])
+    parts = {**{name: update.step[name] for name in form.step}, **{name: update.buffers[name] for name in form.buffers}}
+    return flattened({name: part.double() for name, part in parts.items()})
 
 
 def _shaped(flat: Tensor, form: Update, count: int) -> Update:
     """The update of `count` examples whose coordinates are in `flat`; names, shapes and dtypes are those of `form`."""
-    parts = [*form.step.values(), *form.buffers.values()]
-    pieces = flat.split([part.numel() for part in parts])
-    tensors = [piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, parts, strict=True)]
-    step = dict(zip(form.step, tensors, strict=False))
-    return Update(step, count, dict(zip(form.buffers, tensors[len(step) :], strict=True)))
+    size = sum(part.numel() for part in form.step.values())
+    return Update(shaped_like(form.step, flat[:size]), count, shaped_like(form.buffers, flat[size:]))

@@ -1,8 +1,10 @@
 """Chains of defenses: parts act in order, and only one of them combines updates or makes a claim."""
 
 import pytest
+import torch
 
-from defenses import Chain
+from defenses import Chain, Defense, Guarantee, Recipe
+from defenses._base import entry
 from tests.test_defenses_contract import a_cohort, an_update, built, same, same_aggregate, seeded
 
 
@@ -31,5 +33,33 @@ def test_a_chain_combines_updates_in_one_way_only():
 
 
 def test_a_chain_claims_one_guarantee_only():
-    with pytest.raises(ValueError, match="guarantee"):
+    @entry
+    class Claiming(Defense):
+        def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
+            return None
+
+    with pytest.raises(ValueError, match="`guarantee`, found DPSGD, Claiming"):
+        Chain((built("dp_sgd"), Claiming()))
+
+
+def test_a_chain_replaces_the_gradient_in_one_way_only():
+    with pytest.raises(ValueError, match="`train`, found DPSGD, DPSGD"):
         Chain((built("dp_sgd"), built("dp_sgd")))
+
+
+def test_a_chain_clips_to_the_cohorts_quantile_before_it_adds_noise():
+    chain = Chain((built("adaptive_clipping"), built("gaussian_noise")))
+    updates, rngs = a_cohort(chain), tuple(seeded(place) for place in range(4))
+    clipped = built("adaptive_clipping").together(updates, rngs)
+    noisy = tuple(built("gaussian_noise").release(update, seeded(place)) for place, update in enumerate(clipped))
+    found = chain.together(updates, tuple(seeded(place) for place in range(4)))
+    assert all(same(*pair) for pair in zip(found, noisy, strict=True))
+
+
+def test_a_chain_expects_and_adds_noise_as_its_parts_do_one_after_another():
+    top, clip, noise = built("top_k"), built("clipping"), built("gaussian_noise")
+    chain, step = Chain((top, clip, noise, noise)), an_update().step
+    seen = chain.release(an_update(), seeded()).step
+    by_hand = clip.expected(top.expected(step, seen), seen)
+    assert all(torch.equal(part, by_hand[name]) for name, part in chain.expected(step, seen).items())
+    assert {name: float(part) for name, part in chain.noise(seen).items()} == pytest.approx(dict.fromkeys(seen, 0.02))

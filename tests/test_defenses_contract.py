@@ -21,6 +21,10 @@ REQUIRED = {
     "clipping": {"max_norm": 0.5},
     "dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0},
     "gaussian_noise": {"std": 0.1},
+    "laplace_noise": {"scale": 0.1},
+    "partial_sharing": {"share": 0.5},
+    "quantization": {"bits": 4},
+    "top_k": {"share": 0.25},
 }
 """Small values of the parameters that have no default, by the defense's name."""
 
@@ -176,6 +180,42 @@ def test_aggregate_leaves_its_arguments_alone(defense: Defense):
     updates = a_cohort(defense)
     defense.aggregate(updates, seeded())
     assert all(same(*pair) for pair in zip(updates, a_cohort(defense), strict=True))
+
+
+def test_together_is_release_unless_the_clients_agree_on_something(defense: Defense):
+    updates = a_cohort(defense)
+    found = defense.together(updates, tuple(seeded(place) for place in range(len(updates))))
+    assert all(alike(*pair) and pair[0].count == pair[1].count for pair in zip(found, updates, strict=True))
+    if type(defense).together is Defense.together:
+        alone = [defense.release(update, seeded(place)) for place, update in enumerate(updates)]
+        assert all(same(*pair) for pair in zip(found, alone, strict=True))
+
+
+def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(defense: Defense):
+    wrong = []
+    for place in range(40):
+        updates = tuple(an_update(1000 * place + i) for i in range(defense.cohort()))
+        seen = defense.together(updates, tuple(seeded(place) for _ in updates))[0].step
+        expected, variances = defense.expected(updates[0].step, seen), defense.noise(seen)
+        for name, part in seen.items():
+            error = (part - expected[name]).square()
+            wrong.append((error / variances[name]).mean() if name in variances else 1 + error.mean())
+    assert torch.stack(wrong).mean() == pytest.approx(1.0, abs=0.2 if defense != built("sign") else 0.5)
+
+
+def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense):
+    updates = a_cohort(defense)
+    seen = defense.together(updates, tuple(seeded() for _ in updates))[0].step
+    for scale in (0.0, 1.0):
+        steps = {name: torch.stack([scale * part, part / 3]).requires_grad_() for name, part in updates[0].step.items()}
+        together = torch.vmap(lambda step: defense.expected(step, seen))(steps)
+        alone = defense.expected({name: part[1] for name, part in steps.items()}, seen)
+        assert {name: (part.shape[1:], part.dtype) for name, part in together.items()} == {
+            name: (part.shape, part.dtype) for name, part in seen.items()
+        }
+        assert all(torch.allclose(together[name][1], part, atol=1e-6) for name, part in alone.items())
+        slopes = torch.autograd.grad(sum(part.sum() for part in together.values()), list(steps.values()))
+        assert all(slope.isfinite().all() for slope in slopes)
 
 
 def test_aggregate_is_a_function_of_the_updates_and_the_stream(defense: Defense):

@@ -6,15 +6,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 from torch import Generator, Tensor
 
-from defenses import Update
+from defenses import NotApplicableError, Update
 from defenses._base import weighted_mean
-from defenses._masking import expanded, masked, pairwise_seeds
+from defenses._masking import KeyPair, combined, mask, opened, shares_of
+from defenses._secure_sum import secure_sum
 from defenses.secure_aggregation import SecureAggregation
 
 RING = 2**32
@@ -54,7 +56,7 @@ def doubled(updates: tuple[Update, ...]) -> tuple[Update, ...]:
     )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(1, 500), min_size=2, max_size=9),
     st.lists(st.integers(1, 5), min_size=1, max_size=4),
@@ -87,12 +89,12 @@ def test_what_lies_beyond_the_clipping_range_is_clipped_to_it():
 
 
 def test_the_largest_sum_does_not_wrap_around():
-    defense = SecureAggregation(clients=3, clipping_range=1.0, quantization_range=85, modulus=256)
+    defense = SecureAggregation(clients=3, clipping_range=1.0, quantization_range=85, modulus_range=256)
     full = Update({"a": torch.ones(2)}, 1, {})
     assert torch.equal(defense.aggregate((full,) * 3, seeded(0)).mean.step["a"], torch.ones(2))
 
 
-def test_the_server_reads_no_update_and_its_messages_add_up_to_the_sum():
+def test_the_server_reads_no_update_only_messages_on_the_ring():
     updates = tuple(an_update(i, i + 1) for i in range(4))
     aggregate = SecureAggregation().aggregate(updates, seeded(0))
     assert aggregate.seen == ()
@@ -101,27 +103,98 @@ def test_the_server_reads_no_update_and_its_messages_add_up_to_the_sum():
     for message in aggregate.masked:
         assert message.shape == (size,) and message.dtype == torch.int64
         assert message.min() >= 0 and message.max() < RING
-    summed = torch.stack(aggregate.masked).sum(dim=0) % RING
-    decoded = (summed.double() * (16.0 / 2**22) - 32.0) / 2.5
-    assert torch.allclose(decoded[:12].float(), aggregate.mean.step["weight"].flatten(), atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(2, 8), st.integers(0, 200), st.integers(0, 10**6), st.sampled_from([2, 2**16, 2**32, 2**48]))
-def test_masks_cancel_exactly_in_the_sum(clients: int, size: int, seed: int, modulus: int):
-    messages = tuple(torch.randint(modulus, (size,), generator=seeded(seed + i)) for i in range(clients))
-    hidden = masked(messages, pairwise_seeds(clients, seeded(seed)), modulus)
-    assert torch.equal(torch.stack(hidden).sum(dim=0) % modulus, torch.stack(messages).sum(dim=0) % modulus)
+def messages_of(clients: int, size: int = 6, modulus: int = RING, seed: int = 0) -> tuple[Tensor, ...]:
+    return tuple(torch.randint(modulus, (size,), generator=seeded(seed + i)) for i in range(clients))
+
+
+PATTERNS = list(itertools.product(["stays", "drops before", "drops after"], repeat=5))
+
+
+@pytest.mark.parametrize("threshold", [1, 3, 5])
+def test_the_masked_sum_is_exact_for_every_dropout_pattern_of_5_clients(threshold: int):
+    messages = messages_of(5)
+    for pattern in PATTERNS:
+        before, after = (
+            [i for i, fate in enumerate(pattern) if fate == f"drops {when}"] for when in ("before", "after")
+        )
+        if pattern.count("stays") < threshold:
+            left = f"{pattern.count('stays')} of 5 clients stayed to the end, fewer than the threshold of {threshold}"
+            with pytest.raises(NotApplicableError, match=left):
+                secure_sum(messages, threshold, RING, seeded(1), before, after)
+            continue
+        total, seen = secure_sum(messages, threshold, RING, seeded(1), before, after)
+        exact = sum(messages[i] for i in range(5) if i not in before) % RING
+        assert torch.equal(total, exact), pattern
+        assert sorted(seen.masked) == [i for i in range(5) if i not in before]
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.integers(1, 7), st.integers(0, 40), st.integers(0, 10**6), st.sampled_from([2, 2**16, 2**32, 2**48]), st.data()
+)
+def test_the_masked_sum_is_exact_on_rings_of_any_size(clients: int, size: int, seed: int, modulus: int, data):
+    messages = messages_of(clients, size, modulus, seed)
+    threshold = data.draw(st.integers(1, clients))
+    before = data.draw(st.sets(st.integers(0, clients - 1), max_size=clients - threshold))
+    total, _ = secure_sum(messages, threshold, modulus, seeded(seed), before)
+    assert torch.equal(total, sum(messages[i] for i in range(clients) if i not in before) % modulus)
+
+
+@pytest.mark.parametrize(("before", "after"), [((), ()), ((1, 3), ()), ((2,), (0, 4))])
+def test_the_server_is_never_given_shares_of_both_secrets_of_one_client(
+    before: tuple[int, ...], after: tuple[int, ...]
+):
+    _, seen = secure_sum(messages_of(5), 2, RING, seeded(1), before, after)
+    assert sorted(seen.self_shares) == [i for i in range(5) if i not in before]
+    assert sorted(seen.key_shares) == list(before)
+    revealed = [*seen.self_shares.values(), *seen.key_shares.values()]
+    assert all(len(shares) == 5 - len(before) - len(after) for shares in revealed)
+
+
+def test_the_letters_between_clients_keep_their_shares_from_the_server():
+    _, seen = secure_sum(messages_of(3), 2, RING, seeded(1))
+    revealed = [value for shares in seen.self_shares.values() for _, value in shares]
+    assert sorted(seen.letters) == sorted(itertools.permutations(range(3), 2))
+    assert not any(value[:16] in letter for value in revealed for letter in seen.letters.values())
+    with pytest.raises(InvalidTag):
+        opened(KeyPair(bytes(range(32))).agreed(seen.keys[0][0], "0 to 1"), seen.letters[0, 1])
+
+
+def test_what_is_revealed_takes_neither_kind_of_mask_off_a_single_message():
+    messages = messages_of(3, 4000)
+    _, seen = secure_sum(messages, 2, RING, seeded(1), before=(2,))
+    without_self = seen.masked[0] - mask(combined(seen.self_shares[0]), 4000, RING)
+    pair = KeyPair(combined(seen.key_shares[2])).agreed(seen.keys[0][1], "mask")
+    without_both = without_self - mask(pair, 4000, RING)  # what is left is the mask shared with client 1
+    for exposed in (without_self, without_both):
+        assert uniformity((exposed - messages[0]) % RING) > 1e-3
+
+
+def test_fewer_shares_than_the_threshold_do_not_give_the_secret_back():
+    secret = bytes(range(32))
+    shares = shares_of(secret, 3, 5)
+    assert all(combined(some) == secret for size in (3, 4, 5) for some in itertools.combinations(shares, size))
+    assert not any(combined(some) == secret for size in (1, 2) for some in itertools.combinations(shares, size))
+
+
+def test_two_clients_agree_on_a_key_for_each_purpose_and_have_the_public_keys_of_rfc_7748():
+    # RFC 7748, section 6.1: the private keys of Alice and Bob, and Bob's public key.
+    alice = KeyPair(bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c5aefca8c2cf5a8e2f3e9f2a9bd5b"))
+    bob = KeyPair(bytes.fromhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"))
+    assert bob.public().hex() == "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
+    assert alice.agreed(bob.public(), "mask") == bob.agreed(alice.public(), "mask")
+    assert alice.agreed(bob.public(), "mask") != alice.agreed(bob.public(), "0 to 1")
 
 
 @pytest.mark.parametrize("clients", [2, 3, 4])
-def test_every_message_and_every_sum_of_some_but_not_all_is_uniform_on_the_ring(clients: int):
+def test_every_message_and_every_sum_of_messages_is_uniform_until_the_self_masks_are_taken_off(clients: int):
     constant = Update({"a": torch.full((20_000,), 0.125)}, 1, {})
     messages = SecureAggregation(clients=clients).aggregate((constant,) * clients, seeded(17)).masked
-    for size in range(1, clients):
+    for size in range(1, clients + 1):
         for some in itertools.combinations(messages, size):
             assert uniformity(torch.stack(some).sum(dim=0) % RING) > 1e-3
-    assert (torch.stack(messages).sum(dim=0) % RING).unique().numel() == 1
 
 
 def test_an_unmasked_message_would_fail_the_test_of_uniformity():
@@ -138,24 +211,23 @@ def test_a_message_says_nothing_of_the_update_behind_it():
     assert stats.ks_2samp(low.numpy(), high.numpy()).pvalue > 1e-3
 
 
-def test_each_pair_has_a_secret_of_its_own_and_each_round_other_secrets():
-    seeds, later = pairwise_seeds(9, seeded(0)), pairwise_seeds(9, seeded(1))
-    assert len(seeds) == 36
-    assert len({*seeds.values(), *later.values()}) == 72
-    assert all(len(seed) == 32 for seed in seeds.values())
-    assert pairwise_seeds(9, seeded(0)) == seeds
+def test_each_client_has_keys_of_its_own_and_each_round_other_keys():
+    (_, first), (_, again), (_, later) = (secure_sum(messages_of(5), 3, RING, seeded(seed)) for seed in (0, 0, 1))
+    assert first.keys == again.keys and all(torch.equal(first.masked[i], again.masked[i]) for i in range(5))
+    assert len({key for seen in (first, later) for pair in seen.keys.values() for key in pair}) == 20
+    assert not torch.equal(first.masked[0], later.masked[0])
 
 
-def test_masks_are_little_endian_words_of_shake_256():
-    # SHAKE-256 of the empty message starts with these bytes (FIPS 202 example values).
-    digest = bytes.fromhex("46b9dd2b0ba88d13233b3feb743eeb24")
+def test_masks_are_little_endian_words_of_chacha20():
+    # RFC 8439, appendix A.1, test vector 1: key, nonce and counter all zero.
+    digest = bytes.fromhex("76b8e0ada0f13d90405d6ae55386bd28")
     expected = [int.from_bytes(digest[i : i + 8], "little") % RING for i in (0, 8)]
-    assert expanded(b"", 2, RING).tolist() == expected
+    assert mask(bytes(32), 2, RING).tolist() == expected
 
 
 @pytest.mark.parametrize("modulus", [2**8, 2**32, 2**48])
 def test_masks_are_uniform_on_rings_of_any_size(modulus: int):
-    assert uniformity(expanded(b"a seed", 50_000, modulus), modulus) > 1e-3
+    assert uniformity(mask(bytes(range(32)), 50_000, modulus), modulus) > 1e-3
 
 
 @pytest.mark.parametrize("present", [0, 1, 3, 5])
@@ -179,15 +251,68 @@ def test_parts_are_matched_by_name_not_by_order():
 
 
 def test_a_ring_too_small_for_the_sum_is_refused():
-    with pytest.raises(ValidationError, match=r"modulus must exceed clients \* quantization_range = 4096, found 4096"):
-        SecureAggregation(clients=4, quantization_range=1024, modulus=4096)
-    SecureAggregation(clients=4, quantization_range=1023, modulus=4096)
+    with pytest.raises(
+        ValidationError, match=r"modulus_range must exceed clients \* quantization_range = 4096, found 4096"
+    ):
+        SecureAggregation(clients=4, quantization_range=1024, modulus_range=4096)
+    SecureAggregation(clients=4, quantization_range=1023, modulus_range=4096)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("modulus", 2**32 - 5), ("modulus", 2**49), ("clients", 1), ("clipping_range", 0.0), ("quantization_range", 0)],
+    [
+        ("modulus_range", 2**32 - 5),
+        ("modulus_range", 2**49),
+        ("clients", 0),
+        ("clients", 101),
+        ("clipping_range", 0.0),
+        ("quantization_range", 0),
+        ("reconstruction_threshold", 0),
+        ("reconstruction_threshold", 5),
+        ("dropped_after_masking", -1),
+    ],
 )
 def test_parameters_out_of_range_are_refused_by_name(name: str, value: float):
     with pytest.raises(ValidationError, match=name):
         SecureAggregation(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2), (1, 1)])
+def test_the_mean_is_that_of_the_clients_who_sent_their_message(before: int, after: int):
+    updates = tuple(an_update(i, i + 1) for i in range(5))
+    defense = SecureAggregation(clients=5, dropped_before_masking=before, dropped_after_masking=after)
+    found, kept = defense.aggregate(updates, seeded(0)), updates[: 5 - before]
+    plain = weighted_mean(doubled(kept))
+    bound = 5 * 8.0 / (2**22 * sum(update.count / 5 for update in kept)) + 8.0 * 2**-23
+    assert all((found.mean.step[name] - part).abs().max() <= bound for name, part in plain.step.items())
+    assert found.mean.count == plain.count and found.members == tuple(range(5 - before))
+    assert len(found.masked) == 5 - before
+    assert found.note == (f"{5 - before} of 5 clients' updates are in the sum" if before else "")
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        SecureAggregation(clients=1),
+        SecureAggregation(clients=4, dropped_before_masking=3, reconstruction_threshold=1),
+    ],
+    ids=["a cohort of one", "all but one dropped out"],
+)
+def test_a_client_who_is_alone_in_the_sum_is_exposed_and_the_round_says_so(alone: SecureAggregation):
+    updates = tuple(an_update(i, i + 1, scale=0.1) for i in range(alone.clients))
+    found = alone.aggregate(updates, seeded(0))
+    assert len(found.seen) == 1 and found.masked == () and found.members == (0,)
+    weight = updates[0].count / updates[-1].count
+    assert torch.allclose(found.seen[0].step["weight"], updates[0].step["weight"], rtol=0, atol=8.0 / 2**22 / weight)
+    assert "hid nothing" in found.note
+
+
+def test_a_round_that_too_few_stay_in_is_not_applicable_and_says_why():
+    updates = tuple(an_update(i, 1) for i in range(4))
+    with pytest.raises(NotApplicableError, match=r"1 of 4 clients stayed .* fewer than the threshold of 3"):
+        SecureAggregation(dropped_before_masking=2, dropped_after_masking=1).aggregate(updates, seeded(0))
+
+
+def test_more_dropouts_than_clients_are_refused():
+    with pytest.raises(ValidationError, match="no more than clients = 4 can drop out, found 5"):
+        SecureAggregation(dropped_before_masking=3, dropped_after_masking=2)

@@ -1,0 +1,33 @@
+"""Laplace noise on the finished update."""
+
+import dataclasses
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from defenses._base import Defense, Params, Update, entry
+
+
+@entry
+class LaplaceNoise(Defense):
+    """Add independent Laplace noise of scale `scale`, hence variance 2 * scale^2, to each coordinate of the update.
+
+    It claims nothing: an update that nothing clips has no bounded sensitivity, so no amount of noise makes it
+    differentially private. BatchNorm statistics that are sent beside the update get no noise.
+    """
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        """The update, its step with noise: the difference of two exponential draws of mean `scale`."""
+
+        def noisy(part: Tensor) -> Tensor:
+            first, second = torch.empty((2, *part.shape), dtype=part.dtype).exponential_(1 / self.scale, generator=rng)
+            return part + first - second
+
+        return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
+
+    def noise(self, observed: Params) -> Params:
+        """2 * scale^2 on each coordinate."""
+        return {name: part.new_tensor(2 * self.scale**2) for name, part in observed.items()}

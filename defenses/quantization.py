@@ -1,0 +1,65 @@
+"""Quantization of the finished update, after QSGD (Alistarh et al., NeurIPS 2017, arXiv:1610.02132, section 3.1).
+
+With m the largest magnitude of a tensor and n = 2^(bits - 1) - 1, a coordinate v is sent as one of the 2n + 1 multiples of
+m / n, beside m itself: the one below or above it, by chance, so that its expectation is v; or the nearest.
+
+Departs from the paper: levels are spread over the largest magnitude of each tensor, as in TernGrad (Wen et al., NeurIPS
+2017), not over its L2 norm, which at a few bits would send almost all coordinates as zero; codes are not compressed.
+"""
+
+import dataclasses
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from defenses._base import Defense, Params, Update, entry
+
+
+@entry
+class Quantization(Defense):
+    """Send each coordinate in `bits` bits, with one scale for each parameter tensor.
+
+    It claims nothing: few bits may hold much, and rounding by chance is not noise of any set amount. BatchNorm statistics
+    that are sent beside the update are sent whole.
+    """
+
+    bits: int = Field(ge=2, le=16)
+    rounding: Literal["stochastic", "nearest"] = "stochastic"
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        """The update, each coordinate of its step rounded to a level."""
+
+        def rounded(part: Tensor) -> Tensor:
+            level = self._level(part)
+            if self.rounding == "nearest":
+                return (part / level).round() * level
+            return (part / level + torch.rand(part.shape, generator=rng, dtype=part.dtype)).floor() * level
+
+        return dataclasses.replace(update, step={name: rounded(part) for name, part in update.step.items()})
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        """The step itself, as chance rounds it on average; or the point of the level's cell that is nearest to it.
+
+        In the latter case what is left to `observed` is how far the step lies outside of the cells that it was rounded in.
+        """
+        if self.rounding == "stochastic":
+            return step
+
+        def outside(part: Tensor, seen: Tensor) -> Tensor:
+            half = self._level(seen) / 2
+            return part - torch.minimum(torch.maximum(part - seen, -half), half)
+
+        return {name: outside(part, observed[name]) for name, part in step.items()}
+
+    def noise(self, observed: Params) -> Params:
+        """level^2 / 6, the mean of the rounding's variance over a cell; none where it is not left to chance."""
+        if self.rounding == "nearest":
+            return {}
+        return {name: self._level(part).square() / 6 for name, part in observed.items()}
+
+    def _level(self, part: Tensor) -> Tensor:
+        """The distance between levels, a scalar > 0; the largest magnitude of what is sent is that of what was to be sent."""
+        steps = 2 ** (self.bits - 1) - 1
+        return (part.abs().amax() / steps).clamp(min=torch.finfo(part.dtype).tiny)
