@@ -13,7 +13,7 @@ from defenses._base import Defense, Params, Update, entry
 class Clipping(Defense):
     """Scale the update so that its L2 norm over all parameters is at most `max_norm`.
 
-    It claims nothing: clipping bounds how far one client can move the model, but without noise the direction of the
+    Alone it claims nothing: clipping bounds how far one client can move the model, but without noise the direction of the
     update is sent exactly, and so is the whole update when it is shorter than `max_norm`. BatchNorm statistics that
     are sent beside the update are not clipped.
     """
@@ -21,9 +21,21 @@ class Clipping(Defense):
     max_norm: float = Field(gt=0, allow_inf_nan=False)
 
     def release(self, update: Update, rng: Generator) -> Update:
-        """The update, its step multiplied by min(1, max_norm / norm)."""
-        factor = (self.max_norm / l2_norm(update.step)).clamp(max=1.0)
-        return dataclasses.replace(update, step={name: part * factor.to(part) for name, part in update.step.items()})
+        """The update, its step multiplied by min(1, max_norm / norm); zeros for a step that is not finite."""
+        norm = l2_norm(update.step)
+        factor = (self.max_norm / norm).clamp(max=1.0)
+
+        def clipped(part: Tensor) -> Tensor:
+            return torch.where(norm.isfinite(), part * factor.to(part), torch.zeros_like(part))
+
+        return dataclasses.replace(update, step={name: clipped(part) for name, part in update.step.items()})
+
+    def longest_step(self) -> float:
+        """`max_norm`."""
+        return self.max_norm
+
+    def why_unclaimed(self) -> str:
+        return "clipping without noise: a direction, or a whole short update, is sent exactly"
 
 
 def l2_norm(params: Params) -> Tensor:
