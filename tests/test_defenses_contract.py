@@ -18,6 +18,7 @@ from defenses._catalog import catalog
 ENTRIES = catalog(defenses, Defense)
 
 REQUIRED = {
+    "client_dp": {"noise_multiplier": 1.0, "max_norm": 0.5},
     "clipping": {"max_norm": 0.5},
     "dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0},
     "gaussian_noise": {"std": 0.1},
