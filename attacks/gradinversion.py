@@ -26,11 +26,13 @@ from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._labels import by_minimum, known_or_recovered
-from attacks._match import cosine, layerwise_l2, relative_l1
+from attacks._match import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from attacks._priors import l2_norm, total_variation
 from attacks._registration import registered_mean
-from attacks._replay import observed_gradient, simulated_client
+from attacks._replay import Client, observed_gradient, simulated_client
+from attacks._scales import spreads
 from attacks._search import Variables, cosine_schedule, descend
+from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses import Params
 from defenses._base import entry
 
@@ -49,7 +51,8 @@ class GradInversion(Attack):
     lr: float = Field(default=0.1, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
-    distance: Literal["relative_l1", "layerwise_l2", "cosine"] = "relative_l1"
+    distance: Literal["standardized_l1", "relative_l1", "layerwise_l2", "cosine"] = "relative_l1"
+    spread_batches: int = Field(default=32, ge=2)  # batches by which standardized_l1 learns what varies
     label_rule: Literal["counts", "minimum"] = "counts"
     gradient: float = Field(default=1.0, ge=0)
     tv: float = Field(default=0.1, ge=0)
@@ -61,6 +64,10 @@ class GradInversion(Attack):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: all of them
+    joint_labels: bool = (
+        False  # whether labels that are not granted are searched with the pixels, from the recovered ones
+    )
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -89,44 +96,54 @@ class GradInversion(Attack):
         view = view if self.adaptive else unaware(view)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         client, measure, seen = simulated_client(view), batch_statistics(view.model), observed_gradient(view)
+        distance = self._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
-        def one(scaled: Tensor, consensus: Tensor) -> Tensor:
+        def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             images = MEAN + STD * scaled
-            sent = {name: step / steps_of_sgd for name, step in client(images, labels).items()}
-            return self.objective(scaled, sent, seen, self._statistics(measure, images, view), consensus)
+            sent = {name: step / steps_of_sgd for name, step in client(images, guessed(labels, *logits)).items()}
+            apart = distance(sent, seen)
+            return self.objective(scaled, apart, self._statistics(measure, images, view), consensus)
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
             scaled = (variables[0] + noise).clamp(-BOX, BOX)
-            return scaled, self._consensus(step, scaled, variables[1], labels)
+            return scaled, self._consensus(step, scaled, variables[1], labels), *variables[2:]
 
         schedule = cosine_schedule(self.steps, self.warmup)
         start = self._normal(view, len(labels), rng).clamp(-BOX, BOX)
-        found, lowest = descend(
-            (start, start),
-            lambda variables: vmap(one)(variables[0], variables[1].detach()),
+        (scaled, _, *logits), lowest = descend(
+            (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
+            lambda variables: vmap(one)(variables[0], variables[1].detach(), *variables[2:]),
             steps=self.steps,
             lr=self.lr,
             factor=schedule,
-            signed=self.signed,
+            slope=torch.sign if self.signed else torch.clone,
             after=after,
+            at_once=self.at_once,
         ).best()
-        return Reconstruction(MEAN + STD * found[0], labels, lowest)
+        return Reconstruction(MEAN + STD * scaled, likeliest(labels, *logits), lowest)
 
     def objective(
-        self, scaled: Tensor, sent: Params, seen: Params, statistics: tuple[Params, Params] | None, consensus: Tensor
+        self, scaled: Tensor, distance: Tensor, statistics: tuple[Params, Params] | None, consensus: Tensor
     ) -> Tensor:
         """The scalar that one seed's images `scaled` [n, channels, height, width], about N(0, 1), are searched for.
 
-        `sent` and `seen` are their gradient and the observed one, `statistics` theirs and the known ones at BatchNorm
+        `distance` is that of their gradient to the observed one, `statistics` theirs and the known ones at BatchNorm
         layers, `consensus` the seeds' registered mean.
         """
-        loss = self.gradient * DISTANCES[self.distance](sent, seen)
+        loss = self.gradient * distance
         loss = loss + self.tv * total_variation(scaled) + self.l2 * l2_norm(scaled)
         if statistics is not None:
             loss = loss + self.batchnorm * statistics_distance(*statistics, self.first_batchnorm)
         return loss + self.group * l2_norm(scaled - consensus)
+
+    def _distance(self, client: Client, view: View, labels: Tensor, rng: Generator) -> Distance:
+        if self.distance != "standardized_l1":
+            return DISTANCES[self.distance]
+        spread = spreads(client, view, labels, self.spread_batches, rng)
+        scales = {name: part.sqrt() for name, part in spread.items()}
+        return lambda sent, seen: standardized_l1(sent, seen, scales)
 
     def _statistics(self, measure: Measure, images: Tensor, view: View) -> tuple[Params, Params] | None:
         return None if view.buffers is None or self.batchnorm == 0 else (measure(images), view.buffers)
