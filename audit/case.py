@@ -44,7 +44,7 @@ def key_of(case: Case, environment: str) -> str:
         "content": _content(setting),
         "threat": [sorted(case.threat.grants), case.threat.batchnorm],
         "defense": repr(case.defense),
-        "attack": repr(case.attack),
+        "attack": f"{case.attack!r} {case.attack.facts()}",
         "metrics": [_identity(metric) for metric in case.metrics],
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

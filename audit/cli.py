@@ -16,6 +16,7 @@ from rich.table import Table
 
 from audit._atomic import write_bytes_atomically
 from audit._listing import KINDS, listing
+from audit._preparation import prepare_attacks
 from audit._progress import watching
 from audit.compute import Computation
 from audit.foreign import ForeignFileError
@@ -171,6 +172,9 @@ def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch
         f"{plan.manifest.name}: {len(places)} cells, {done} of them finished before", markup=False, soft_wrap=True
     )
     compute = Computation({place.key: plan.cases[place.key] for place in left.todo}, device.type, code_revision())
+    with err.status("preparing attacks") as status:
+        for kept in prepare_attacks(compute.cases.values(), store.directory, status.update):
+            out.print(kept, markup=False, highlight=False, soft_wrap=True)
     with watching(out, left.todo, done, workers) as watch:
         run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
 

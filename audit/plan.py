@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from attacks import Attack
 from audit._entries import facts_of, label_of
 from audit.case import Case, broadcast_model, divided, draw_batches, key_of
 from audit.data import Images
@@ -49,6 +50,8 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
 
     Raises: SpecError, naming each setting that cannot be run and why.
     """
+    for position, attack in enumerate(spec.attacks):
+        _check_attack(attack, f"{file}, attacks[{position}]")
     for position, setting in enumerate(spec.settings):
         _check(spec, setting, f"{file}, settings[{position}]")
     code = code_revision()
@@ -82,6 +85,13 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
     except ValueError as error:
         raise SpecError((f"{place}.model: {error}.",)) from error
     except ForeignFileError as error:
+        raise SpecError((f"{place}: {error}.",)) from error
+
+
+def _check_attack(attack: Attack, place: str) -> None:
+    try:
+        attack.facts()
+    except ValueError as error:
         raise SpecError((f"{place}: {error}.",)) from error
 
 

@@ -16,11 +16,14 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 from scipy import stats
 
 from reports._row import Score
+
+Guesser = Literal["floor", "decoy"]
 
 LEVEL = 0.95
 BOOTSTRAP_FROM = 10  # batches
@@ -77,19 +80,21 @@ def value_of(scores: Sequence[Score]) -> Estimate | None:
     return estimate if share is None else _widened(estimate, *share, "Clopper-Pearson", floor=0.0, ceiling=1.0)
 
 
-def leak_of(scores: Sequence[Score]) -> Estimate | None:
-    """The estimate of how much better than the floor the attacker does, paired by trial, None without any pair.
+def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None:
+    """The estimate of how much better than the floor, or the decoy alone, the attacker does, paired by trial, None without
+    any pair.
 
     Positive means that the attacker beats the guesser, whichever direction is the better one for the metric.
     """
-    usable = [score for score in scores if finite(score.value) and finite(score.floor) and finite(_leak(score))]
+    measured = [score for score in scores if finite(score.value) and finite(getattr(score, over))]
+    usable = [score for score in measured if finite(_leak(score, over))]
     if not usable:
         return None
-    estimate = over_batches([_leak(score) for score in usable])
+    estimate = over_batches([_leak(score, over) for score in usable])
     share = _share(usable)
     if share is None:
         return estimate
-    floor = statistics.fmean([_number(score.floor) for score in usable])
+    floor = statistics.fmean([_number(getattr(score, over)) for score in usable])
     return _widened(estimate, share[0] - floor, share[1] - floor, "Clopper-Pearson", floor=-1.0, ceiling=1.0)
 
 
@@ -105,8 +110,8 @@ def _number(value: float | None) -> float:
     return value
 
 
-def _leak(score: Score) -> float:
-    gain = _number(score.value) - _number(score.floor)
+def _leak(score: Score, over: Guesser) -> float:
+    gain = _number(score.value) - _number(getattr(score, over))
     return gain if score.better == "higher" else -gain
 
 

@@ -114,8 +114,9 @@ def _said(finding: Finding) -> str:
         return f"{states}: {brief(finding.note)}" if finding.note else states
     floor = "" if finding.floor is None else f", floor {number(finding.floor, finding.value.mean)}"
     leak = "" if finding.leak is None else f", leak {interval(finding.leak, sign=True)}"
+    decoy = "" if finding.over_decoy is None else f", over the decoy {interval(finding.over_decoy, sign=True)}"
     rest = f", {states}" if states else ""
-    return f"{interval(finding.value)}{floor}{leak}, n = {finding.value.n}{rest}: {finding.standing}"
+    return f"{interval(finding.value)}{floor}{leak}{decoy}, n = {finding.value.n}{rest}: {finding.standing}"
 
 
 def _claims_table(promises: Sequence[Promise]) -> str:

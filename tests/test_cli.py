@@ -56,6 +56,22 @@ def test_an_attack_without_what_it_needs_is_a_cell_that_says_why(finished):
     assert notes == {"needs `public`, which the threat model does not grant"}
 
 
+def test_what_attacks_train_is_kept_with_the_run_and_taken_from_the_cache_the_next_time(tmp_path):
+    spec = SPEC.replace("grants: [count, recipe]", "grants: [count, recipe, public]")
+    spec = spec.replace("latent_prior]", "{latent_prior: {epochs: 2, steps: 2}}]").replace("trials: 2", "trials: 1")
+    (tmp_path / "spec.yaml").write_text(spec)
+    for out in ("first", "second"):
+        done = seethrough("run", "spec.yaml", "--out", out, cwd=tmp_path, SEETHROUGH_CACHE=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+        assert "losses and samples in" in done.stdout
+    kept = [sorted((tmp_path / out / "generators").iterdir()) for out in ("first", "second")]
+    assert [file.name for file in kept[0]] == [file.name for file in kept[1]]
+    table = kept[0][0].read_text().splitlines()
+    assert table[0].startswith("epoch,negative evidence lower bound") and len(table) == 3
+    assert kept[0][1].read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_a_second_run_recomputes_nothing(finished):
     before = {file: file.stat().st_mtime_ns for file in (finished / "out/cells").iterdir()}
     csv_before = (finished / "out/results.csv").read_bytes()
@@ -176,6 +192,7 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
         (["new", "bad.yaml"], "bad.yaml"),
         (["run", "unique.yaml"], "10"),
         (["run", "toolarge.yaml"], "too small"),
+        (["run", "generator.yaml"], "nowhere:make"),
         (["list", "planets"], "planets"),
     ],
 )
@@ -183,6 +200,8 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
     (tmp_path / "bad.yaml").write_text("name: x\ntrials: none\n")
     (tmp_path / "unique.yaml").write_text(SPEC.replace("batch_size: 2", "batch_size: 12"))
     (tmp_path / "toolarge.yaml").write_text(SPEC.replace("batch_size: 2, labels: unique", "batch_size: 500"))
+    generator = "{latent_prior: {generator: 'nowhere:make', file: x.safetensors}}"
+    (tmp_path / "generator.yaml").write_text(SPEC.replace("latent_prior", generator))
     done = seethrough(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr

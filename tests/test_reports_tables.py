@@ -124,6 +124,13 @@ def test_the_markdown_shows_mean_interval_floor_and_n(tmp_path):
     assert "| attack | 0.775 [0.623, 0.927], floor 0.100, leak +0.675 [+0.523, +0.827], n = 4: leaks |" in text
 
 
+def test_the_markdown_shows_what_came_from_the_update_beside_the_leak(tmp_path):
+    at = [place(trial) for trial in range(2)]
+    cells = [measured(each, score(12.0 + each.trial, 11.0, decoy=8.0)) for each in at]
+    text = markdown(tmp_path, manifest(at), cells).replace("\N{MINUS SIGN}", "-")
+    assert "leak +1.50 [-4.85, +7.85], over the decoy +4.50 [-1.85, +10.85], n = 2" in text
+
+
 def test_the_markdown_shows_the_state_of_what_has_no_number(tmp_path):
     at = [place(trial) for trial in range(2)]
     text = markdown(tmp_path, manifest(at), [measured(at[0], status="failed", note="T\nValueError: boom")])
