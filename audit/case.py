@@ -30,6 +30,7 @@ class Case:
     defense: Defense
     attack: Attack
     metrics: tuple[Metric, ...]
+    recovered_psnr: float = 20.0
 
 
 def key_of(case: Case, environment: str) -> str:
@@ -46,6 +47,7 @@ def key_of(case: Case, environment: str) -> str:
         "defense": repr(case.defense),
         "attack": repr(case.attack),
         "metrics": [_identity(metric) for metric in case.metrics],
+        "recovered_psnr": case.recovered_psnr,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

@@ -102,7 +102,9 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
             for defense in spec.defenses:
                 for attack in spec.attacks:
                     for trial in range(spec.trials):
-                        case = Case(spec.seed, trial, setting, threat, defense, attack, spec.metrics)
+                        case = Case(
+                            spec.seed, trial, setting, threat, defense, attack, spec.metrics, spec.recovered_psnr
+                        )
                         key = key_of(case, environment)
                         names = (setting.name, threat.name, defense_label(defense), label_of(attack))
                         yield Place(key, *names, trial), case
