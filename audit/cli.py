@@ -64,6 +64,8 @@ def run(
     chosen = _device(device)
     with err.status("reading data, preparing models"):
         plan = make_plan(audit, text, name, chosen, threads)
+    for warning in plan.manifest.warnings:
+        err.print(f"privacy misconfigured: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     store = Store(directory)
     with store.lock():
         store.write_manifest(plan.manifest)

@@ -71,6 +71,7 @@ class Setting(Section):
     splits: Splits = Splits()
     model: AnyModel
     weights: AnyWeights = Random()
+    fix_batchnorm: bool = False  # put GroupNorm in the place of BatchNorm, as Opacus' ModuleValidator.fix does
     mode: Literal["eval", "train"] = "eval"
     batch_size: int = Field(ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
