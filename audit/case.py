@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from attacks import Attack
 from audit._stream import drawing_from, stream
+from audit.client import batchnorm_layers
 from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
 from audit.spec import Setting
@@ -30,6 +32,7 @@ class Case:
     defense: Defense
     attack: Attack
     metrics: tuple[Metric, ...]
+    recovered_psnr: float = 20.0
 
 
 def key_of(case: Case, environment: str) -> str:
@@ -46,6 +49,7 @@ def key_of(case: Case, environment: str) -> str:
         "defense": repr(case.defense),
         "attack": f"{case.attack!r} {case.attack.facts()}",
         "metrics": [_identity(metric) for metric in case.metrics],
+        "recovered_psnr": case.recovered_psnr,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -83,8 +87,17 @@ def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
     drawn_for = 0 if setting.weights.needs_training() else trial
     with drawing_from(stream(seed, "weights", drawn_for)):
         model = setting.model.build(setting.data.load().space)
+        if setting.fix_batchnorm:
+            put_groupnorm(model)
     setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
     return model.train(setting.mode == "train")
+
+
+def put_groupnorm(model: nn.Module) -> None:
+    """Put in the place of every BatchNorm layer what Opacus' validator does: GroupNorm, which sees one example alone."""
+    for name, layer in batchnorm_layers(model).items():
+        if type(layer) in ModuleValidator.FIXERS:  # a layer of the user's own stays, and DP-SGD refuses it by name
+            model.set_submodule(name, ModuleValidator.FIXERS[type(layer)](layer))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from audit._entries import facts_of, label_of
 from audit.case import Case, broadcast_model, divided, draw_batches, key_of
 from audit.data import Images
 from audit.foreign import ForeignFileError
+from audit.lint import lint
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
 from defenses import Chain, Defense, NotApplicableError
@@ -112,7 +113,9 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
             for defense in spec.defenses:
                 for attack in spec.attacks:
                     for trial in range(spec.trials):
-                        case = Case(spec.seed, trial, setting, threat, defense, attack, spec.metrics)
+                        case = Case(
+                            spec.seed, trial, setting, threat, defense, attack, spec.metrics, spec.recovered_psnr
+                        )
                         key = key_of(case, environment)
                         names = (setting.name, threat.name, defense_label(defense), label_of(attack))
                         yield Place(key, *names, trial), case
@@ -143,6 +146,7 @@ def _manifest(spec: AuditSpec, text: str, places: tuple[Place, ...], device: tor
         versions=_versions(device, threads),
         hashes=(("code", code_revision()), *_hashes(spec, text)),
         places=places,
+        warnings=lint(spec),
     )
 
 
@@ -168,7 +172,8 @@ def _described(setting: Setting, seed: int) -> Described:
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
             f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out",
             _partitioned(setting),
-            f"model: {label_of(setting.model)}, {size:,} parameters, {setting.mode} mode",
+            f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
+            f"{size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels, {local.steps} local step(s) on "
             f"{local.batch_size or setting.batch_size} images at rate {local.lr}",

@@ -80,7 +80,8 @@ def _refuse_mixing(name: str, layer: nn.Module) -> None:
     if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None):
         raise NotApplicableError(
             f"per-sample gradients are undefined under batch statistics: BatchNorm layer `{name}` normalizes each "
-            "example by the others; use eval mode (frozen statistics) or a model without BatchNorm"
+            "example by the others; use eval mode (frozen statistics), or set fix_batchnorm: true in the setting, which puts "
+            "GroupNorm in its place"
         )
     if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
         raise NotApplicableError(

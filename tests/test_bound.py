@@ -4,6 +4,7 @@ import math
 
 import dp_accounting
 import pytest
+from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from scipy import stats
 
@@ -26,7 +27,6 @@ SAMPLED = {  # noise multiplier, rate, steps: Monte-Carlo estimates, and upper l
     (1.0, 0.1, 100): ((0.470, 0.085, 0.037), (0.483, 0.101, 0.047)),
     (2.0, 0.1, 100): ((0.228, 0.0167, 0.0053), (0.240, 0.0211, 0.0084)),
 }
-ROUNDING = 0.03  # the estimates are random themselves, and have two or three digits
 
 
 def exact_delta(noise: float, epsilon: float) -> float:
@@ -67,23 +67,36 @@ def test_the_least_over_the_curve_of_prv_is_the_gaussian_formula_to_two_per_cent
     assert gaussian_bound(0.1, 2.0) <= found <= 1.02 * gaussian_bound(0.1, 2.0)
 
 
-@pytest.mark.parametrize("mechanism", SAMPLED)
-def test_sampled_bounds_lie_above_the_checked_estimates_and_near_the_checked_limits(mechanism):
+def by_loss_distributions(mechanism: tuple[float, float, int]) -> list[float]:
+    """gamma at each of KAPPAS by dp-accounting, too high by less than 1 %: the target there against not there."""
     noise, rate, steps = mechanism
-    samples = 20_000 if steps * 20_000 <= 2_000_000 else 5_000
-    for kappa, estimate, limit in zip(KAPPAS, *SAMPLED[mechanism], strict=True):
+    loss = privacy_loss_distribution.from_gaussian_mechanism(
+        noise, sampling_prob=rate, value_discretization_interval=1e-4 if steps < 1000 else 5e-5
+    ).self_compose(steps)
+    curve = {epsilon: loss._pmf_remove.get_delta_for_epsilon(epsilon) for epsilon in (step / 25 for step in range(250))}
+    return [min(math.exp(epsilon) * kappa + delta for epsilon, delta in curve.items()) for kappa in KAPPAS]
+
+
+@pytest.mark.parametrize("mechanism", [each for each in SAMPLED if each[0] >= 1])
+def test_sampled_bounds_lie_above_the_true_values_and_near_the_checked_limits(mechanism):
+    noise, rate, steps = mechanism
+    samples = 20_000 if steps < 1000 else 5_000
+    for kappa, truth, estimate, limit in zip(
+        KAPPAS, by_loss_distributions(mechanism), *SAMPLED[mechanism], strict=True
+    ):
         found = poisson_bound(kappa, GaussianMechanism(noise, steps, rate), samples)
-        assert (1 - ROUNDING) * estimate <= found
-        assert found <= 1.5 * limit + 0.02, "fewer draws than the checked limits had may cost this much, but not more"
+        assert truth * 0.99 <= found <= 1.5 * limit + 0.02, (
+            "fewer draws than the checked limits had cost this much at most"
+        )
+        assert truth * 0.99 <= limit and estimate == pytest.approx(truth, rel=0.2), "the checked values are sound"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mechanism", SAMPLED)
-def test_with_as_many_draws_the_sampled_bounds_are_the_checked_limits(mechanism):
+def test_with_all_draws_the_sampled_bounds_lie_between_the_true_values_and_the_checked_limits(mechanism):
     noise, rate, steps = mechanism
-    for kappa, estimate, limit in zip(KAPPAS, *SAMPLED[mechanism], strict=True):
-        found = poisson_bound(kappa, GaussianMechanism(noise, steps, rate))
-        assert (1 - ROUNDING) * estimate <= found <= (1 + ROUNDING) * limit
+    for kappa, truth, limit in zip(KAPPAS, by_loss_distributions(mechanism), SAMPLED[mechanism][1], strict=True):
+        assert truth * 0.99 <= poisson_bound(kappa, GaussianMechanism(noise, steps, rate)) <= 1.1 * limit
 
 
 @pytest.mark.parametrize("mechanism", [(0.5, 1), (1.0, 1), (10.0, 100), (2.0, 1), (4.0, 1)])
