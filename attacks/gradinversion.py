@@ -10,11 +10,13 @@ shift of whole pixels by cross-correlation (scikit-image), after assignment with
 research code without a package.
 
 Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is relative L1, not layer-wise L2, and Adam sees only the gradient's signs; labels are recovered with their
-multiplicities, not as a set; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The
-BatchNorm term weighs little: running statistics are those of a population, and they drew single images away from themselves.
+the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, and
+Adam sees only the gradient's signs; labels are recovered with their multiplicities, not as a set, or searched too on
+request; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The BatchNorm term weighs
+little: running statistics are those of a population, and they drew single images away from themselves.
 """
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -33,7 +35,7 @@ from attacks._replay import Client, observed_gradient, simulated_client
 from attacks._scales import spreads
 from attacks._search import Variables, cosine_schedule, descend
 from attacks._soft_labels import free_labels, guessed, likeliest
-from defenses import Params
+from defenses import Params, Recipe
 from defenses._base import entry
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
@@ -46,16 +48,16 @@ class GradInversion(Attack):
     """Match the gradient with image priors, BatchNorm statistics and consistency among `seeds` runs; labels granted or
     recovered."""
 
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.2, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
-    distance: Literal["standardized_l1", "relative_l1", "layerwise_l2", "cosine"] = "relative_l1"
+    distance: Literal["standardized_l1", "relative_l1", "layerwise_l2", "cosine"] = "standardized_l1"
     spread_batches: int = Field(default=32, ge=2)  # batches by which standardized_l1 learns what varies
     label_rule: Literal["counts", "minimum"] = "counts"
     gradient: float = Field(default=1.0, ge=0)
-    tv: float = Field(default=0.1, ge=0)
+    tv: float = Field(default=0.05, ge=0)
     l2: float = Field(default=1e-6, ge=0)
     batchnorm: float = Field(default=1e-4, ge=0)
     first_batchnorm: float = Field(default=10.0, ge=0)  # multiplies the first layer's share of `batchnorm`
@@ -68,6 +70,7 @@ class GradInversion(Attack):
     joint_labels: bool = (
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
+    supposed: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -78,6 +81,7 @@ class GradInversion(Attack):
         return cls(
             steps=20_000,
             seeds=8,
+            lr=0.1,
             warmup=50,
             signed=False,
             distance="layerwise_l2",
@@ -94,6 +98,7 @@ class GradInversion(Attack):
         """The seed of lowest objective."""
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
+        view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         client, measure, seen = simulated_client(view), batch_statistics(view.model), observed_gradient(view)
         distance = self._distance(client, view, labels, rng)
