@@ -42,7 +42,7 @@ def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
     if guarantee is None and clips and not noises:
         yield "clips without noise, which bounds how far a client moves the model but promises no privacy; add noise"
     if guarantee is None and noises and not clips:
-        yield "adds noise without clipping, so one example may move the update by any amount, and none is enough; clip first"
+        yield "adds noise without clipping, so one example may move the update by any amount; no noise is enough; clip first"
     if guarantee is None and noises and clips:
         yield "clips, but not right before the noise, so the norm that the noise needs is not the one that it gets; reorder"
     mechanism = None if guarantee is None else guarantee.mechanism

@@ -15,6 +15,7 @@ import torch
 from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from attacks import Reconstruction
@@ -99,7 +100,7 @@ def _groups(public: Batch, private: Batch) -> Iterator[tuple[Batch, Batch]]:
 def _sets(pool: Tensor, guesses: int, psnr: float) -> list[Tensor]:
     """Sets of guesses: the mean image, centers of clusters, and images that between them lie near the most others."""
     flat = pool.flatten(1)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # sums in another order would make other centers
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal images make fewer clusters, which are guesses too
         centers = KMeans(min(guesses, len(flat)), n_init=1, random_state=0).fit(flat.numpy()).cluster_centers_
     return [flat.mean(dim=0, keepdim=True), torch.from_numpy(centers), _covering(flat, guesses, psnr)]

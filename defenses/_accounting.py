@@ -24,13 +24,18 @@ SAMPLED_ORDERS = (*(1 + tenth / 10 for tenth in range(1, 100)), *range(11, 64), 
 PRV_LARGEST_EPSILON = 500.0
 PRV_SMALLEST_DELTA = 1e-12
 
+LEAST_NOISE = 1e-4
+"""A noise multiplier below which nothing is computed: epsilon is above 10^7, and powers of e^epsilon leave float64."""
+
 
 def gaussian_epsilon(mechanism: GaussianMechanism, delta: float, accountant: Accountant) -> float:
-    """The epsilon at `delta` of `mechanism`, for neighbors that add or remove one unit."""
+    """The epsilon at `delta` of `mechanism`, for neighbors that add or remove one unit; infinite for next to no noise."""
+    if mechanism.noise_multiplier < LEAST_NOISE:
+        return math.inf
     if mechanism.rate == 1:
         mechanism = mechanism.at_once()
-    elif accountant == "rdp":
-        return sampled_epsilon(mechanism, delta)
+    elif accountant == "rdp":  # sampling costs nothing, so what is claimed without it holds too, by more orders
+        return min(sampled_epsilon(mechanism, delta), gaussian_epsilon(mechanism.unsampled(), delta, accountant))
     counted = create_accountant(accountant)
     counted.history = [(mechanism.noise_multiplier, mechanism.rate, mechanism.steps)]
     precision = max(_rough_epsilon(mechanism, delta) / 200, 1e-4)
@@ -42,12 +47,16 @@ def gaussian_epsilon(mechanism: GaussianMechanism, delta: float, accountant: Acc
 
 def reliable_accountant(accountant: Accountant, mechanism: GaussianMechanism, delta: float) -> Accountant:
     """`accountant`, or "rdp" where "prv" is numerically unsound: at vacuous epsilons and the smallest deltas."""
+    if mechanism.noise_multiplier < LEAST_NOISE:
+        return "rdp"
     sound = delta >= PRV_SMALLEST_DELTA and _rough_epsilon(mechanism, delta) <= PRV_LARGEST_EPSILON
     return accountant if sound else "rdp"
 
 
 def sampled_epsilon(mechanism: GaussianMechanism, delta: float) -> float:
     """The epsilon at `delta` of sums with sampling, by Opacus' RDP; quick for many values of `delta`."""
+    if mechanism.noise_multiplier < LEAST_NOISE:
+        return math.inf
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha", category=UserWarning)
         spent = mechanism.steps * _divergences(mechanism.noise_multiplier, mechanism.rate)

@@ -18,8 +18,9 @@ from functools import cache
 
 import numpy as np
 from scipy import stats
+from scipy.special import logsumexp
 
-from defenses._accounting import sampled_epsilon
+from defenses._accounting import LEAST_NOISE, sampled_epsilon
 from defenses._mechanism import GaussianMechanism
 
 SAMPLES = 100_000
@@ -39,7 +40,7 @@ class Bound:
 def reconstruction_bound(mechanism: GaussianMechanism, kappa: float) -> Bound:
     """The lowest of the bounds on recovering one target that a blind guess recovers with probability `kappa` in [0, 1]."""
     exact = Bound(gaussian_bound(kappa, mechanism.at_once().noise_multiplier), "exact Gaussian formula")
-    if mechanism.rate == 1:
+    if mechanism.rate == 1 or mechanism.noise_multiplier < LEAST_NOISE:
         return exact
     sampled = Bound(
         poisson_bound(kappa, mechanism), f"Monte-Carlo upper limit at {1 - 2 * DOUBT:.0%} of {SAMPLES:,} draws"
@@ -83,7 +84,11 @@ def poisson_bound(kappa: float, mechanism: GaussianMechanism, samples: int = SAM
 
 
 def _ratios(mechanism: GaussianMechanism, samples: int, rng: np.random.Generator, takes_part: bool) -> np.ndarray:
-    """Log-likelihood ratios of `samples` releases, of data with the target or of data without it."""
+    """Numbers in the order of the log-likelihood ratios of `samples` releases, of data with the target or without it.
+
+    Below rate 1 that is the logarithm of sum of log(1 + q / (1 - q) e^...), the ratio less its least value: with little
+    noise the ratios themselves would all be rounded to that value, and be tied.
+    """
     steps, rate, noise = mechanism.steps, mechanism.rate, mechanism.noise_multiplier
     rows = max(1, CHUNK // steps)
     found = []
@@ -92,6 +97,13 @@ def _ratios(mechanism: GaussianMechanism, samples: int, rng: np.random.Generator
         sums = noise * rng.standard_normal(shape)
         if takes_part:
             sums += rng.random(shape) < rate
-        with np.errstate(divide="ignore"):  # at rate 1 nothing is left out, and log(0) is the right limit
-            found.append(np.logaddexp(np.log1p(-rate), np.log(rate) + (2 * sums - 1) / (2 * noise**2)).sum(axis=1))
+        each = (2 * sums - 1) / (2 * noise**2)
+        found.append(
+            each.sum(axis=1) if rate == 1 else logsumexp(_log_softplus(each + np.log(rate / (1 - rate))), axis=1)
+        )
     return np.concatenate(found)
+
+
+def _log_softplus(exponents: np.ndarray) -> np.ndarray:
+    """log(log(1 + e^x)), which is x where e^x is lost beside 1."""
+    return np.where(exponents < -35, exponents, np.log(np.logaddexp(0, np.maximum(exponents, -35))))

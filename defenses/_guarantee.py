@@ -30,7 +30,7 @@ def gaussian_guarantee(
     `adjacency` says how; `sampling` says how often and by whose draw a unit takes part; `noise` who adds it to what.
     """
     # Replacing is counted without sampling: the draws are the same for both neighbors, so mixing over them adds nothing.
-    replaced = GaussianMechanism(mechanism.noise_multiplier, mechanism.steps).replacing()
+    replaced = mechanism.unsampled().replacing()
     used = reliable_accountant(accountant, replaced, delta)
     epsilon = gaussian_epsilon(mechanism, delta, used)
     steps = "1 noised step" if mechanism.steps == 1 else f"{mechanism.steps} noised steps"
@@ -76,7 +76,7 @@ def client_guarantee(noise_multiplier: float, delta: float, accountant: Accounta
 
 def upward(epsilon: float) -> str:
     """`epsilon` to three decimals, never rounded in favor of the claim."""
-    return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
+    return f"{math.ceil(epsilon * 1000) / 1000:.3f}" if math.isfinite(epsilon) else "∞"
 
 
 def _epsilon(mechanism: GaussianMechanism, delta: float) -> float:

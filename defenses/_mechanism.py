@@ -19,6 +19,10 @@ class GaussianMechanism:
         """The same, seen by neighbors that replace one unit: that moves a sum by up to twice as much."""
         return GaussianMechanism(self.noise_multiplier / 2, self.steps, self.rate)
 
+    def unsampled(self) -> "GaussianMechanism":
+        """The same at rate 1, which tells at least as much."""
+        return GaussianMechanism(self.noise_multiplier, self.steps)
+
     def over(self, rounds: int) -> "GaussianMechanism":
         """The same unit in `rounds` rounds, whatever each of them made of the ones before."""
         return GaussianMechanism(self.noise_multiplier, self.steps * rounds, self.rate)

@@ -18,7 +18,7 @@ from reports._row import Cell, Claim, Manifest, Recovery
 from reports._statistics import LEVEL
 from reports._text import counted, listed
 
-Verdict = Literal["refuted", "within", "vacuous", "no bound"]
+Verdict = Literal["refuted", "not refuted", "vacuous", "no bound"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Recovered:
             return "no bound"
         if self.low > self.bound:
             return "refuted"
-        return "vacuous" if self.bound > 0.99 else "within"
+        return "vacuous" if self.bound > 0.99 else "not refuted"
 
 
 def recoveries(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Recovered, ...]:

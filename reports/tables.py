@@ -8,13 +8,13 @@ from reports._claims import Promise, bound
 from reports._findings import Block, Finding, Reading
 from reports._problems import Statement
 from reports._recoveries import Recovered, refutation
-from reports._row import Manifest
+from reports._row import Cell, Manifest
 from reports._text import brief, interval, number, visible
 from reports._verdict import Verdict
 
 COLUMNS = (
     *("setting", "threat", "defense", "attack", "trial", "metric", "value", "floor", "decoy", "blind", "worst"),
-    *("better", "status", "note", "n", "seconds", "seed", "key", "code"),
+    *("better", "status", "note", "n", "seconds", "seed", "key", "code", "recovered", "images", "kappa", "bound"),
 )
 _FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")
 """What a spreadsheet takes for the start of a formula (its full-width forms too), or may trim before one."""
@@ -68,7 +68,17 @@ def _csv_row(reading: Reading) -> tuple[str, ...]:
         str(cell.seed) if cell else "",
         _neutral(place.key),
         _neutral(cell.code) if cell else "",
+        *_recovery(cell),
     )
+
+
+def _recovery(cell: Cell | None) -> tuple[str, ...]:
+    """Images recovered and tried, the blind guesser's limit, and the bound; the same for every metric of a cell."""
+    found = None if cell is None else cell.recovery
+    if found is None:
+        return ("",) * 4
+    limits = (found.kappa, found.bound)
+    return (str(found.recovered), str(found.images), *("" if each is None else repr(float(each)) for each in limits))
 
 
 def _neutral(text: str) -> str:

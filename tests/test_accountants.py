@@ -40,6 +40,16 @@ def test_prv_agrees_with_the_privacy_loss_distributions_of_dp_accounting(paramet
         assert found <= gaussian_epsilon(mechanism, delta, "rdp") * 1.01
 
 
+def test_sampling_never_costs_anything_and_next_to_no_noise_costs_everything():
+    for noise in (1e-4, 0.05, 1.0, 100.0):
+        whole, sampled = GaussianMechanism(noise, 3), GaussianMechanism(noise, 3, 0.3)
+        assert gaussian_epsilon(sampled, 1e-5, "rdp") <= gaussian_epsilon(whole, 1e-5, "rdp")
+    for rate in (1.0, 0.3):
+        nothing = GaussianMechanism(1e-300, 1, rate)
+        assert reliable_accountant("prv", nothing, 1e-5) == "rdp"
+        assert gaussian_epsilon(nothing, 1e-5, "rdp") == float("inf")
+
+
 def test_prv_agrees_for_neighbors_that_replace_one_unit():
     mechanism = GaussianMechanism(2.0, 3)
     replacing = dp_accounting.NeighboringRelation.REPLACE_ONE

@@ -3,13 +3,14 @@
 import math
 
 import dp_accounting
+import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from scipy import stats
 
 from defenses._accounting import gaussian_epsilon
-from defenses._bound import accountant_bound, gaussian_bound, poisson_bound, pure_bound, reconstruction_bound
+from defenses._bound import _ratios, accountant_bound, gaussian_bound, poisson_bound, pure_bound, reconstruction_bound
 from defenses._mechanism import GaussianMechanism
 
 KAPPAS = (1 / 10, 1 / 256, 1 / 1000)
@@ -108,6 +109,19 @@ def test_the_upper_limit_covers_the_exact_value_where_that_is_known(mechanism: t
             assert gaussian_bound(kappa, noise) <= found
 
 
+@pytest.mark.parametrize("takes_part", [True, False])
+def test_releases_are_ordered_as_by_the_densities_of_the_two_mixtures(takes_part: bool):
+    noise, steps, rate, samples = 0.8, 3, 0.3, 50
+    found = _ratios(GaussianMechanism(noise, steps, rate), samples, np.random.default_rng(5), takes_part)
+    rng = np.random.default_rng(5)
+    sums = noise * rng.standard_normal((samples, steps))
+    if takes_part:
+        sums += rng.random((samples, steps)) < rate
+    without = stats.norm.pdf(sums, 0, noise)
+    ratios = np.log(((1 - rate) * without + rate * stats.norm.pdf(sums, 1, noise)) / without).sum(axis=1)
+    assert np.exp(found) + steps * np.log(1 - rate) == pytest.approx(ratios, rel=1e-9, abs=1e-9)
+
+
 def test_the_upper_limit_fails_no_more_often_than_it_says():
     noise, kappa, repeats = 1.0, 0.1, 400
     exact = gaussian_bound(kappa, noise)
@@ -152,6 +166,11 @@ def test_a_bound_is_never_below_the_blind_guess_and_never_above_one():
 def test_a_single_epsilon_and_delta_bound_no_more_than_one():
     assert pure_bound(0.01, 2.0, 1e-5) == pytest.approx(math.exp(2) * 0.01 + 1e-5)
     assert pure_bound(0.01, 1e9, 0.0) == 1.0
+
+
+def test_a_target_that_hardly_ever_takes_part_is_hardly_ever_recovered_however_little_the_noise():
+    assert reconstruction_bound(GaussianMechanism(0.05, 1, 1e-3), 0.01).value < 0.013
+    assert reconstruction_bound(GaussianMechanism(1e-9, 1, 1e-3), 0.01).value == 1.0
 
 
 def test_sampling_lowers_the_bound_and_further_steps_raise_it():

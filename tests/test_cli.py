@@ -78,6 +78,9 @@ def test_a_second_run_recomputes_nothing(finished):
     again = seethrough("run", "spec.yaml", "--out", "out", cwd=finished)
     assert again.returncode == 0
     assert "12 cells, 12 of them finished before" in again.stdout
+    assert "privacy misconfigured: gaussian_noise(std=0.1): adds noise without clipping" in again.stderr
+    page = (finished / "out/index.html").read_text()
+    assert "adds noise without clipping" in page and "claims no bound: noise without clipping right before it" in page
     assert {file: file.stat().st_mtime_ns for file in (finished / "out/cells").iterdir()} == before
     assert (finished / "out/results.csv").read_bytes() == csv_before
 
