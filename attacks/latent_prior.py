@@ -2,7 +2,7 @@
 G of images trained on public data: a variational autoencoder or a generative adversarial network, or the user's own.
 
 Search the latents z whose images produce the observed update: distance(update(G(z), y), observed) + prior * |z|^2 / 2,
-and the soft labels y with them where `soft` says so. In the last steps the pixels or G's features may leave the manifold, no
+and the soft labels y with them where `soft` says so. In the last steps G's features, or the pixels, may leave the manifold, no
 farther than `radius` of their own length, as GIFD lets features do layer by layer (Fang, Chen, Wang, Wang, Xia, ICCV 2023,
 arXiv:2308.04699).
 
@@ -55,7 +55,7 @@ class LatentPrior(Attack):
     restarts: int = Field(default=4, ge=1)
     prior: float = Field(default=1e-4, ge=0)
     distance: Literal["cosine", "relative_l1", "squared_l2"] = "cosine"
-    freed: Literal["none", "features", "pixels"] = "none"  # what may leave the manifold in the last steps
+    freed: Literal["none", "features", "pixels"] = "features"  # what may leave the manifold in the last steps
     freed_share: float = Field(default=0.3, gt=0, lt=1)  # of the steps
     radius: float = Field(default=0.3, gt=0)  # farthest from the manifold, relative to the length of what is freed
     adaptive: bool = True  # whether a known defense is reckoned with

@@ -233,6 +233,12 @@ def test_whatever_decides_a_number_changes_the_key():
     assert len(set(keys.values())) == len(keys)
 
 
+def test_the_content_of_an_attacks_files_changes_the_key(monkeypatch):
+    before = key_of(case(), "env")
+    monkeypatch.setattr(LabelSign, "facts", lambda attack: "another file")
+    assert key_of(case(), "env") != before
+
+
 def test_names_and_the_order_of_grants_do_not_change_the_key():
     renamed = case(
         setting=other(name="another"),

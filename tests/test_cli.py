@@ -54,6 +54,7 @@ def test_a_run_leaves_tables_a_page_and_a_file_for_each_cell(finished):
 def test_an_attack_without_what_it_needs_is_a_cell_that_says_why(finished):
     notes = {row["note"] for row in rows(finished / "out") if row["attack"] == "latent_prior"}
     assert notes == {"needs `public`, which the threat model does not grant"}
+    assert not (finished / "out/generators").exists()
 
 
 def test_what_attacks_train_is_kept_with_the_run_and_taken_from_the_cache_the_next_time(tmp_path):

@@ -187,7 +187,7 @@ def test_the_prior_finds_a_digit_that_another_batchs_update_does_not(changes):
 @pytest.mark.parametrize("freed", ["features", "pixels"])
 def test_what_is_let_go_near_the_manifold_comes_closer_to_the_digit(freed):
     model, truth = network(), Digits().load().batch(torch.tensor([3]))
-    bound = LatentPrior(latent=4, epochs=10, steps=60, restarts=2)
+    bound = LatentPrior(latent=4, epochs=10, steps=60, restarts=2, freed="none")
     loose = LatentPrior(latent=4, epochs=10, steps=160, restarts=2, freed=freed, freed_share=0.625, radius=1.0, lr=0.3)
     errors = [
         (attack.reconstruct(observed(truth, model), rng(1)).inputs - truth.inputs).square().mean().item()

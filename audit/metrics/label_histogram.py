@@ -11,7 +11,8 @@ from defenses._base import entry
 @entry
 class LabelHistogram(Metric):
     """The total variation distance between the classes' shares in the guess and in the batch, in [0, 1]: half the sum over
-    classes of |share in the guess - share in the batch|. One value a batch; what the public data tell is a blind guess."""
+    classes of |share in the guess - share in the batch|. One value a batch; what the public data tell is a blind guess.
+    For as many labels as the batch has it is one minus the label accuracy; for a whole cohort's labels it is not."""
 
     better = "lower"
     compares = "labels"
