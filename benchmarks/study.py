@@ -9,6 +9,7 @@ digits with random weights, and the table says so. LPIPS needs its backbone: TOR
 import argparse
 import csv
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import yaml
 
-from audit.cli import main as seethrough
 from reports._statistics import Estimate, over_batches
 
 HERE = Path(__file__).parent
@@ -34,11 +34,19 @@ def main() -> None:
     out = options.out / options.study
     out.mkdir(parents=True, exist_ok=True)
     spec, replaced = _spec(HERE / "studies" / f"{options.study}.yaml", out)
-    try:
-        seethrough(["run", str(spec), "--out", str(out / "audit"), "--workers", options.workers])
-    except SystemExit as ended:
-        if ended.code:
-            sys.exit(ended.code)
+    command = [
+        "-c",
+        "from audit.cli import main; main()",
+        "run",
+        spec,
+        "--out",
+        out / "audit",
+        "--workers",
+        options.workers,
+    ]
+    code = subprocess.run([sys.executable, *map(str, command)]).returncode
+    if code:
+        sys.exit(code)
     with (out / "audit" / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     table = "\n".join(_table(rows))
