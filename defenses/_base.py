@@ -207,14 +207,12 @@ class Chain(Defense):
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """What the part that claims by itself claims, else what noise after clipping does.
 
-        A gradient that a later part computes anew from the examples is outside of what an earlier part made private.
+        No other part can compute the gradient anew behind its back: one part of a chain may define `train`.
         """
-        training = self._overriding("train")
         for part in self._overriding("guarantee"):
-            if part not in training or part is training[-1]:
-                claimed = part.guarantee(recipe, count)
-                if claimed is not None:
-                    return claimed
+            claimed = part.guarantee(recipe, count)
+            if claimed is not None:
+                return claimed
         return self._claimed_by_noise_after_clipping()
 
     def why_unclaimed(self) -> str:
