@@ -1,4 +1,4 @@
-"""seethrough's GradInversion beside two attacks of breaching: same weights, batch, labels, information and wall time.
+"""seethrough's GradInversion beside two attacks of breaching: same weights, batch, labels, information and time.
 
     python -m venv /tmp/with_breaching && /tmp/with_breaching/bin/pip install . breaching torchvision
     /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --images 5
@@ -7,7 +7,8 @@
 `invertinggradients`: natural 32x32 images that scikit-image and scikit-learn ship, one at a time, through breaching's ConvNet
 of width 16. `seethroughgradients`: batches of scikit-learn's digits with unique labels through a ResNet-18. Random weights,
 eval mode with BatchNorm statistics left at 0 and 1, which both attacks know. breaching runs first, for `--iterations`; ours
-gets as many steps as fit in the time that it took. One thread; seeds are the numbers of images and batches.
+gets as many steps as fit in the time that it took. Time is that of the processor
+in one thread, so that other work on the machine does not count; seeds are the numbers of images and batches.
 """
 
 import argparse
@@ -136,9 +137,9 @@ def theirs(name: str, model: Normalized, truth: Batch, iterations: int, seed: in
     order = truth.labels.argsort()
     truth = Batch(truth.inputs[order], truth.labels[order])
     shared = {"gradients": list(gradient(model, truth)), "buffers": None, "metadata": told}
-    begin = time.perf_counter()
+    begin = time.process_time()
     found, _ = attacker.reconstruct([payload], [shared], {}, dryrun=False)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     return (found["data"].detach() * 0.25 + 0.5).clamp(0, 1), seconds
 
 
@@ -152,10 +153,10 @@ def our_own(
     view = View(model, update, space, count=len(truth), labels=truth.labels.sort().values, recipe=Recipe(lr=1.0))
 
     def run(steps: int) -> tuple[Tensor, float]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         attack = GradInversion(steps=steps, seeds=options.seeds, batchnorm=0.0)
         claim = attack.reconstruct(view, torch.Generator().manual_seed(seed))
-        return claim.inputs, time.perf_counter() - begin
+        return claim.inputs, time.process_time() - begin
 
     fixed, more = run(1)[1], run(1 + PACE_STEPS)[1]
     pace = max((more - fixed) / PACE_STEPS, 1e-6)
