@@ -173,16 +173,21 @@ class Chain(Defense):
 
         A gradient that a later part computes anew from the examples is outside of what an earlier part made private.
         """
-        training = self._overriding("train")
         for part in self._overriding("guarantee"):
-            if part not in training or part is training[-1]:
-                claimed = part.guarantee(recipe, count)
-                if claimed is not None:
-                    return claimed
+            claimed = None if self._undone(part) else part.guarantee(recipe, count)
+            if claimed is not None:
+                return claimed
         return self._claimed_by_noise_after_clipping()
 
     def why_unclaimed(self) -> str:
-        return "; ".join(dict.fromkeys(part.why_unclaimed() for part in self.parts))
+        if any(self._undone(part) for part in self._overriding("guarantee")):
+            return "a later part of the chain computes gradients anew from the examples, past what an earlier one made private"
+        reasons = [part.why_unclaimed() for part in self._overriding("why_unclaimed")]
+        return "; ".join(dict.fromkeys(reasons)) or super().why_unclaimed()
+
+    def _undone(self, part: Defense) -> bool:
+        training = self._overriding("train")
+        return any(part is each for each in training[:-1])
 
     def _claimed_by_noise_after_clipping(self) -> Guarantee | None:
         longest = None
