@@ -216,7 +216,8 @@ class Chain(Defense):
         return self._claimed_by_noise_after_clipping()
 
     def why_unclaimed(self) -> str:
-        return "; ".join(dict.fromkeys(part.why_unclaimed() for part in self.parts))
+        reasons = [part.why_unclaimed() for part in self._overriding("why_unclaimed")]
+        return "; ".join(dict.fromkeys(reasons)) or super().why_unclaimed()
 
     def _claimed_by_noise_after_clipping(self) -> Guarantee | None:
         longest = None

@@ -67,20 +67,26 @@ def accountant_bound(kappa: float, epsilon: Callable[[float], float]) -> float:
     return min(pure_bound(kappa, epsilon(delta), delta) for delta in DELTAS)
 
 
-@cache
 def poisson_bound(kappa: float, mechanism: GaussianMechanism, samples: int = SAMPLES, seed: int = 0) -> float:
     """An upper limit of gamma(kappa) that holds with probability 1 - 2 * DOUBT over its own draws."""
     if not 0 < kappa < 1:
         return float(kappa >= 1)
-    rng = np.random.default_rng(seed)
-    without = np.sort(_ratios(mechanism, samples, rng, takes_part=False))
+    without, present = _draws(mechanism, samples, seed)
     place = int(stats.binom.ppf(DOUBT, samples, 1 - kappa))
     if place == 0:
         return 1.0
-    recovered = int((_ratios(mechanism, samples, rng, takes_part=True) >= without[place - 1]).sum())
+    recovered = int((present >= without[place - 1]).sum())
     if recovered == samples:
         return 1.0
     return float(stats.beta.ppf(1 - DOUBT, recovered + 1, samples - recovered))
+
+
+@cache
+def _draws(mechanism: GaussianMechanism, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ratios of releases without the target, sorted, and of others with it."""
+    rng = np.random.default_rng(seed)
+    without = np.sort(_ratios(mechanism, samples, rng, takes_part=False))
+    return without, _ratios(mechanism, samples, rng, takes_part=True)
 
 
 def _ratios(mechanism: GaussianMechanism, samples: int, rng: np.random.Generator, takes_part: bool) -> np.ndarray:

@@ -14,7 +14,7 @@ from audit.models.convnet import ConvNet
 from audit.models.resnet20 import ResNet20
 from audit.spec import Setting
 from audit.weights.train import Train
-from defenses import Batch, Chain, Defense, NotApplicableError, Recipe, Update
+from defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Recipe, Update
 from defenses._base import GradFn
 from defenses._guarantee import client_guarantee
 from defenses._per_sample import per_sample_gradients
@@ -66,7 +66,7 @@ def test_a_poisson_sample_is_each_example_by_its_own_draw_over_a_divisor_that_is
     clipped = torch.stack([one * min(1.0, 0.5 / one.norm().item()) for one in singles])
     basis, sizes = torch.linalg.pinv(clipped.T.double()), []
     gradient, rng = sampled(rate).train(never_called), seeded(7)
-    for _ in range(300):
+    for _ in range(150):
         found = flat(gradient(model, batch, rng)).double() * (rate * len(batch))  # 1.5: Opacus' loop would divide by 1
         taking = basis @ found
         assert torch.allclose(taking, taking.round(), atol=1e-3)
@@ -74,9 +74,9 @@ def test_a_poisson_sample_is_each_example_by_its_own_draw_over_a_divisor_that_is
     drawn = torch.tensor(sizes)
     assert set(drawn.flatten().tolist()) == {0.0, 1.0}
     for example in range(5):
-        assert stats.binomtest(int(drawn[:, example].sum()), 300, rate).pvalue > 1e-3
+        assert stats.binomtest(int(drawn[:, example].sum()), 150, rate).pvalue > 1e-3
     counts = torch.bincount(drawn.sum(dim=1).long(), minlength=6).double()
-    expected = torch.tensor(stats.binom.pmf(range(6), 5, rate)) * 300
+    expected = torch.tensor(stats.binom.pmf(range(6), 5, rate)) * 150
     assert stats.chi2.sf(((counts[:4] - expected[:4]) ** 2 / expected[:4]).sum().item(), 3) > 1e-3
     assert counts[0] > 0, "the empty sample was among them"
 
@@ -155,6 +155,12 @@ def test_noise_right_after_clipping_is_recognized_as_client_level_dp():
     assert Chain((CLIP, SecureAggregation(clients=3), NOISE)).guarantee(Recipe(), 8) == expected
     assert Chain((CLIP, NOISE, CLIP)).guarantee(Recipe(), 8) == expected, "what comes after the noise adds nothing"
     assert ClientDP(noise_multiplier=2.0, max_norm=0.5).guarantee(Recipe(), 8) == expected
+
+
+def test_a_chain_gives_the_reasons_of_those_parts_that_have_one():
+    hidden = SecureAggregation(clients=3)
+    assert Chain((NOISE, hidden)).why_unclaimed() == NOISE.why_unclaimed()
+    assert Chain((hidden,)).why_unclaimed() == hidden.why_unclaimed() == NoDefense().why_unclaimed()
 
 
 class Doubling(Defense):
