@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from attacks._adaptive import unaware
+from attacks._adaptive import smoothness, standardized_evidence, unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import error_variances, standardized_l2
+from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
 from attacks._search import Variables, quasi_newton
 from defenses._base import entry
@@ -53,9 +54,10 @@ class DLG(Attack):
         certain = F.one_hot(labels, view.space.classes).to(start.dtype)
         logits = self.confidence * certain
         variances = error_variances(client(start[0], logits.softmax(dim=-1)), view.update)
+        prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
         def distance(images: Tensor, soft: Tensor) -> Tensor:
-            return standardized_l2(client(images, soft), view.update, variances)
+            return standardized_l2(client(images, soft), view.update, variances) + prior * rounded_variation(images)
 
         def objective(variables: Variables) -> Tensor:
             soft = [certain] * len(variables[0]) if len(variables) == 1 else variables[1].softmax(dim=-1)

@@ -15,6 +15,7 @@ multiplicities, not as a set; images are kept within [0, 1]; the best iterate is
 BatchNorm term weighs little: running statistics are those of a population, and they drew single images away from themselves.
 """
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -22,7 +23,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._labels import by_minimum, known_or_recovered
@@ -36,6 +37,7 @@ from defenses._base import entry
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
+COSINE_TV = 1e-2  # the weight of total variation that suits the cosine distance without noise
 MEAN, STD, BOX = 0.5, 0.25, 2.0  # pixels are MEAN + STD * x with x in [-BOX, BOX], as networks are used to
 
 
@@ -88,13 +90,15 @@ class GradInversion(Attack):
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
-        client, measure, seen = simulated_client(view), batch_statistics(view.model), observed_gradient(view)
+        tuned = self._tuned(view, len(labels))
+        client, measure = simulated_client(view), batch_statistics(view.model)
+        seen = whitened(view, observed_gradient(view))
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
         def one(scaled: Tensor, consensus: Tensor) -> Tensor:
             images = MEAN + STD * scaled
-            sent = {name: step / steps_of_sgd for name, step in client(images, labels).items()}
-            return self.objective(scaled, sent, seen, self._statistics(measure, images, view), consensus)
+            sent = {name: step / steps_of_sgd for name, step in whitened(view, client(images, labels)).items()}
+            return tuned.objective(scaled, sent, seen, self._statistics(measure, images, view), consensus)
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
@@ -113,6 +117,13 @@ class GradInversion(Attack):
             after=after,
         ).best()
         return Reconstruction(MEAN + STD * found[0], labels, lowest)
+
+    def _tuned(self, view: View, images: int) -> "GradInversion":
+        """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
+        smooth = (
+            STD * smoothness(view, images) / evidence(view)
+        )  # `tv` multiplies the variation of (pixels - MEAN) / STD
+        return replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
 
     def objective(
         self, scaled: Tensor, sent: Params, seen: Params, statistics: tuple[Params, Params] | None, consensus: Tensor

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import cosine
@@ -45,10 +45,11 @@ class InvertingGradients(Attack):
         """The restart of lowest objective; all restarts run as one."""
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
-        client = simulated_client(view)
+        client, seen = simulated_client(view), whitened(view, view.update)
+        tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
         def loss(images: Tensor) -> Tensor:
-            return cosine(client(images, labels), view.update) + self.tv * total_variation(images)
+            return cosine(whitened(view, client(images, labels)), seen) + tv * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return (variables[0].clamp(0, 1),)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, unaware, whitened
 from attacks._base import Attack, NotGrantedError, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import cosine, relative_l1, squared_l2
@@ -55,9 +55,12 @@ class LatentPrior(Attack):
         generator = trained_vae(view.public.inputs, plan)
         distance = DISTANCES[self.distance]
 
+        seen = whitened(view, view.update)
+        prior = max(self.prior, len(labels) / evidence(view))
+
         def loss(latents: Tensor) -> Tensor:
-            sent = client(generator.decode(latents), labels)
-            return distance(sent, view.update) + self.prior * latents.square().sum(dim=1).mean() / 2
+            sent = whitened(view, client(generator.decode(latents), labels))
+            return distance(sent, seen) + prior * latents.square().sum(dim=1).mean() / 2
 
         def objective(variables: Variables) -> Tensor:
             return vmap(loss)(variables[0])
