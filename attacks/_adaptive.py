@@ -47,15 +47,16 @@ def noise_variances(view: View) -> Params:
 
 
 def whitened(view: View, step: Params) -> Params:
-    """`step` with each tensor in units of its known noise, so that any distance trusts it as far as it deserves.
+    """`step` with each tensor weighed by its known noise, so that a distance trusts it the less, the noisier it is.
 
-    The root mean square of the units is 1, so that lengths stay what they were; without noise the step is as it was.
+    By the root of the noise's standard deviation, half of the way to noise that is equal everywhere: all of the way, tensors
+    of small slopes would lead the search, which cost 2 dB under quantization. Without noise the step is as it was.
     """
     variances = noise_variances(view)
     if not variances:
         return step
     mean = torch.stack(list(variances.values())).mean()
-    return {name: part * (mean / variances[name]).sqrt() for name, part in step.items()}
+    return {name: part * (mean / variances[name]) ** 0.25 for name, part in step.items()}
 
 
 def evidence(view: View) -> float:
