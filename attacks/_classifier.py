@@ -1,12 +1,14 @@
 """The observed gradient of the classifier: the last linear layer with one output for each class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
+from attacks._adaptive import noise_variances
 from attacks._base import View
-from attacks._replay import observed_gradient
+from attacks._replay import familiar_images, inputs_of, observed_gradient, update_scale
 from defenses import NotApplicableError
 
 
@@ -50,4 +52,32 @@ def observed_classifier(view: View) -> Classifier:
     slopes = observed_gradient(view)
     weight = layer.weight.detach()
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
-    return Classifier(cast(int, view.count), weight, bias, slopes[f"{prefix}weight"], slopes.get(f"{prefix}bias"))
+    found = Classifier(cast(int, view.count), weight, bias, slopes[f"{prefix}weight"], slopes.get(f"{prefix}bias"))
+    return found if view.defense is None else _restored(found, view, name)
+
+
+def _restored(found: Classifier, view: View, name: str) -> Classifier:
+    """`found`, its bias slopes averaged with what the weights' slopes say of them, by inverse variance.
+
+    dL/dW_j is dL/db_j times the features of the examples, so <dL/dW_j, f> / |f|^2 is dL/db_j for features near their mean f.
+    That is less exact where nothing was done to the update, but it outlives noise, and a bias that was not sent.
+    """
+    noise, scale = noise_variances(view), update_scale(view)
+    prefix = f"{name}." if name else ""
+    if found.bias_slopes is None or (not noise and bool((found.bias_slopes != 0).all())):
+        return found
+    features = inputs_of(view, name, familiar_images(view))
+    mean = features.mean(dim=0)
+    sent = found.weight_slopes != 0
+    squares = (sent * mean.square()).sum(dim=1).clamp(min=torch.finfo(mean.dtype).tiny)
+    said = (found.weight_slopes * mean).sum(dim=1) / squares
+    spread = (features @ mean / mean.square().sum()).var()
+    zero = said.new_zeros(())
+    in_weights, in_bias = (noise.get(f"{prefix}{part}", zero) / scale**2 for part in ("weight", "bias"))
+    trust_weights = 1 / (in_weights / squares + spread * said.square().mean() + torch.finfo(said.dtype).tiny)
+    trust_bias = torch.where(found.bias_slopes != 0, 1 / (in_bias + EXACT * said.square().mean()), 0.0)
+    slopes = (trust_weights * said + trust_bias * found.bias_slopes) / (trust_weights + trust_bias)
+    return replace(found, bias_slopes=slopes)
+
+
+EXACT = 1e-12  # relative variance of what was sent without noise

@@ -10,12 +10,10 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from attacks._adaptive import hides_length
 from attacks._base import View
 from attacks._classifier import Classifier, observed_classifier
-from attacks._replay import softmax_of
-
-PROBES = 64  # random images that stand in for public data
-MOST_PUBLIC = 512  # public images worth a forward pass
+from attacks._replay import MOST_PUBLIC, familiar_images, softmax_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def _scales(view: View, classifier: Classifier, pulls: Tensor, softmax: Tensor) 
     absent = float((pulls / softmax.mean(0)).max())
     if not absent > 0:
         return [1.0]
-    if view.recipe is None or classifier.bias_slopes is None:
+    if view.recipe is None or classifier.bias_slopes is None or hides_length(view):
         return [absent]
     return [1.0, absent]
 
@@ -74,13 +72,11 @@ def _suppositions(view: View, classifier: Classifier) -> list[Tensor]:
     """What the softmax of an example of class j may have been, in row j: float64 [classes, classes] each."""
     classes = view.space.classes
     if view.public is not None:
+        public = softmax_of(view, familiar_images(view)).double().cpu()
         every = -(-len(view.public) // MOST_PUBLIC)
-        public = softmax_of(view, view.public.inputs[::every]).double().cpu()
         return [_class_means(public, view.public.labels[::every].cpu(), classes)]
-    fixed = torch.Generator().manual_seed(0)  # the same probe each time: recovered labels depend on the view alone
-    probes = torch.rand((PROBES, *view.space.shape), generator=fixed).to(classifier.weight.device)
     supposed = [
-        softmax_of(view, probes).double().cpu().mean(0).expand(classes, classes),
+        softmax_of(view, familiar_images(view)).double().cpu().mean(0).expand(classes, classes),
         torch.full((classes, classes), 1 / classes, dtype=torch.float64),
     ]
     if classifier.bias_slopes is not None:

@@ -12,6 +12,9 @@ from attacks._adaptive import as_seen, clients_behind
 from attacks._base import View
 from defenses import Params, Recipe
 
+PROBES = 64  # random images that stand in for public data
+MOST_PUBLIC = 512  # public images worth a forward pass
+
 Client = Callable[[Tensor, Tensor], Params]
 """Images [n, *shape] in [0, 1] and labels (int64 [n], or probabilities [n, classes]) to the step they produce."""
 
@@ -58,8 +61,31 @@ def _dealt(examples: Tensor, clients: int) -> Tensor:
 
 def observed_gradient(view: View) -> Params:
     """The mean gradient of the loss that the observed step stands for, up to a positive scale if the recipe is unknown."""
-    scale = view.recipe.lr * view.recipe.steps if view.recipe else 1.0
-    return {name: -step / scale for name, step in view.update.items()}
+    return {name: -step / update_scale(view) for name, step in view.update.items()}
+
+
+def update_scale(view: View) -> float:
+    """By how much the step is longer than the mean gradient; 1 if the recipe is unknown."""
+    return view.recipe.lr * view.recipe.steps if view.recipe else 1.0
+
+
+def familiar_images(view: View) -> Tensor:
+    """Images to try the model on: at most `MOST_PUBLIC` public ones or, where none are granted, random ones."""
+    if view.public is not None:
+        every = -(-len(view.public) // MOST_PUBLIC)
+        return view.public.inputs[::every]
+    fixed = torch.Generator().manual_seed(0)  # the same each time: what is recovered depends on the view alone
+    return torch.rand((PROBES, *view.space.shape), generator=fixed).to(next(iter(view.update.values())).device)
+
+
+def inputs_of(view: View, layer: str, images: Tensor) -> Tensor:
+    """What goes into the named layer, for images [n, *shape] taken as one batch in the model's own mode."""
+    seen: list[Tensor] = []
+    model = _without_running_updates(view.model)
+    model.get_submodule(layer).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(images)
+    return seen[0]
 
 
 def softmax_of(view: View, inputs: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from attacks._adaptive import unaware
+from attacks._adaptive import smoothness, standardized_evidence, unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import error_variances, standardized_l2
+from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
 from attacks._search import Variables, quasi_newton
 from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
@@ -57,9 +58,11 @@ class DLG(Attack):
         certain = F.one_hot(labels, view.space.classes).to(start.dtype)
         begin = starting_logits(labels, view.space.classes, self.confidence).softmax(dim=-1)
         variances = error_variances(client(start[0], begin), view.update)
+        prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
         def distance(images: Tensor, *logits: Tensor) -> Tensor:
-            return standardized_l2(client(images, guessed(certain, *logits)), view.update, variances)
+            apart = standardized_l2(client(images, guessed(certain, *logits)), view.update, variances)
+            return apart + prior * rounded_variation(images)
 
         def objective(variables: Variables) -> Tensor:
             return torch.stack([distance(*restart) for restart in zip(*variables, strict=True)])

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._labels import by_minimum, known_or_recovered
@@ -40,6 +40,7 @@ from defenses._base import entry
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
+COSINE_TV = 1e-2  # the weight of total variation that suits the cosine distance without noise
 MEAN, STD, BOX = 0.5, 0.25, 2.0  # pixels are MEAN + STD * x with x in [-BOX, BOX], as networks are used to
 
 
@@ -100,15 +101,16 @@ class GradInversion(Attack):
         view = view if self.adaptive else unaware(view)
         view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
-        client, measure, seen = simulated_client(view), batch_statistics(view.model), observed_gradient(view)
-        distance = self._distance(client, view, labels, rng)
+        tuned = self._tuned(view, len(labels))
+        client, measure = simulated_client(view), batch_statistics(view.model)
+        seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             images = MEAN + STD * scaled
-            sent = {name: step / steps_of_sgd for name, step in client(images, guessed(labels, *logits)).items()}
-            apart = distance(sent, seen)
-            return self.objective(scaled, apart, self._statistics(measure, images, view), consensus)
+            step = whitened(view, client(images, guessed(labels, *logits)))
+            apart = distance({name: part / steps_of_sgd for name, part in step.items()}, seen)
+            return tuned.objective(scaled, apart, self._statistics(measure, images, view), consensus)
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
@@ -128,6 +130,11 @@ class GradInversion(Attack):
             at_once=self.at_once,
         ).best()
         return Reconstruction(MEAN + STD * scaled, likeliest(labels, *logits), lowest)
+
+    def _tuned(self, view: View, images: int) -> "GradInversion":
+        """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
+        smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is for (pixels - MEAN) / STD
+        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
 
     def objective(
         self, scaled: Tensor, distance: Tensor, statistics: tuple[Params, Params] | None, consensus: Tensor

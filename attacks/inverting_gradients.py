@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks._match import cosine
@@ -50,10 +50,12 @@ class InvertingGradients(Attack):
         """The restart of lowest objective; all restarts run as one."""
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
-        client = simulated_client(view)
+        client, seen = simulated_client(view), whitened(view, view.update)
+        tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
-            return cosine(client(images, guessed(labels, *logits)), view.update) + self.tv * total_variation(images)
+            step = whitened(view, client(images, guessed(labels, *logits)))
+            return cosine(step, seen) + tv * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from torch import Generator
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._counts import count_classes
 from defenses._base import entry
@@ -25,9 +26,11 @@ from defenses._base import entry
 class LabelCounts(Attack):
     """Count how often each class was in the batch."""
 
+    adaptive: bool = True  # whether a known defense is reckoned with
+
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is what the counts leave unexplained, in examples."""
-        counted = count_classes(view)
+        counted = count_classes(view if self.adaptive else unaware(view))
         return Reconstruction(None, counted.labels(), counted.misfit)

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from torch import Generator
 
+from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
 from attacks._classifier import observed_classifier
 from attacks._labels import smallest
@@ -24,11 +25,13 @@ from defenses._base import entry
 class LabelSign(Attack):
     """Name the classes whose rows are pulled down most."""
 
+    adaptive: bool = True  # whether a known defense is reckoned with
+
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is the sum of the chosen classes' pulls. Raises: NotApplicableError, if count > classes."""
-        classifier = observed_classifier(view)
+        classifier = observed_classifier(view if self.adaptive else unaware(view))
         pulls = classifier.pulls()
         labels = smallest(pulls, classifier.count)
         return Reconstruction(None, labels, float(pulls[labels].sum()))

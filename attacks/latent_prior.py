@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from attacks._adaptive import unaware
+from attacks._adaptive import evidence, unaware, whitened
 from attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
 from attacks._gan import GANPlan
 from attacks._generator import Drawer, Plan, epochs_for, trained
@@ -28,7 +28,7 @@ from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
 from attacks._vae import VAEPlan
-from defenses import Batch
+from defenses import Batch, Params
 from defenses._base import entry
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
@@ -83,11 +83,17 @@ class LatentPrior(Attack):
         labels = known_or_recovered(view)
         drawer = self._drawer(view.public, view.space, lambda told: None)
         certain = F.one_hot(labels, view.space.classes).float()
-        match = Match(simulated_client(view), view.update, DISTANCES[self.distance], certain)
+        client = simulated_client(view)
+
+        def sent(images: Tensor, classes: Tensor) -> Params:
+            return whitened(view, client(images, classes))
+
+        match = Match(sent, whitened(view, view.update), DISTANCES[self.distance], certain)
+        prior = max(self.prior, len(labels) / evidence(view))
         freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)
         latents, classes, lowest = search_latents(
-            start, drawer, match, self.prior, self.steps - freely, self.lr, soft=self.soft and view.labels is None
+            start, drawer, match, prior, self.steps - freely, self.lr, soft=self.soft and view.labels is None
         )
         features = drawer.features(latents, classes)
         images = drawer.images(features)

@@ -133,8 +133,11 @@ class Defense:
         """
         return step
 
-    def noise(self, observed: Params) -> Params:
-        """The variance of what chance adds to each coordinate, broadcastable to `observed`; what is left out has none."""
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        """The mean variance of what is added to a tensor's coordinates, a scalar > 0 by name; what is left out has none.
+
+        As far as it can be told from what was seen and, where they are known, from the recipe and the number of examples.
+        """
         return {}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
@@ -199,8 +202,8 @@ class Chain(Defense):
             step = part.expected(step, observed)
         return step
 
-    def noise(self, observed: Params) -> Params:
-        found = [part.noise(observed) for part in self.parts]
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        found = [part.noise(observed, recipe, count) for part in self.parts]
         names = {name for variances in found for name in variances}
         return {name: sum_of(variances[name] for variances in found if name in variances) for name in names}
 

@@ -37,9 +37,9 @@ class ClientDP(Defense):
         """The step, clipped."""
         return self._clipping().expected(step, observed)
 
-    def noise(self, observed: Params) -> Params:
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """(noise_multiplier * max_norm)^2 on each coordinate."""
-        return self._noising().noise(observed)
+        return self._noising().noise(observed, recipe, count)
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee:
         """The guarantee of one round for a whole client, whatever its data and its local training."""

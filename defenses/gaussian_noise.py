@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Guarantee, Params, Update, entry
+from defenses._base import Defense, Guarantee, Params, Recipe, Update, entry
 from defenses._guarantee import client_guarantee
 
 
@@ -30,7 +30,7 @@ class GaussianNoise(Defense):
 
         return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
 
-    def noise(self, observed: Params) -> Params:
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """std^2 on each coordinate."""
         return {name: part.new_tensor(self.std**2) for name, part in observed.items()}
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Params, Recipe, Update, entry
 
 
 @entry
@@ -28,6 +28,6 @@ class LaplaceNoise(Defense):
 
         return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
 
-    def noise(self, observed: Params) -> Params:
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """2 * scale^2 on each coordinate."""
         return {name: part.new_tensor(2 * self.scale**2) for name, part in observed.items()}

@@ -5,11 +5,12 @@ A tensor v is sent as mean|v| * sign(v), one bit a coordinate and one number a t
 """
 
 import dataclasses
+import math
 
 import torch
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Params, Recipe, Update, entry
 
 
 @entry
@@ -37,3 +38,8 @@ class Sign(Defense):
             return part / (1 + (part / magnitude).square()).sqrt()
 
         return {name: soft(part) for name, part in step.items()}
+
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        """(pi / 2 - 1) m^2, what signs leave out of a normally distributed tensor of mean magnitude m."""
+        tiny = {name: torch.finfo(part.dtype).tiny for name, part in observed.items()}
+        return {name: (math.pi / 2 - 1) * part.square().mean() + tiny[name] for name, part in observed.items()}

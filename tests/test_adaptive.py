@@ -11,20 +11,33 @@ from torch import Generator, Tensor, nn
 
 from attacks import Space, View
 from attacks._adaptive import hides_length, noise_variances, unaware
+from attacks._classifier import observed_classifier
 from attacks._replay import simulated_client
 from attacks.dlg import DLG
 from attacks.gradinversion import GradInversion
 from attacks.inverting_gradients import InvertingGradients
+from attacks.label_counts import LabelCounts
+from attacks.label_sign import LabelSign
+from audit._entries import label_of
 from audit._stream import drawing_from
 from audit.client import local_update, mean_gradient
-from defenses import Batch, Chain, Defense, Params, Recipe
+from audit.data.digits import Digits
+from audit.models.convnet import ConvNet
+from audit.scoring import guess_from
+from defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
 from defenses._base import weighted_mean
+from defenses.adaptive_clipping import AdaptiveClipping
 from defenses.clipping import Clipping
 from defenses.gaussian_noise import GaussianNoise
+from defenses.laplace_noise import LaplaceNoise
+from defenses.partial_sharing import PartialSharing
+from defenses.quantization import Quantization
 from defenses.secure_aggregation import SecureAggregation
+from defenses.sign import Sign
+from defenses.soteria import Soteria
 from defenses.top_k import TopK
 
-SPACE = Space((1, 8, 8), 4)
+SPACE, DIGITS = Space((1, 8, 8), 4), Space((1, 14, 14), 10)
 RECIPE = Recipe(lr=0.1)
 
 
@@ -48,7 +61,8 @@ def a_view(defense: Defense, *batches: Batch, net: nn.Module | None = None, reci
     """What the server has of the first client, or of the cohort's sum."""
     model = net or a_net()
     rngs = tuple(seeded(100 + place) for place in range(len(batches)))
-    trained = tuple(local_update(model, batch, recipe, mean_gradient, seeded()) for batch in batches)
+    gradient = defense.train(mean_gradient)
+    trained = tuple(local_update(model, batch, recipe, gradient, seeded()) for batch in batches)
     aggregate = defense.aggregate(defense.together(trained, rngs), seeded(99))
     read = aggregate.seen[0] if aggregate.seen else aggregate.mean
     behind = 1 if aggregate.seen else len(batches)
@@ -100,10 +114,10 @@ def test_noise_is_known_with_the_defense_and_thinned_by_the_cohort():
     assert [float(part) for part in alone.values()] == pytest.approx([0.04] * 6)
     summed = noise_variances(a_view(Chain((noisy, SecureAggregation(clients=2))), a_batch(2), a_batch(2, 5)))
     assert [float(part) for part in summed.values()] == pytest.approx([0.02] * 6)
-    assert not any(noise_variances(unaware(a_view(noisy, a_batch(2)))).values())
+    assert noise_variances(unaware(a_view(noisy, a_batch(2)))) == {}
 
 
-ATTACKS: list[Any] = [DLG(steps=20), InvertingGradients(steps=20, tv=1e-3), GradInversion(steps=20, seeds=1)]
+ATTACKS: list[Any] = [DLG(steps=20), InvertingGradients(steps=20), GradInversion(steps=20, seeds=1)]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
@@ -115,3 +129,112 @@ def test_an_attacker_who_is_not_adaptive_is_one_who_does_not_know_the_defense(at
     )
     assert torch.equal(knowing, ignorant)
     assert not torch.equal(best, knowing)
+
+
+DEFENSES: list[Defense] = [
+    NoDefense(),
+    Clipping(max_norm=0.05),
+    Clipping(max_norm=0.05, per_layer=True),
+    AdaptiveClipping(clients=2),
+    TopK(share=0.1),
+    Quantization(bits=4),
+    Quantization(bits=4, rounding="nearest"),
+    Sign(),
+    GaussianNoise(std=0.003),
+    LaplaceNoise(scale=0.002),
+    PartialSharing(share=0.5),
+    PartialSharing(withheld="first"),
+    Soteria(pruned=0.8),
+    Chain((Clipping(max_norm=0.05), SecureAggregation(clients=2, clipping_range=0.5))),
+]
+
+
+SEARCHES: list[Any] = [DLG(steps=40), InvertingGradients(steps=100), GradInversion(steps=100, seeds=1)]
+
+
+def digits(count: int, seed: int, pooled: int = 2) -> Batch:
+    """Digits of 28 / pooled pixels, of different classes if there are no more than 10."""
+    images = Digits().load()
+    order = torch.randperm(len(images), generator=seeded(seed))
+    first = {int(images.labels[place]): int(place) for place in order} if count <= 10 else {}
+    chosen = torch.tensor(list(first.values())[:count] if first else order[:count].tolist())
+    batch = images.batch(chosen)
+    return Batch(F.avg_pool2d(batch.inputs, pooled), batch.labels)
+
+
+def gained(attack: Any, defense: Defense, trials: int) -> float:
+    """By how many dB, on average, the attacker who knows the defense does better; labels are granted to both."""
+    gains = []
+    for trial in range(trials):
+        with drawing_from(seeded(trial)):
+            net = ConvNet(width=4).build(DIGITS)
+        batches = [digits(2, 10 * trial + place) for place in range(defense.cohort())]
+        view = dataclasses.replace(a_view(defense, *batches, net=net), space=DIGITS, public=digits(200, 999))
+        behind = batches if view.participants != 1 else batches[:1]
+        truth = Batch(torch.cat([batch.inputs for batch in behind]), torch.cat([batch.labels for batch in behind]))
+        granted = dataclasses.replace(view, labels=truth.labels.sort().values)
+        aware, plain = (
+            psnr(guess_from(truth, one.reconstruct(granted, seeded(trial))).inputs, truth.inputs)
+            for one in (attack, dataclasses.replace(attack, adaptive=False))
+        )
+        gains.append(aware - plain)
+    return sum(gains) / trials
+
+
+def named(value: Any) -> str:
+    parts = value.parts if isinstance(value, Chain) else (value,)
+    return " + ".join(label_of(part) for part in parts) if isinstance(value, Defense) else str(value)
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense", "decibels"),
+    [
+        (DLG(steps=30), Clipping(max_norm=0.05), 2.0),
+        (GradInversion(steps=60, seeds=1), Clipping(max_norm=0.05), 0.5),
+        (InvertingGradients(steps=60), TopK(share=0.1), 0.5),
+        (InvertingGradients(steps=60), Quantization(bits=4), -0.5),
+        (InvertingGradients(steps=60), PartialSharing(share=0.5), 2.0),
+        (InvertingGradients(steps=60), Sign(), 2.0),
+        (InvertingGradients(steps=60), GaussianNoise(std=0.003), 1.0),
+    ],
+    ids=lambda value: named(value) if isinstance(value, Defense) else type(value).__name__,
+)
+def test_knowing_the_defense_makes_an_attacker_no_weaker(attack: Any, defense: Defense, decibels: float):
+    assert gained(attack, defense, trials=2) > decibels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defense", DEFENSES, ids=named)
+@pytest.mark.parametrize("attack", SEARCHES, ids=lambda one: type(one).__name__)
+def test_knowing_the_defense_makes_no_attacker_weaker_by_more_than_noise(attack: Any, defense: Defense):
+    assert gained(attack, defense, trials=6) > -1.0
+
+
+@pytest.mark.parametrize("rule", [LabelCounts(), LabelSign()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("defense", [GaussianNoise(std=0.03), PartialSharing(share=0.1)], ids=named)
+def test_labels_outlive_noise_and_gaps_where_the_attacker_reckons_with_them(rule: Any, defense: Defense):
+    space, right = Space((1, 28, 28), 10), {True: 0, False: 0}
+    for trial in range(8):
+        with drawing_from(seeded(trial)):
+            net = ConvNet().build(space)
+        batch = digits(2, trial, pooled=1)
+        view = dataclasses.replace(a_view(defense, batch, net=net), space=space, public=digits(100, 999, pooled=1))
+        for aware in right:
+            found = dataclasses.replace(rule, adaptive=aware).reconstruct(view, seeded()).labels.tolist()
+            right[aware] += len(set(found) & set(batch.labels.tolist()))
+    assert right[True] >= right[False] + 3, right
+
+
+def test_a_bias_that_was_not_sent_is_read_off_the_weights():
+    features = torch.rand((50, 6), generator=seeded(2)) + 1
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+    with drawing_from(seeded(3)), torch.no_grad():
+        net[1].weight.normal_()
+    batch = Batch(features[:3].reshape(3, 1, 1, 6), torch.tensor([0, 0, 2]))
+    step = {name: -part for name, part in mean_gradient(net, batch, seeded()).items()}
+    gap = {**step, "1.bias": step["1.bias"].index_fill(0, torch.tensor([2]), 0.0)}
+    public = Batch(features.reshape(50, 1, 1, 6), torch.arange(50) % 4)
+    view = View(net, gap, Space((1, 1, 6), 4), count=3, defense=PartialSharing(share=0.9), public=public)
+    read, plain = observed_classifier(view).pulls(), observed_classifier(unaware(view)).pulls()
+    assert torch.allclose(read[[0, 1, 3]], -step["1.bias"][[0, 1, 3]], rtol=1e-4)
+    assert read[2] == pytest.approx(-float(step["1.bias"][2]), rel=0.1) and plain[2] == 0

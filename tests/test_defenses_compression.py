@@ -1,6 +1,7 @@
 """Sparsification, quantization, signs, partial sharing, more ways of clipping and Laplace noise, against their formulas."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -82,21 +83,13 @@ def test_stochastic_rounding_is_right_on_average():
     assert ((sent.mean(dim=0) - exact).abs() / spread).max() < 4.5
 
 
-def test_the_rounding_noise_is_as_large_as_the_attacker_is_told():
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+def test_the_rounding_noise_is_as_large_as_the_attacker_is_told(rounding: Literal["stochastic", "nearest"]):
     part = torch.rand(100_000, generator=seeded(1)) * 2 - 1
-    update = Update({"a": part}, 1, {})
-    seen = Quantization(bits=4).release(update, seeded(2)).step
-    assert (seen["a"] - part).square().mean() == pytest.approx(float(Quantization(bits=4).noise(seen)["a"]), rel=0.02)
-
-
-def test_a_step_within_the_cells_that_were_sent_explains_them_wholly():
-    update, rounding = an_update(3), Quantization(bits=3, rounding="nearest")
-    seen = rounding.release(update, seeded()).step
-    assert torch.allclose(flat(rounding.expected(update.step, seen)), flat(seen), atol=1e-6)
-    far = {name: part + 10 for name, part in update.step.items()}
-    half = {name: part.abs().max() / 3 / 2 for name, part in update.step.items()}
-    found = rounding.expected(far, seen)
-    assert all(torch.allclose(found[name], part - half[name], atol=1e-5) for name, part in far.items())
+    defense = Quantization(bits=4, rounding=rounding)
+    seen = defense.release(Update({"a": part}, 1, {}), seeded(2)).step
+    told = float(defense.noise(seen, None, None)["a"])
+    assert (seen["a"] - part).square().mean() == pytest.approx(told, rel=0.02)
 
 
 def test_signs_are_sent_with_each_tensors_mean_magnitude():
@@ -104,6 +97,13 @@ def test_signs_are_sent_with_each_tensors_mean_magnitude():
         Update({"a": torch.tensor([1.0, -4.0, 0.0, 3.0]), "b": torch.tensor([-2.0])}, 1, {}), seeded()
     )
     assert sent.step["a"].tolist() == [2.0, -2.0, 2.0, 2.0] and sent.step["b"].tolist() == [-2.0]
+
+
+def test_what_signs_leave_out_of_normal_coordinates_is_what_the_attacker_is_told():
+    part = torch.randn(100_000, generator=seeded(1))
+    seen = Sign().release(Update({"a": part}, 1, {}), seeded()).step
+    told = float(Sign().noise(seen, None, None)["a"])
+    assert (seen["a"] - part).square().mean() == pytest.approx(told, rel=0.02)
 
 
 @settings(deadline=None, max_examples=40)
@@ -168,7 +168,7 @@ def test_laplace_noise_has_the_distribution_that_it_says():
         [flat(LaplaceNoise(scale=scale).release(update, rng).step) - flat(update.step) for _ in range(400)]
     )
     assert stats.kstest(noise.double().numpy(), "laplace", args=(0, scale)).pvalue > 1e-3
-    told = LaplaceNoise(scale=scale).noise(update.step)["first.bias"]
+    told = LaplaceNoise(scale=scale).noise(update.step, None, None)["first.bias"]
     assert noise.square().mean() == pytest.approx(float(told), rel=0.05)
 
 

@@ -197,11 +197,11 @@ def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(def
     for place in range(40):
         updates = tuple(an_update(1000 * place + i) for i in range(defense.cohort()))
         seen = defense.together(updates, tuple(seeded(place) for _ in updates))[0].step
-        expected, variances = defense.expected(updates[0].step, seen), defense.noise(seen)
+        expected, variances = defense.expected(updates[0].step, seen), defense.noise(seen, Recipe(), 3)
         for name, part in seen.items():
             error = (part - expected[name]).square()
             wrong.append((error / variances[name]).mean() if name in variances else 1 + error.mean())
-    assert torch.stack(wrong).mean() == pytest.approx(1.0, abs=0.2 if defense != built("sign") else 0.5)
+    assert 0.4 < torch.stack(wrong).mean() < 1.2  # less than 1 where what is expected already tells of the rounding
 
 
 def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense):

@@ -96,6 +96,22 @@ def test_under_secure_aggregation_the_server_sees_only_the_cohorts_mean():
     assert not torch.allclose(seen.update["0.weight"], plain.aggregate.seen[0].step["0.weight"], atol=1e-5)
 
 
+def test_who_dropped_out_before_masking_is_not_behind_what_the_server_sees():
+    played = round_of(clients=3, defense=SecureAggregation(clients=3, dropped_before_masking=1))
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    assert (seen.count, seen.participants, seen.labels.tolist()) == (4, 2, [0, 1, 3, 4])
+    assert len(played.victims()) == 2 and played.aggregate.members == (0, 1)
+
+
+def test_a_client_alone_in_the_sum_is_seen_as_one():
+    alone = SecureAggregation(clients=3, dropped_before_masking=2, reconstruction_threshold=1)
+    played, plain = round_of(clients=3, defense=alone), round_of(clients=3)
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    assert (seen.count, seen.participants, seen.labels.tolist()) == (2, 1, [0, 4])
+    for name, step in seen.update.items():
+        assert torch.allclose(step, plain.aggregate.seen[0].step[name], atol=1e-5), name
+
+
 def test_the_sentences_name_every_fact_once_as_granted_or_withheld():
     _, granted, withheld = ThreatModel(name="t", grants=("count", "public")).sentences()
     for fact, words in MEANING.items():

@@ -31,6 +31,7 @@ from audit.threat import ThreatModel
 from audit.trial import run_trial
 from audit.weights.file import File
 from defenses import Chain, NoDefense, NotApplicableError
+from defenses.adaptive_clipping import AdaptiveClipping
 from defenses.clipping import Clipping
 from defenses.dp_sgd import DPSGD
 from defenses.secure_aggregation import SecureAggregation
@@ -83,6 +84,22 @@ def test_under_secure_aggregation_the_attacker_reconstructs_the_whole_cohort():
     found = scores(case(defense=chain))
     assert found["psnr"].n == 2
     assert found["psnr"].value > found["psnr"].floor
+
+
+def test_a_round_with_dropouts_says_so_beside_its_numbers_and_one_that_is_aborted_in_their_place():
+    dropping = SecureAggregation(clients=3, clipping_range=0.5, dropped_before_masking=1)
+    found = scores(case(defense=dropping, attack=LabelMinimum()))
+    assert found["label_accuracy"].status == "ok"
+    assert found["label_accuracy"].note == "2 of 3 clients' updates are in the sum"
+    alone = SecureAggregation(clients=3, clipping_range=0.5, dropped_before_masking=2, reconstruction_threshold=1)
+    assert "hid nothing" in scores(case(defense=alone, attack=LabelMinimum()))["label_accuracy"].note
+    with pytest.raises(NotApplicableError, match="the round was aborted: 1 of 3 clients"):
+        run_trial(case(defense=SecureAggregation(clients=3, dropped_after_masking=2), attack=LabelMinimum()), CPU)
+
+
+def test_a_cohort_that_agrees_on_a_norm_is_still_read_one_by_one():
+    found = scores(case(defense=AdaptiveClipping(clients=3), attack=LabelMinimum()))
+    assert found["label_accuracy"].value == 1.0 and found["label_accuracy"].note == ""
 
 
 def test_granted_labels_are_not_scored_and_the_decoy_shares_them():
