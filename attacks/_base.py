@@ -1,5 +1,6 @@
 """What an attacker may see, and what it must return."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -52,10 +53,29 @@ class Reconstruction:
     loss: float  # the attacker's own objective at what it returns; lower is better
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What an attack trained on public data before it saw any update, for people to look at."""
+
+    names: tuple[str, ...]  # of the losses
+    losses: Tensor  # [epochs, len(names)]
+    samples: Tensor  # float32 [n, *space.shape] in [0, 1]: what it draws unasked
+
+
 class Attack:
     """What an attacker makes of a View. Hyperparameters are its fields; there is one method to write."""
 
     needs: ClassVar[tuple[str, ...]] = ()  # facts of the View without which the cell is n/a
+
+    def facts(self) -> str:
+        """What beside the fields decides its claims, such as the content of a file. Raises: ValueError, a sentence."""
+        return ""
+
+    def prepare(self, public: Batch, space: Space, tell: Callable[[str], None]) -> Prepared | None:
+        """What it trains on public data, into the cache, so that no cell waits for it; `tell` hears how far it is.
+
+        Raises: ValueError, a sentence, if what it was given cannot be used."""
+        return None
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The attacker's best guess, chosen by its own objective, never by likeness to the truth."""

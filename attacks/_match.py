@@ -4,10 +4,14 @@ Each distance takes two sets of tensors with the same names and returns a scalar
 scale that both share, so a learning rate known to both drops out.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from defenses import Params
+
+Distance = Callable[[Params, Params], Tensor]
 
 
 def squared_l2(sent: Params, seen: Params) -> Tensor:
@@ -27,9 +31,19 @@ def cosine(sent: Params, seen: Params) -> Tensor:
     return 1 - product / (lengths + _TINY).sqrt()
 
 
+def layerwise_cosine(sent: Params, seen: Params, weights: Params) -> Tensor:
+    """sum over parameter tensors of weight * (1 - cosine of sent_l and seen_l)."""
+    return torch.stack([weights[name] * cosine({name: sent[name]}, {name: seen[name]}) for name in seen]).sum()
+
+
 def layerwise_l2(sent: Params, seen: Params) -> Tensor:
     """sum over parameter tensors of ||sent_l - seen_l||_2, not squared (Yin et al., CVPR 2021, equation 3)."""
     return _total(sent, seen, lambda a, b: ((a - b).square().sum() + _TINY).sqrt())
+
+
+def standardized_l1(sent: Params, seen: Params, scales: Params) -> Tensor:
+    """sum |sent - seen| / scale, relative to sum |seen| / scale, with one scale for each coordinate."""
+    return relative_l1(*({name: part[name] / scales[name] for name in seen} for part in (sent, seen)))
 
 
 def standardized_l2(sent: Params, seen: Params, variances: Params) -> Tensor:

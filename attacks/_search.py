@@ -40,6 +40,11 @@ def cosine_schedule(steps: int, warmup: int = 0) -> Callable[[int], float]:
     return factor
 
 
+def shortened(longest: float) -> Callable[[Tensor], Tensor]:
+    """Scales each restart's gradient [restarts, ...] so that its L2 norm is at most `longest`."""
+    return lambda gradient: torch.renorm(gradient, 2, 0, longest)
+
+
 def descend(
     start: Variables,
     objective: Objective,
@@ -47,28 +52,40 @@ def descend(
     steps: int,
     lr: float,
     factor: Callable[[int], float] = lambda step: 1.0,
-    signed: bool = False,
+    slope: Callable[[Tensor], Tensor] = torch.clone,
     after: Change = lambda step, variables: variables,
+    at_once: int | None = None,
 ) -> Found:
     """The lowest iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
-    `signed` replaces each gradient by its sign before Adam sees it (Geiping et al., 2020, section 5).
+    `slope` makes of each variable's gradient [restarts, ...] what Adam sees, such as its sign (`torch.sign`; Geiping et al.,
+    2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that; None hands it all.
     """
-    variables = tuple(part.clone().requires_grad_() for part in start)
+    variables = tuple(part.clone() for part in start)
     adam = torch.optim.Adam(variables, lr=lr)
     found = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
     for step in range(steps):
         adam.param_groups[0]["lr"] = lr * factor(step)
-        losses = objective(variables)
-        slopes = torch.autograd.grad(losses.sum(), variables, materialize_grads=True)
+        losses, slopes = _slopes(objective, variables, at_once or len(start[0]))
         found = _lower(found, variables, losses)
-        for variable, slope in zip(variables, slopes, strict=True):
-            variable.grad = slope.sign() if signed else slope
+        for variable, gradient in zip(variables, slopes, strict=True):
+            variable.grad = slope(gradient)
         adam.step()
         with torch.no_grad():
             for variable, changed in zip(variables, after(step, variables), strict=True):
                 variable.copy_(changed)
-    return _lower(found, variables, objective(variables))
+    return _lower(found, variables, _slopes(objective, variables, at_once or len(start[0]))[0])
+
+
+def _slopes(objective: Objective, variables: Variables, at_once: int) -> tuple[Tensor, Variables]:
+    """Losses [restarts] and their gradients by the variables, `at_once` restarts after another."""
+    losses, slopes = [], []
+    for part in zip(*(variable.split(at_once) for variable in variables), strict=True):
+        leaves = tuple(variable.detach().requires_grad_() for variable in part)
+        loss = objective(leaves)
+        slopes.append(torch.autograd.grad(loss.sum(), leaves, materialize_grads=True))
+        losses.append(loss.detach())
+    return torch.cat(losses), tuple(torch.cat(parts) for parts in zip(*slopes, strict=True))
 
 
 def quasi_newton(start: Variables, objective: Objective, *, steps: int, history: int = 100) -> Found:

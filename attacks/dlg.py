@@ -8,7 +8,8 @@ Find the images x and soft labels y that minimize, by L-BFGS, the squared distan
 Departs from the paper: w_l is not 1 but counts a layer's error in units of its mean square at the start, since under
 PyTorch's default initialization the first layers' gradients are thousands of times smaller than the last one's, and a plain
 sum leaves them unmatched. The start is mid-gray with a little noise, not N(0, 1), and the labels that the classifier's
-gradient gives away, not random ones. Granted labels stay fixed. The iterate of lowest objective is returned, clamped.
+gradient gives away, not random ones. Granted labels stay fixed; so do recovered ones without `joint_labels`, which is
+iDLG (Zhao, Mopuri, Bilen, 2020, arXiv:2001.02610). The iterate of lowest objective is returned, clamped.
 """
 
 from typing import ClassVar
@@ -25,6 +26,7 @@ from attacks._match import error_variances, standardized_l2
 from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
 from attacks._search import Variables, quasi_newton
+from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
 from defenses._base import entry
 
 
@@ -39,6 +41,7 @@ class DLG(Attack):
     confidence: float = Field(
         default=5.0, ge=0, le=20
     )  # logit of the recovered label at the start, the others' being 0
+    joint_labels: bool = True  # whether labels that are not granted are searched with the pixels
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count", "recipe")
@@ -51,19 +54,18 @@ class DLG(Attack):
         client = simulated_client(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
         start = 0.5 + self.spread * noise
+        free = free_labels(view, labels, self.restarts, self.joint_labels, self.confidence)
         certain = F.one_hot(labels, view.space.classes).to(start.dtype)
-        logits = self.confidence * certain
-        variances = error_variances(client(start[0], logits.softmax(dim=-1)), view.update)
+        begin = starting_logits(labels, view.space.classes, self.confidence).softmax(dim=-1)
+        variances = error_variances(client(start[0], begin), view.update)
         prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
-        def distance(images: Tensor, soft: Tensor) -> Tensor:
-            return standardized_l2(client(images, soft), view.update, variances) + prior * rounded_variation(images)
+        def distance(images: Tensor, *logits: Tensor) -> Tensor:
+            apart = standardized_l2(client(images, guessed(certain, *logits)), view.update, variances)
+            return apart + prior * rounded_variation(images)
 
         def objective(variables: Variables) -> Tensor:
-            soft = [certain] * len(variables[0]) if len(variables) == 1 else variables[1].softmax(dim=-1)
-            return torch.stack([distance(*pair) for pair in zip(variables[0], soft, strict=True)])
+            return torch.stack([distance(*restart) for restart in zip(*variables, strict=True)])
 
-        searched = (start,) if view.labels is not None else (start, logits.repeat(self.restarts, 1, 1))
-        found, loss = quasi_newton(searched, objective, steps=self.steps, history=self.history).best()
-        guessed = labels if view.labels is not None else found[1].argmax(dim=-1)
-        return Reconstruction(found[0].clamp(0, 1), guessed, loss)
+        (images, *logits), loss = quasi_newton((start, *free), objective, steps=self.steps, history=self.history).best()
+        return Reconstruction(images.clamp(0, 1), likeliest(labels, *logits), loss)

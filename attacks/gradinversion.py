@@ -10,12 +10,13 @@ shift of whole pixels by cross-correlation (scikit-image), after assignment with
 research code without a package.
 
 Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is relative L1, not layer-wise L2, and Adam sees only the gradient's signs; labels are recovered with their
-multiplicities, not as a set; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The
-BatchNorm term weighs little: running statistics are those of a population, and they drew single images away from themselves.
+the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, and
+Adam sees only the gradient's signs; labels are recovered with their multiplicities, not as a set, or searched too on
+request; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The BatchNorm term weighs
+little: running statistics are those of a population, and they drew single images away from themselves.
 """
 
-from dataclasses import replace
+import dataclasses
 from typing import ClassVar, Literal
 
 import torch
@@ -27,12 +28,14 @@ from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._labels import by_minimum, known_or_recovered
-from attacks._match import cosine, layerwise_l2, relative_l1
+from attacks._match import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from attacks._priors import l2_norm, total_variation
 from attacks._registration import registered_mean
-from attacks._replay import observed_gradient, simulated_client
+from attacks._replay import Client, observed_gradient, simulated_client
+from attacks._scales import spreads
 from attacks._search import Variables, cosine_schedule, descend
-from defenses import Params
+from attacks._soft_labels import free_labels, guessed, likeliest
+from defenses import Params, Recipe
 from defenses._base import entry
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
@@ -46,15 +49,16 @@ class GradInversion(Attack):
     """Match the gradient with image priors, BatchNorm statistics and consistency among `seeds` runs; labels granted or
     recovered."""
 
-    steps: int = Field(default=300, ge=1)
+    steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
-    lr: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.2, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
-    distance: Literal["relative_l1", "layerwise_l2", "cosine"] = "relative_l1"
+    distance: Literal["standardized_l1", "relative_l1", "layerwise_l2", "cosine"] = "standardized_l1"
+    spread_batches: int = Field(default=32, ge=2)  # batches by which standardized_l1 learns what varies
     label_rule: Literal["counts", "minimum"] = "counts"
     gradient: float = Field(default=1.0, ge=0)
-    tv: float = Field(default=0.1, ge=0)
+    tv: float = Field(default=0.05, ge=0)
     l2: float = Field(default=1e-6, ge=0)
     batchnorm: float = Field(default=1e-4, ge=0)
     first_batchnorm: float = Field(default=10.0, ge=0)  # multiplies the first layer's share of `batchnorm`
@@ -63,6 +67,11 @@ class GradInversion(Attack):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: all of them
+    joint_labels: bool = (
+        False  # whether labels that are not granted are searched with the pixels, from the recovered ones
+    )
+    supposed: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -73,6 +82,7 @@ class GradInversion(Attack):
         return cls(
             steps=20_000,
             seeds=8,
+            lr=0.1,
             warmup=50,
             signed=False,
             distance="layerwise_l2",
@@ -89,55 +99,64 @@ class GradInversion(Attack):
         """The seed of lowest objective."""
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
+        view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         client, measure = simulated_client(view), batch_statistics(view.model)
         seen = whitened(view, observed_gradient(view))
+        distance = tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
-        def one(scaled: Tensor, consensus: Tensor) -> Tensor:
+        def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             images = MEAN + STD * scaled
-            sent = {name: step / steps_of_sgd for name, step in whitened(view, client(images, labels)).items()}
-            return tuned.objective(scaled, sent, seen, self._statistics(measure, images, view), consensus)
+            step = whitened(view, client(images, guessed(labels, *logits)))
+            apart = distance({name: part / steps_of_sgd for name, part in step.items()}, seen)
+            return tuned.objective(scaled, apart, self._statistics(measure, images, view), consensus)
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
             scaled = (variables[0] + noise).clamp(-BOX, BOX)
-            return scaled, self._consensus(step, scaled, variables[1], labels)
+            return scaled, self._consensus(step, scaled, variables[1], labels), *variables[2:]
 
         schedule = cosine_schedule(self.steps, self.warmup)
         start = self._normal(view, len(labels), rng).clamp(-BOX, BOX)
-        found, lowest = descend(
-            (start, start),
-            lambda variables: vmap(one)(variables[0], variables[1].detach()),
+        (scaled, _, *logits), lowest = descend(
+            (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
+            lambda variables: vmap(one)(variables[0], variables[1].detach(), *variables[2:]),
             steps=self.steps,
             lr=self.lr,
             factor=schedule,
-            signed=self.signed,
+            slope=torch.sign if self.signed else torch.clone,
             after=after,
+            at_once=self.at_once,
         ).best()
-        return Reconstruction(MEAN + STD * found[0], labels, lowest)
+        return Reconstruction(MEAN + STD * scaled, likeliest(labels, *logits), lowest)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
         """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
-        smooth = (
-            STD * smoothness(view, images) / evidence(view)
-        )  # `tv` multiplies the variation of (pixels - MEAN) / STD
-        return replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
+        smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is of (pixels - MEAN) / STD
+        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
 
     def objective(
-        self, scaled: Tensor, sent: Params, seen: Params, statistics: tuple[Params, Params] | None, consensus: Tensor
+        self, scaled: Tensor, distance: Tensor, statistics: tuple[Params, Params] | None, consensus: Tensor
     ) -> Tensor:
         """The scalar that one seed's images `scaled` [n, channels, height, width], about N(0, 1), are searched for.
 
-        `sent` and `seen` are their gradient and the observed one, `statistics` theirs and the known ones at BatchNorm
+        `distance` is that of their gradient to the observed one, `statistics` theirs and the known ones at BatchNorm
         layers, `consensus` the seeds' registered mean.
         """
-        loss = self.gradient * DISTANCES[self.distance](sent, seen)
+        loss = self.gradient * distance
         loss = loss + self.tv * total_variation(scaled) + self.l2 * l2_norm(scaled)
         if statistics is not None:
             loss = loss + self.batchnorm * statistics_distance(*statistics, self.first_batchnorm)
         return loss + self.group * l2_norm(scaled - consensus)
+
+    def _distance(self, client: Client, view: View, labels: Tensor, rng: Generator) -> Distance:
+        if self.distance != "standardized_l1":
+            return DISTANCES[self.distance]
+        spread = spreads(client, view, labels, self.spread_batches, rng)
+        scales = {name: part.sqrt() for name, part in spread.items()}
+        return lambda sent, seen: standardized_l1(sent, seen, scales)
 
     def _statistics(self, measure: Measure, images: Tensor, view: View) -> tuple[Params, Params] | None:
         return None if view.buffers is None or self.batchnorm == 0 else (measure(images), view.buffers)

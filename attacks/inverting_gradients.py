@@ -8,7 +8,8 @@ The cosine ignores the length of the step, hence clipping and an unknown learnin
 where the recipe is granted; where it is withheld, one is supposed.
 
 Departs from the paper: the step size decays by half a cosine, not by a tenth at 3/8, 5/8 and 7/8 of the steps; the start is
-uniform over [0, 1]; labels that are not granted are recovered first; the iterate of lowest objective is returned, not the
+uniform over [0, 1]; labels that are not granted are recovered first, and stay so unless
+`joint_labels`; the iterate of lowest objective is returned, not the
 last one. `steps` and `lr` are those of the authors' code, `tv` is what Guo et al. (arXiv:2503.11514) ran for CIFAR-10.
 """
 
@@ -26,17 +27,21 @@ from attacks._match import cosine
 from attacks._priors import total_variation
 from attacks._replay import simulated_client
 from attacks._search import Variables, cosine_schedule, descend
+from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses._base import entry
 
 
 @entry
 class InvertingGradients(Attack):
-    """Match the update's direction by smooth images; labels are granted or recovered first."""
+    """Match the update's direction by smooth images; labels are granted, recovered first, or searched too."""
 
     steps: int = Field(default=4800, ge=1, le=100_000)
     lr: float = Field(default=0.1, gt=0, le=10)
     tv: float = Field(default=1e-2, ge=0)
     restarts: int = Field(default=1, ge=1, le=64)
+    joint_labels: bool = (
+        False  # whether labels that are not granted are searched with the pixels, from the recovered ones
+    )
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -48,20 +53,21 @@ class InvertingGradients(Attack):
         client, seen = simulated_client(view), whitened(view, view.update)
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
-        def loss(images: Tensor) -> Tensor:
-            return cosine(whitened(view, client(images, labels)), seen) + tv * total_variation(images)
+        def loss(images: Tensor, *logits: Tensor) -> Tensor:
+            sent = whitened(view, client(images, guessed(labels, *logits)))
+            return cosine(sent, seen) + tv * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
-            return (variables[0].clamp(0, 1),)
+            return variables[0].clamp(0, 1), *variables[1:]
 
         start = torch.rand((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
-        (images,), lowest = descend(
-            (start,),
-            lambda variables: vmap(loss)(variables[0]),
+        (images, *logits), lowest = descend(
+            (start, *free_labels(view, labels, self.restarts, self.joint_labels)),
+            lambda variables: vmap(loss)(*variables),
             steps=self.steps,
             lr=self.lr,
             factor=cosine_schedule(self.steps),
-            signed=True,
+            slope=torch.sign,
             after=within_range,
         ).best()
-        return Reconstruction(images, labels, lowest)
+        return Reconstruction(images, likeliest(labels, *logits), lowest)

@@ -1,47 +1,78 @@
-"""Gradient Inversion with Generative Image Prior (Jeon, Kim, Lee, Oh, Ok, NeurIPS 2021), arXiv:2110.14962, with a
-variational autoencoder trained on public data as the generator G.
+"""Gradient Inversion with Generative Image Prior (Jeon, Kim, Lee, Oh, Ok, NeurIPS 2021), arXiv:2110.14962, with a generator
+G of images trained on public data: a variational autoencoder or a generative adversarial network, or the user's own.
 
-Search the latents z whose images produce the observed update: distance(update(G(z)), observed) + prior * |z|^2 / 2.
+Search the latents z whose images produce the observed update: distance(update(G(z), y), observed) + prior * |z|^2 / 2,
+and the soft labels y with them where `soft` says so. In the last steps G's features, or the pixels, may leave the manifold, no
+farther than `radius` of their own length, as GIFD lets features do layer by layer (Fang, Chen, Wang, Wang, Xia, ICCV 2023,
+arXiv:2308.04699).
 
-Departs from the paper: only latents are searched, the generator's weights stay as they are; the generator is an
-autoencoder, small enough to be trained on the public data that the threat model grants.
+Departs from the papers: the generator's weights stay as they are; it is small enough to be trained on the public data that
+the threat model grants; the features of one layer only are freed; the iterate of lowest objective is returned.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.func import vmap
 
 from attacks._adaptive import evidence, unaware, whitened
-from attacks._base import Attack, NotGrantedError, Reconstruction, View
+from attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
+from attacks._gan import GANPlan
+from attacks._generator import Drawer, Plan, epochs_for, trained
 from attacks._labels import known_or_recovered
+from attacks._latents import Match, let_go, search_latents
 from attacks._match import cosine, relative_l1, squared_l2
+from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
-from attacks._search import Variables, cosine_schedule, descend
-from attacks._vae import Plan, trained_vae
+from attacks._vae import VAEPlan
+from defenses import Batch
 from defenses._base import entry
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
+MOST_EPOCHS = {"vae": 60, "shallow_vae": 60, "gan": 240}
+SAMPLES = 40  # images that show what a generator draws unasked
 
 
 @entry
 class LatentPrior(Attack):
-    """Match the update over the latents of a VAE trained on the public data; labels granted or recovered."""
+    """Match the update over the latents of a generator trained on the public data: `vae`, `shallow_vae` (one convolution,
+    two latents), `gan`, or your own `package.module:function` with weights in `file`; labels granted or recovered."""
 
-    generator: Literal["vae"] = "vae"
-    latent: int = Field(default=16, ge=1)
-    epochs: int = Field(default=60, ge=1)
+    generator: str = Field(default="vae", pattern=r"^(vae|shallow_vae|gan|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+    latent: int | None = Field(default=None, ge=1, le=4096)  # dimensions; None: 16, or 2 for `shallow_vae`
+    conditional: bool = False  # the generator is given class labels too
+    epochs: int | None = Field(
+        default=None, ge=1, le=10_000
+    )  # None: until 250,000 images were shown, at most 60, `gan` 240
     generator_seed: int = Field(default=0, ge=0)
+    file: str = ""
+    soft: bool = False  # search the labels too, unless granted
     steps: int = Field(default=300, ge=1)
     lr: float = Field(default=0.1, gt=0)
     restarts: int = Field(default=4, ge=1)
     prior: float = Field(default=1e-4, ge=0)
     distance: Literal["cosine", "relative_l1", "squared_l2"] = "cosine"
+    freed: Literal["none", "features", "pixels"] = "features"  # what may leave the manifold in the last steps
+    freed_share: float = Field(default=0.3, gt=0, lt=1)  # of the steps
+    radius: float = Field(default=0.3, gt=0)  # farthest from the manifold, relative to the length of what is freed
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count", "public")
+
+    def facts(self) -> str:
+        return own_facts(self.generator, self.file) if ":" in self.generator else ""
+
+    def prepare(self, public: Batch, space: Space, tell: Callable[[str], None]) -> Prepared:
+        """The generator's losses and samples from its prior, after training where the cache has none."""
+        drawer = self._drawer(public, space, tell)
+        rng = Generator().manual_seed(self.generator_seed)
+        latents = torch.randn((SAMPLES, drawer.latent), generator=rng)
+        classes = F.one_hot(torch.arange(SAMPLES) % space.classes, space.classes).float()
+        names = () if ":" in self.generator else self._plan(len(public), space).losses
+        return Prepared(names, drawer.losses, drawer.draw(latents, classes))
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective."""
@@ -50,22 +81,46 @@ class LatentPrior(Attack):
         if view.public is None:
             raise NotGrantedError("needs `public`, which the threat model does not grant")
         labels = known_or_recovered(view)
+        drawer = self._drawer(view.public, view.space, lambda told: None)
+        certain = F.one_hot(labels, view.space.classes).float()
         client = simulated_client(view)
-        plan = Plan(latent=self.latent, epochs=self.epochs, seed=self.generator_seed)
-        generator = trained_vae(view.public.inputs, plan)
-        distance = DISTANCES[self.distance]
-
-        seen = whitened(view, view.update)
+        match = Match(
+            lambda images, classes: whitened(view, client(images, classes)),
+            whitened(view, view.update),
+            DISTANCES[self.distance],
+            certain,
+        )
         prior = max(self.prior, len(labels) / evidence(view))
+        freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
+        start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)
+        latents, classes, lowest = search_latents(
+            start, drawer, match, prior, self.steps - freely, self.lr, soft=self.soft and view.labels is None
+        )
+        features = drawer.features(latents, classes)
+        images = drawer.images(features)
+        if freely and self.freed == "features":
+            features, lowest = let_go(features, drawer.images, classes, match, self.radius, freely, self.lr)
+            images = drawer.images(features)
+        elif freely:
+            images, lowest = let_go(images, _in_range, classes, match, self.radius, freely, self.lr)
+        return Reconstruction(_in_range(images).detach(), classes.argmax(dim=-1), lowest)
 
-        def loss(latents: Tensor) -> Tensor:
-            sent = whitened(view, client(generator.decode(latents), labels))
-            return distance(sent, seen) + prior * latents.square().sum(dim=1).mean() / 2
+    def _plan(self, images: int, space: Space) -> Plan:
+        classes = space.classes if self.conditional else 0
+        epochs = self.epochs or epochs_for(images, MOST_EPOCHS[self.generator])
+        if self.generator == "gan":
+            return GANPlan(space.shape, classes, self.latent or 16, epochs=epochs, seed=self.generator_seed)
+        shallow = self.generator == "shallow_vae"
+        latent = self.latent or (2 if shallow else 16)
+        return VAEPlan(space.shape, classes, latent, shallow, epochs=epochs, seed=self.generator_seed)
 
-        def objective(variables: Variables) -> Tensor:
-            return vmap(loss)(variables[0])
+    def _drawer(self, public: Batch, space: Space, tell: Callable[[str], None]) -> Drawer:
+        if ":" in self.generator:
+            device = public.inputs.device
+            return own_generator(self.generator, self.file, self.latent or 16, self.conditional, space, device)
+        plan = self._plan(len(public), space)
+        return trained(plan, public, lambda epoch: tell(f"{self.generator}: epoch {epoch} of {plan.epochs}"))
 
-        start = torch.randn((self.restarts, len(labels), self.latent), generator=rng).to(labels.device)
-        found = descend((start,), objective, steps=self.steps, lr=self.lr, factor=cosine_schedule(self.steps))
-        (latents,), lowest = found.best()
-        return Reconstruction(generator.decode(latents).detach(), labels, lowest)
+
+def _in_range(images: Tensor) -> Tensor:
+    return images.clamp(0, 1)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from attacks import Attack
 from audit._stream import drawing_from, stream
-from audit.data import Images, Split, split
+from audit.client import batchnorm_layers
+from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
 from audit.spec import Setting
 from audit.threat import ThreatModel
@@ -30,6 +32,7 @@ class Case:
     defense: Defense
     attack: Attack
     metrics: tuple[Metric, ...]
+    recovered_psnr: float = 20.0
 
 
 def key_of(case: Case, environment: str) -> str:
@@ -44,8 +47,9 @@ def key_of(case: Case, environment: str) -> str:
         "content": _content(setting),
         "threat": [sorted(case.threat.grants), case.threat.batchnorm],
         "defense": repr(case.defense),
-        "attack": repr(case.attack),
+        "attack": f"{case.attack!r} {case.attack.facts()}",
         "metrics": [_identity(metric) for metric in case.metrics],
+        "recovered_psnr": case.recovered_psnr,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -83,8 +87,17 @@ def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
     drawn_for = 0 if setting.weights.needs_training() else trial
     with drawing_from(stream(seed, "weights", drawn_for)):
         model = setting.model.build(setting.data.load().space)
+        if setting.fix_batchnorm:
+            put_groupnorm(model)
     setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
     return model.train(setting.mode == "train")
+
+
+def put_groupnorm(model: nn.Module) -> None:
+    """Put in the place of every BatchNorm layer what Opacus' validator does: GroupNorm, which sees one example alone."""
+    for name, layer in batchnorm_layers(model).items():
+        if type(layer) in ModuleValidator.FIXERS:  # a layer of the user's own stays, and DP-SGD refuses it by name
+            model.set_submodule(name, ModuleValidator.FIXERS[type(layer)](layer))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,23 +112,55 @@ class Batches:
 def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_labels: bool) -> Batches:
     """The batches of one trial; the decoy repeats the victim's labels where `same_labels`.
 
-    A trial's victim is the same for every threat, defense and attack, and a smaller batch is the start of a larger one.
+    A trial's victim is the same for every threat, defense and attack, and without a partition a smaller batch is the start
+    of a larger one. With a partition every batch is another client's; a decoy that must repeat the victim's labels is
+    gathered from all clients but the victim, or where these have too few of a class, from all.
 
-    Raises: NotApplicableError, if the private split has too few images.
+    Raises: NotApplicableError, if the private split or too many a client's share has too few images.
     """
     images, parts = divided(setting, seed)
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
     labels = images.labels[order]
     free = torch.ones(len(order), dtype=torch.bool)
+    shares = _shares(setting, labels, stream(seed, "partition", trial), clients + 1)
 
-    def take(wanted: Tensor | None) -> Batch:
-        chosen = _choose(labels, free, setting, wanted)
+    def take(share: Tensor, wanted: Tensor | None) -> Batch:
+        chosen = _choose(labels, free & share, setting, wanted)
         free[chosen] = False
         return images.batch(order[chosen])
 
-    victim = take(None)
-    decoy = take(victim.labels if same_labels else None)
-    return Batches(victim, decoy, tuple(take(None) for _ in range(clients - 1)))
+    victim = take(shares[0], None)
+    decoy = take(_elsewhere(labels, victim, shares[0]), victim.labels) if same_labels else take(shares[1], None)
+    return Batches(victim, decoy, tuple(take(share, None) for share in shares[2:]))
+
+
+def _shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:
+    """For each of `needed` clients, which of the private examples it may draw its batch from (bool [n]): those of its own
+    under a partition, dealt anew for each trial so that intervals cover the deal too; else any."""
+    if setting.partition is None:
+        return [torch.ones(len(labels), dtype=torch.bool)] * needed
+    owners = deal(labels, setting.partition.dirichlet, setting.partition.clients, rng)
+    able = []
+    for client in torch.randperm(setting.partition.clients, generator=rng).tolist():
+        own = labels[owners == client]
+        if len(own.unique() if setting.labels == "unique" else own) >= setting.batch_size:
+            able.append(owners == client)
+    if len(able) < needed:
+        raise NotApplicableError(
+            f"the partition leaves {len(able)} of {setting.partition.clients} clients a batch of {setting.batch_size} with "
+            f"{setting.labels} labels, and the victim, the decoy and the rest of the cohort are {needed}"
+        )
+    return able[:needed]
+
+
+def _elsewhere(labels: Tensor, victim: Batch, own: Tensor) -> Tensor:
+    """Which examples [n] may stand in for the victim's: those outside its `own` share, and all of classes too rare there."""
+    if own.all():
+        return own
+    classes = int(labels.max()) + 1
+    left = torch.bincount(labels[~own], minlength=classes)
+    rare = left < torch.bincount(victim.labels, minlength=classes)
+    return ~own | rare[labels]
 
 
 def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | None) -> Tensor:

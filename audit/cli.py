@@ -16,6 +16,7 @@ from rich.table import Table
 
 from audit._atomic import write_bytes_atomically
 from audit._listing import KINDS, listing
+from audit._preparation import prepare_attacks
 from audit._progress import watching
 from audit.compute import Computation
 from audit.foreign import ForeignFileError
@@ -24,9 +25,9 @@ from audit.runner import RunError, run_cells
 from audit.spec import AuditSpec
 from audit.specfile import SpecError, load_spec
 from audit.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
-from reports import Cell, Manifest, summary, write_reports
+from reports import Cell, Manifest, refuted, summary, write_reports
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -64,6 +65,8 @@ def run(
     chosen = _device(device)
     with err.status("reading data, preparing models"):
         plan = make_plan(audit, text, name, chosen, threads)
+    for warning in plan.manifest.warnings:
+        err.print(f"privacy misconfigured: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     store = Store(directory)
     with store.lock():
         store.write_manifest(plan.manifest)
@@ -120,7 +123,10 @@ def schema() -> None:
 
 
 def main() -> None:
-    """The command `seethrough`. Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 130 interrupted."""
+    """The command `seethrough`.
+
+    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted, 130 interrupted.
+    """
     sys.path.append(os.getcwd())  # so that a spec can name the user's own package.module:function
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -171,6 +177,9 @@ def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch
         f"{plan.manifest.name}: {len(places)} cells, {done} of them finished before", markup=False, soft_wrap=True
     )
     compute = Computation({place.key: plan.cases[place.key] for place in left.todo}, device.type, code_revision())
+    with err.status("preparing attacks") as status:
+        for kept in prepare_attacks(compute.cases.values(), store.directory, status.update):
+            out.print(kept, markup=False, highlight=False, soft_wrap=True)
     with watching(out, left.todo, done, workers) as watch:
         run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
 
@@ -206,6 +215,9 @@ def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
         out.print(table)
     out.print(f"tables: {directory / 'results.csv'}, {directory / 'results.md'}", markup=False, soft_wrap=True)
     out.print(f"report: {directory / 'index.html'}", markup=False, soft_wrap=True)
+    contradiction = refuted(manifest, cells)
+    if contradiction:
+        _stop(contradiction, REFUTED)
     failed = sum(cell.status == "failed" for cell in cells)
     if failed:
         _stop(

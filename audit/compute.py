@@ -26,6 +26,8 @@ class Computation:
             status="ok",
             scores=outcome.scores,
             claim=outcome.claim,
+            unclaimed=outcome.unclaimed,
+            recovery=outcome.recovery,
             pictures=outcome.pictures,
             seed=case.seed,
             code=self.code,

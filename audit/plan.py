@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from attacks import Attack
 from audit._entries import facts_of, label_of
 from audit.case import Case, broadcast_model, divided, draw_batches, key_of
 from audit.data import Images
 from audit.foreign import ForeignFileError
+from audit.lint import lint
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
 from defenses import Chain, Defense, NotApplicableError
@@ -49,6 +51,8 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
 
     Raises: SpecError, naming each setting that cannot be run and why.
     """
+    for position, attack in enumerate(spec.attacks):
+        _check_attack(attack, f"{file}, attacks[{position}]")
     for position, setting in enumerate(spec.settings):
         _check(spec, setting, f"{file}, settings[{position}]")
     code = code_revision()
@@ -85,6 +89,13 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         raise SpecError((f"{place}: {error}.",)) from error
 
 
+def _check_attack(attack: Attack, place: str) -> None:
+    try:
+        attack.facts()
+    except ValueError as error:
+        raise SpecError((f"{place}: {error}.",)) from error
+
+
 @torch.no_grad()
 def _try_out(model: nn.Module, images: Images) -> None:
     """Raises: ValueError, unless the model makes one row of logits of an image."""
@@ -102,7 +113,9 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
             for defense in spec.defenses:
                 for attack in spec.attacks:
                     for trial in range(spec.trials):
-                        case = Case(spec.seed, trial, setting, threat, defense, attack, spec.metrics)
+                        case = Case(
+                            spec.seed, trial, setting, threat, defense, attack, spec.metrics, spec.recovered_psnr
+                        )
                         key = key_of(case, environment)
                         names = (setting.name, threat.name, defense_label(defense), label_of(attack))
                         yield Place(key, *names, trial), case
@@ -133,6 +146,7 @@ def _manifest(spec: AuditSpec, text: str, places: tuple[Place, ...], device: tor
         versions=_versions(device, threads),
         hashes=(("code", code_revision()), *_hashes(spec, text)),
         places=places,
+        warnings=lint(spec),
     )
 
 
@@ -157,11 +171,23 @@ def _described(setting: Setting, seed: int) -> Described:
         (
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
             f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out",
-            f"model: {label_of(setting.model)}, {size:,} parameters, {setting.mode} mode",
+            _partitioned(setting),
+            f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
+            f"{size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels, {local.steps} local step(s) on "
             f"{local.batch_size or setting.batch_size} images at rate {local.lr}",
         ),
+    )
+
+
+def _partitioned(setting: Setting) -> str:
+    if setting.partition is None:
+        return "partition: none; every batch is drawn from the whole private split"
+    dealt = setting.partition
+    return (
+        f"partition: the private split dealt to {dealt.clients} clients, each class's shares drawn from "
+        f"Dirichlet({dealt.dirichlet}), anew for each trial; the batch is one client's, the decoy another's"
     )
 
 

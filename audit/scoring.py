@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks import Reconstruction
 from audit._entries import label_of
@@ -22,6 +22,14 @@ class Guess:
     labels: Tensor | None  # int64 [m], in any order
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a metric may know beside the batch and the guess."""
+
+    model: nn.Module  # the attacked one
+    public: Tensor  # public images
+
+
 def matched(truth: Tensor, found: Tensor) -> Tensor:
     """For each image of `truth` [n, ...] an image of `found` [m >= n, ...] of its own, so that the summed squared error is
     lowest (Hungarian matching). An image that holds a NaN is matched last."""
@@ -36,18 +44,20 @@ def guess_from(truth: Batch, found: Reconstruction) -> Guess:
 
 
 def blind_guesses(truth: Batch, public: Batch, size: int) -> tuple[Guess, ...]:
-    """Guesses of `size` examples that look at no update: the mean public image, mid-gray, and the first public images.
+    """Guesses of `size` examples that look at no update: the mean public image, mid-gray, the first public images, and
+    for each example the nearer one of these and the mean.
 
     Labels are guessed as the commonest public class throughout, and in the proportions of the public classes.
     """
     counts = torch.bincount(public.labels)
     in_proportion = _in_proportion(counts, size)
     mean = public.inputs.mean(dim=0).expand_as(truth.inputs)
-    drawn = matched(truth.inputs, torch.cat([public.inputs[:size], mean]))
+    drawn = torch.cat([public.inputs[:size], mean])
     return (
         Guess(mean, counts.argmax().repeat(size)),
         Guess(torch.full_like(mean, 0.5), in_proportion),
-        Guess(drawn, in_proportion),
+        Guess(matched(truth.inputs, drawn[:size]), in_proportion),
+        Guess(matched(truth.inputs, drawn), in_proportion),
     )
 
 
@@ -60,20 +70,30 @@ def _in_proportion(counts: Tensor, n: int) -> Tensor:
     return torch.arange(len(counts)).repeat_interleave(whole)
 
 
-def score(metric: Metric, truth: Batch, found: Guess, decoy: Guess, blind: tuple[Guess, ...], granted: bool) -> Score:
-    """One metric of one cell; `granted` tells that the labels were part of the view, so that finding them says nothing."""
+def score(
+    metric: Metric,
+    truth: Batch,
+    found: Guess,
+    decoy: Guess,
+    blind: tuple[Guess, ...],
+    granted: bool,
+    scene: Scene | None = None,
+) -> Score:
+    """One metric of one cell; `granted` tells that the labels were part of the view, so that finding them says nothing.
+    Without a scene, metrics compare batch and guess alone."""
     name = label_of(metric)
     if getattr(found, metric.compares) is None:
         return Score(name, metric.better, "n/a", note=f"this attack recovers no {metric.compares}")
     if granted and metric.compares == "labels":
         return Score(name, metric.better, "n/a", note="the threat model grants the labels")
     compared = [getattr(guess, metric.compares) for guess in (found, decoy, *blind)]
+    measure = metric.score if scene is None else metric.seen_by(scene.model, scene.public)
     try:
-        values, control, *guesses = (metric.score(getattr(truth, metric.compares), guess) for guess in compared)
+        values, control, *guesses = (measure(getattr(truth, metric.compares), guess) for guess in compared)
     except UnavailableError as reason:
         return Score(name, metric.better, "unavailable", note=str(reason))
     if not (np.isfinite(values).all() and np.isfinite(control).all()):
-        return Score(name, metric.better, "nan", note="a value or its control is not a finite number", n=len(values))
+        return Score(name, metric.better, "nan", note="a value or its control is not a finite number", n=len(truth))
     best = max if metric.better == "higher" else min
     blindly = best(float(guess.mean()) for guess in guesses)
     return Score(
@@ -85,5 +105,6 @@ def score(metric: Metric, truth: Batch, found: Guess, decoy: Guess, blind: tuple
         decoy=float(control.mean()),
         blind=blindly,
         floor=best(blindly, float(control.mean())),
-        n=len(values),
+        n=len(truth),
+        note="" if scene is None else metric.remark(truth.inputs, scene.public),
     )

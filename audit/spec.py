@@ -63,14 +63,24 @@ class Splits(Section):
         return self
 
 
+class Partition(Section):
+    """How the private share is dealt to clients, each holding its own: every class's shares are drawn from a symmetric
+    Dirichlet distribution. A batch then comes from one client, and the decoy from another."""
+
+    dirichlet: float = Field(gt=0, le=1e6)  # concentration: 0.1 leaves a client few classes, 100 nearly equal shares
+    clients: int = Field(default=10, ge=2, le=1000)
+
+
 class Setting(Section):
     """One federated setting: whose data, which model in which state, how clients train."""
 
     name: str = Field(min_length=1)
     data: AnyData
     splits: Splits = Splits()
+    partition: Partition | None = None
     model: AnyModel
     weights: AnyWeights = Random()
+    fix_batchnorm: bool = False  # put GroupNorm in the place of BatchNorm, as Opacus' ModuleValidator.fix does
     mode: Literal["eval", "train"] = "eval"
     batch_size: int = Field(ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
@@ -110,6 +120,7 @@ class AuditSpec(Section):
     name: str = Field(min_length=1, max_length=200)
     seed: int = Field(default=0, ge=0, lt=2**63)
     trials: int = Field(ge=1, le=10_000)
+    recovered_psnr: float = Field(default=20.0, gt=0, le=60)  # dB from which on an image counts as recovered
     settings: Annotated[tuple[Setting, ...], Field(min_length=1), AfterValidator(_distinct_names)]
     threats: Annotated[tuple[ThreatModel, ...], Field(min_length=1), AfterValidator(_distinct_names)]
     defenses: Annotated[

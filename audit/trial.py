@@ -17,10 +17,11 @@ from attacks import Reconstruction
 from audit._stream import stream
 from audit.case import Case, broadcast_model, draw_batches, public_batch, round_streams
 from audit.client import Round, batchnorm_layers, play_round
-from audit.scoring import Guess, blind_guesses, guess_from, score
+from audit.recovery import recovery_of
+from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
 from audit.threat import view_of
-from defenses import Batch
-from reports._row import Claim, Pictures, Score
+from defenses import Batch, Guarantee
+from reports._row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 
@@ -31,6 +32,8 @@ class Outcome:
 
     scores: tuple[Score, ...]
     claim: Claim | None
+    unclaimed: str  # why there is no claim
+    recovery: Recovery | None
     pictures: Pictures | None
 
 
@@ -43,13 +46,20 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         _played(case, model, (first, *batches.others), name)
         for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
-    found, decoy = (guess_from(batches.victim, _attacked(case, one, device)) for one in (played, control))
+    returned = _attacked(case, played, device)
+    found, decoy = (guess_from(batches.victim, one) for one in (returned, _attacked(case, control, device)))
+    guarantee, unclaimed = _guarantee(case, model)
     size = sum(len(batch) for batch in played.victims())
-    blind = blind_guesses(batches.victim, public_batch(case.setting, case.seed), size)
-    scores = tuple(score(metric, batches.victim, found, decoy, blind, granted) for metric in case.metrics)
+    public = public_batch(case.setting, case.seed)
+    blind, scene = blind_guesses(batches.victim, public, size), Scene(model, public.inputs)
+    scores = tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics)
     return Outcome(
-        scores=tuple(dataclasses.replace(one, note=one.note or played.aggregate.note) for one in scores),
-        claim=_claim(case, model),
+        scores=tuple(
+            dataclasses.replace(one, note="; ".join(filter(None, (one.note, played.aggregate.note)))) for one in scores
+        ),
+        claim=_claim(guarantee),
+        unclaimed=unclaimed,
+        recovery=recovery_of(case, batches.victim, found, returned, guarantee),
         pictures=_side_by_side(batches.victim, found, decoy),
     )
 
@@ -72,12 +82,21 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().cpu()
 
 
-def _claim(case: Case, model: nn.Module) -> Claim | None:
-    """The defense's guarantee; none where the threat model has the batch's own statistics sent beside the update."""
+def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
+    """The defense's guarantee, or none and the reason."""
     guarantee = case.defense.guarantee(case.setting.local, case.setting.batch_size)
-    if guarantee is None or (case.threat.batchnorm == "exact" and batchnorm_layers(model)):
+    if guarantee is None:
+        return None, case.defense.why_unclaimed()
+    if case.threat.batchnorm == "exact" and batchnorm_layers(model):
+        return None, "the BatchNorm statistics of the batch are sent in the clear beside the update"
+    return guarantee, ""
+
+
+def _claim(guarantee: Guarantee | None) -> Claim | None:
+    if guarantee is None:
         return None
-    return Claim(guarantee.epsilon, guarantee.delta, guarantee.statement)
+    stated = (guarantee.statement, guarantee.unit, guarantee.adjacency, guarantee.noise)
+    return Claim(guarantee.epsilon, guarantee.delta, *stated)
 
 
 def _side_by_side(truth: Batch, found: Guess, decoy: Guess) -> Pictures | None:

@@ -3,9 +3,9 @@
     seethrough run benchmarks/adaptive.yaml --out results/adaptive
     python benchmarks/paired.py results/adaptive [--metric psnr]
 
-For each defense and attack: the means over batches of the attacker who knows the defense and of the one who ignores it, and the
-mean of their differences with its 95 % interval (Student's t). "recovered" is that difference as a share of what the defense
-hid from the one who ignores it, where the audit has the same attack without a defense.
+For each defense and attack: the means over batches of the attacker who knows the defense and of the one who ignores it, and
+the mean of their differences with its 95 % interval (Student's t). "recovered" is that difference as a share of what the
+defense hid from the one who ignores it, where the audit has the same attack without a defense.
 """
 
 from pathlib import Path

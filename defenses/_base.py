@@ -9,6 +9,8 @@ from pydantic import ConfigDict, Field
 from torch import Generator, Tensor, nn
 from typing_extensions import dataclass_transform
 
+from defenses._mechanism import GaussianMechanism
+
 Params = Mapping[str, Tensor]
 """Tensors by parameter (or buffer) name, as in `nn.Module.state_dict`."""
 
@@ -89,7 +91,12 @@ class Guarantee:
     adjacency: str  # which pairs of data sets count as neighbors
     sampling: str  # the sampling that the accountant assumed
     accountant: str
-    statement: str  # one or two sentences, to be printed as they stand
+    statement: str  # some sentences, to be printed as they stand
+    composition: str = ""  # over which steps and rounds the numbers are added up
+    noise: str = ""  # who adds it, to what, and so against whom the claim holds
+    mechanism: GaussianMechanism | None = (
+        None  # what the numbers were computed from; None leaves only epsilon and delta
+    )
 
 
 class Defense:
@@ -135,6 +142,18 @@ class Defense:
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """The claimed guarantee of one round for a client of `count` examples; None claims nothing."""
+        return None
+
+    def why_unclaimed(self) -> str:
+        """Why there is no guarantee, where `guarantee` claims nothing."""
+        return "nothing here adds noise to what is sent, so nothing bounds what it tells"
+
+    def longest_step(self) -> float | None:
+        """The largest L2 norm of a step that `release` sends, whatever it is handed; None where nothing limits it."""
+        return None
+
+    def guarantee_for(self, longest: float) -> Guarantee | None:
+        """The claimed guarantee of noise on a step whose L2 norm is at most `longest`; None claims nothing."""
         return None
 
 
@@ -189,8 +208,28 @@ class Chain(Defense):
         return {name: sum_of(variances[name] for variances in found if name in variances) for name in names}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
-        claiming = self._overriding("guarantee") or [Defense()]
-        return claiming[0].guarantee(recipe, count)
+        """What the part that claims by itself claims, else what noise after clipping does.
+
+        No other part can compute the gradient anew behind its back: one part of a chain may define `train`.
+        """
+        for part in self._overriding("guarantee"):
+            claimed = part.guarantee(recipe, count)
+            if claimed is not None:
+                return claimed
+        return self._claimed_by_noise_after_clipping()
+
+    def why_unclaimed(self) -> str:
+        reasons = [part.why_unclaimed() for part in self._overriding("why_unclaimed")]
+        return "; ".join(dict.fromkeys(reasons)) or super().why_unclaimed()
+
+    def _claimed_by_noise_after_clipping(self) -> Guarantee | None:
+        longest = None
+        for part in self._overriding("release"):
+            claimed = None if longest is None else part.guarantee_for(longest)
+            if claimed is not None:
+                return claimed
+            longest = part.longest_step()
+        return None
 
 
 def weighted_mean(updates: tuple[Update, ...]) -> Update:

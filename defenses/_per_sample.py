@@ -6,17 +6,23 @@ models that work in place on a layer's output, such as the residual sums of torc
 """
 
 import copy
+import math
 import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
-from opacus.optimizers import DPOptimizer
-from torch import Generator, nn
+from opacus.optimizers import DPOptimizer, DPPerLayerOptimizer
+from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from defenses._base import Batch, NotApplicableError, Params
+
+Clipped = Literal["flat", "per_layer"]
 
 
 def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
@@ -36,32 +42,46 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
     return {name: found[parameter].detach() for name, parameter in private.named_parameters()}
 
 
-def clipped_noised_mean(samples: Params, noise_multiplier: float, max_grad_norm: float, rng: Generator) -> Params:
-    """(Sum of clipped samples + N(0, (noise_multiplier * max_grad_norm)^2)) / n, for samples [n, *parameter].
+def clipped_noised_mean(
+    samples: Params,
+    drawn: Tensor,
+    expected: float,
+    noise_multiplier: float,
+    max_grad_norm: float,
+    clipping: Clipped,
+    rng: Generator,
+) -> Params:
+    """(Sum of clipped samples + N(0, (noise_multiplier * max_grad_norm)^2)) / expected, for samples [n, *parameter].
 
-    An example whose gradient is not finite counts as zero; one NaN would otherwise pass through clipping and noise.
+    An example that is not `drawn` (bool [n]) counts as zero, and so does one whose gradient is not finite: one NaN would
+    otherwise pass through clipping and noise.
     """
-    finite = torch.stack([part.reshape(len(part), -1).isfinite().all(dim=1) for part in samples.values()]).all(dim=0)
-    held = {name: nn.Parameter(torch.zeros_like(sample[0])) for name, sample in samples.items()}
-    optimizer = DPOptimizer(
-        torch.optim.SGD(held.values(), lr=1.0),
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=max_grad_norm,
-        expected_batch_size=len(finite),
-        generator=rng,
+    vectors = {name: sample.reshape(len(sample), -1) for name, sample in samples.items()}
+    kept = drawn & torch.stack([vector.isfinite().all(dim=1) for vector in vectors.values()]).all(dim=0)
+    held = {name: nn.Parameter(torch.zeros_like(vector[0])) for name, vector in vectors.items()}
+    optimizer = _optimizer(list(held.values()), max_grad_norm, clipping)(
+        noise_multiplier=noise_multiplier, expected_batch_size=expected, generator=rng
     )
     for name, parameter in held.items():
-        kept = finite.view(-1, *[1] * parameter.dim())
-        parameter.grad_sample = torch.where(kept, samples[name], 0.0)  # type: ignore[attr-defined]
+        parameter.grad_sample = torch.where(kept[:, None], vectors[name], 0.0)  # type: ignore[attr-defined]
     optimizer.pre_step()
-    return {name: parameter.grad for name, parameter in held.items()}  # type: ignore[misc]
+    return {name: parameter.grad.view_as(samples[name][0]) for name, parameter in held.items()}  # type: ignore[union-attr]
+
+
+def _optimizer(held: list[nn.Parameter], max_grad_norm: float, clipping: Clipped) -> Callable[..., DPOptimizer]:
+    """Opacus' optimizer of vectors: its clipping by layers would take the scalars of all examples for one gradient."""
+    if clipping == "flat":
+        return partial(DPOptimizer, torch.optim.SGD(held, lr=1.0), max_grad_norm=max_grad_norm)
+    shares = [max_grad_norm / math.sqrt(len(held))] * len(held)
+    return partial(DPPerLayerOptimizer, torch.optim.SGD(held, lr=1.0), max_grad_norm=shares)
 
 
 def _refuse_mixing(name: str, layer: nn.Module) -> None:
     if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None):
         raise NotApplicableError(
             f"per-sample gradients are undefined under batch statistics: BatchNorm layer `{name}` normalizes each "
-            "example by the others; use eval mode (frozen statistics) or a model without BatchNorm"
+            "example by the others; use eval mode (frozen statistics), or set fix_batchnorm: true in the setting, which puts "
+            "GroupNorm in its place"
         )
     if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
         raise NotApplicableError(

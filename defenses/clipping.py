@@ -15,7 +15,7 @@ class Clipping(Defense):
     """Scale the update so that its L2 norm over all parameters is at most `max_norm`.
 
     With `per_layer`, each of the L parameter tensors is scaled by itself to at most max_norm / sqrt(L), which bounds the
-    whole as before. It claims nothing: clipping bounds how far one client can move the model, but without noise the
+    whole as before. Alone it claims nothing: clipping bounds how far one client can move the model, but without noise the
     direction of the update is sent exactly, and so is the whole update when it is shorter than `max_norm`. BatchNorm
     statistics that are sent beside the update are not clipped.
     """
@@ -34,12 +34,23 @@ class Clipping(Defense):
         bound = self.max_norm / math.sqrt(len(step))
         return {name: shortened({name: part}, bound)[name] for name, part in step.items()}
 
+    def longest_step(self) -> float:
+        """`max_norm`."""
+        return self.max_norm
+
+    def why_unclaimed(self) -> str:
+        return "clipping without noise: a direction, or a whole short update, is sent exactly"
+
 
 def shortened(step: Params, max_norm: float | Tensor) -> Params:
-    """`step` multiplied by min(1, max_norm / its L2 norm); the norm's slope stays finite at zero."""
+    """`step` multiplied by min(1, max_norm / its L2 norm), zeros where that is not finite; the norm's slope stays finite at
+    zero."""
     norm = l2_norm(step)
     factor = max_norm / norm.clamp(min=max_norm)
-    return {name: part * factor.to(part.dtype) for name, part in step.items()}
+    return {
+        name: torch.where(norm.isfinite(), part * factor.to(part.dtype), torch.zeros_like(part))
+        for name, part in step.items()
+    }
 
 
 def l2_norm(params: Params) -> Tensor:

@@ -2,45 +2,70 @@
 
 Each example's gradient is clipped, and Gaussian noise is added to their sum, at each local step.
 
-Departs from the paper: the batch is not sampled. The auditor's server knows who takes part in the round that it
-observes, so nothing is amplified by sampling, and the epsilon is that of plain Gaussian mechanisms.
+Departs from the paper: by default the batch is not sampled. The auditor's server knows who takes part in the round
+that it observes, so only draws that the client makes itself, within its own batch, can amplify anything. The sum is
+divided by the rate times the public batch size, a number that does not look at the data and is not rounded down, as
+Opacus' own loop does (issues 571 and 819).
 """
 
-import math
 from collections import Counter
+from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Generator, nn
 
-from defenses._accounting import Accountant, composed, gaussian_epsilon, reliable_accountant
+from defenses._accounting import Accountant
 from defenses._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, entry
-from defenses._per_sample import clipped_noised_mean, per_sample_gradients
+from defenses._guarantee import gaussian_guarantee
+from defenses._mechanism import GaussianMechanism
+from defenses._per_sample import Clipped, clipped_noised_mean, per_sample_gradients
+
+IN_ITS_PLACE = "add or remove one example in its place, with the public batch size as fixed normalizer"
 
 
 @entry
 class DPSGD(Defense):
-    """Clip each example's gradient to `max_grad_norm`, add noise to the sum, divide by the public batch size.
+    """Clip each example's gradient to `max_grad_norm`, add noise to the sum, divide by the expected batch size.
 
-    The noise is N(0, (noise_multiplier * max_grad_norm)^2) on each coordinate of the sum, at each local step. The claim
-    is about the update alone: BatchNorm statistics of the batch, where a threat model has them sent, are outside it.
+    The noise is N(0, (noise_multiplier * max_grad_norm)^2) on each coordinate of the sum, at each local step. `per_layer`
+    clipping holds each of the L parameter tensors to max_grad_norm / sqrt(L). Under `poisson` sampling each example of
+    a step's slice takes part by its own draw with probability `sample_rate`; under `fixed` sampling all of them do, and
+    no `sample_rate` amplifies anything. The claim is about the update alone: BatchNorm statistics of the batch, where
+    a threat model has them sent, are outside it.
     """
 
     noise_multiplier: float = Field(ge=0, allow_inf_nan=False)
     max_grad_norm: float = Field(gt=0, allow_inf_nan=False)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     accountant: Accountant = "rdp"
+    clipping: Clipped = "flat"
+    sampling: Literal["fixed", "poisson"] = "fixed"
+    sample_rate: float = Field(default=1.0, gt=0, le=1)
 
     def train(self, grad: GradFn) -> GradFn:
         """The noised mean of clipped per-sample gradients of the cross-entropy.
 
         `grad` is not used: it has already summed over the examples, and clipping has to come before the sum.
         """
+        rate = self._rate()
 
         def private_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
             samples = per_sample_gradients(model, batch)
-            return clipped_noised_mean(samples, self.noise_multiplier, self.max_grad_norm, rng)
+            drawn = torch.ones(len(batch)).bool() if rate == 1 else torch.rand(len(batch), generator=rng) < rate
+            return clipped_noised_mean(
+                samples, drawn, rate * len(batch), self.noise_multiplier, self.max_grad_norm, self.clipping, rng
+            )
 
         return private_gradient
+
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        """(lr * noise_multiplier * max_grad_norm / expected batch size)^2 for each step; known with recipe and count."""
+        if recipe is None or count is None or self.noise_multiplier == 0:
+            return {}
+        size = self._rate() * (recipe.batch_size or count)
+        variance = recipe.steps * (recipe.lr * self.noise_multiplier * self.max_grad_norm / size) ** 2
+        return {name: part.new_tensor(variance) for name, part in observed.items()}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """The guarantee of one round for an example of a known participant; None without noise.
@@ -51,33 +76,30 @@ class DPSGD(Defense):
         if self.noise_multiplier == 0:
             return None
         times = max(Counter(part.start for part in recipe.slices(count)).values())
-        noise = composed(self.noise_multiplier, times)
-        swapped = noise / 2  # replacing an example moves the sum by up to twice the clipping norm
-        used = reliable_accountant(self.accountant, swapped, self.delta)
-        epsilon = gaussian_epsilon(noise, self.delta, used)
-        return Guarantee(
-            epsilon=epsilon,
+        return gaussian_guarantee(
+            mechanism=GaussianMechanism(self.noise_multiplier, times, self._rate()),
             delta=self.delta,
+            accountant=self.accountant,
             unit="example",
-            adjacency="add or remove one example in its place, the public batch size as fixed normalizer",
-            sampling=f"none: the example takes part in {times} of {recipe.steps} steps, at rate 1",
-            accountant=f"Opacus, {used.upper()}",
-            statement=_statement(epsilon, gaussian_epsilon(swapped, self.delta, used), self.delta, used, times),
+            adjacency=IN_ITS_PLACE,
+            sampling=self._sampling(times, recipe.steps),
+            noise=(
+                "each client adds its own, to every step's sum of clipped gradients, before anything is sent; so the "
+                "claim holds against the server"
+            ),
         )
 
+    def why_unclaimed(self) -> str:
+        return "gradients are clipped, but without noise (noise_multiplier = 0) their sum is exact"
 
-def _statement(epsilon: float, replaced: float, delta: float, used: Accountant, times: int) -> str:
-    steps = "1 noised step" if times == 1 else f"{times} noised steps"
-    return (
-        f"For one example, the update of one observed round is ({_upward(epsilon)}, {delta:g})-differentially private "
-        "if neighbors add or remove one example in its place, with the public batch size as fixed normalizer, and "
-        f"({_upward(replaced)}, {delta:g})-differentially private if they replace one. "
-        f"Accounted by Opacus ({used.upper()}) over {steps} at rate 1: the participant is known, and no amplification "
-        "by sampling is counted. The claim is for idealized arithmetic; the noise is floating-point, from a generator "
-        "that is not cryptographically secure."
-    )
+    def _rate(self) -> float:
+        return self.sample_rate if self.sampling == "poisson" else 1.0
 
-
-def _upward(epsilon: float) -> str:
-    """`epsilon` to three decimals, never rounded in favor of the claim."""
-    return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
+    def _sampling(self, times: int, steps: int) -> str:
+        if self._rate() == 1:
+            known = "the participant is known, and no amplification by sampling is counted"
+            return f"none: the example takes part in {times} of {steps} steps, at rate 1; {known}"
+        return (
+            f"Poisson: in {times} of {steps} steps the example takes part by its own draw, at rate {self.sample_rate:g}; "
+            "the client draws, and the server sees neither the draws nor the batch's size"
+        )

@@ -6,16 +6,18 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Recipe, Update, entry
+from defenses._base import Defense, Guarantee, Params, Recipe, Update, entry
+from defenses._guarantee import client_guarantee
 
 
 @entry
 class GaussianNoise(Defense):
     """Add independent noise of N(0, std^2) to each coordinate of the update.
 
-    It claims nothing: an update that nothing clips may change by any amount when one example changes, so its
-    sensitivity is unbounded, and no amount of noise makes it differentially private. BatchNorm statistics that are
-    sent beside the update get no noise.
+    Alone it claims nothing: an update that nothing clips may change by any amount when one example changes, so its
+    sensitivity is unbounded, and no amount of noise makes it differentially private. Right after clipping, in a chain,
+    it claims what client-level differential privacy does. BatchNorm statistics that are sent beside the update get no
+    noise.
     """
 
     std: float = Field(gt=0, allow_inf_nan=False)
@@ -31,3 +33,10 @@ class GaussianNoise(Defense):
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """std^2 on each coordinate."""
         return {name: part.new_tensor(self.std**2) for name, part in observed.items()}
+
+    def guarantee_for(self, longest: float) -> Guarantee:
+        """The guarantee of this noise on a clipped update, for the client as a whole, at a delta of 1e-5 by RDP."""
+        return client_guarantee(self.std / longest, delta=1e-5, accountant="rdp")
+
+    def why_unclaimed(self) -> str:
+        return "noise without clipping right before it: one example may move the update by any amount"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from reports._claims import promises
 from reports._findings import Standing, read_blocks, read_grid
-from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Score, Status
+from reports._recoveries import recoveries, refutation
+from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Status
 from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
 from reports._verdict import judge
 from reports._write import write_whole
@@ -19,12 +20,14 @@ __all__ = [
     "Manifest",
     "Pictures",
     "Place",
+    "Recovery",
     "Score",
     "Standing",
     "Status",
     "SummaryCell",
     "SummaryRow",
     "SummaryTable",
+    "refuted",
     "summary",
     "write_reports",
 ]
@@ -37,13 +40,18 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
     """
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings)
-    verdict, claims = judge(readings, blocks), promises(manifest, cells)
+    verdict, claims, found = judge(readings, blocks), promises(manifest, cells), recoveries(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / "results.csv", results_csv(readings))
-    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims))
-    write_whole(directory / "index.html", render_page(manifest, readings, blocks, verdict, claims))
+    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims, found))
+    write_whole(directory / "index.html", render_page(manifest, readings, blocks, verdict, claims, found))
 
 
 def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:
     """Attack x defense with a short text in each cell, one table for each setting and threat model."""
     return summarize(read_blocks(read_grid(manifest, cells)))
+
+
+def refuted(manifest: Manifest, cells: Sequence[Cell]) -> str:
+    """One sentence, if more images were recovered than a guarantee allows; empty otherwise."""
+    return refutation(recoveries(manifest, cells))

@@ -20,11 +20,14 @@ class Promise:
     defense: str
     claims: tuple[Claim, ...]  # distinct ones; empty where it claims no bound, or nothing is known yet
     known: bool  # whether a cell of it was computed
+    reasons: tuple[str, ...] = ()  # why it claims no bound
 
     @property
     def words(self) -> str:
         """What stands in the place of claims where there are none."""
-        return NO_CLAIM if self.known else UNKNOWN
+        if not self.known:
+            return UNKNOWN
+        return f"{NO_CLAIM}: {'; '.join(self.reasons)}" if self.reasons else NO_CLAIM
 
 
 def promises(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Promise, ...]:
@@ -35,7 +38,9 @@ def promises(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Promise, ...]:
         keys = [place.key for place in manifest.places if (place.setting, place.defense) == (setting, defense)]
         mine = [by_key[key] for key in keys if key in by_key]
         claims = unique(cell.claim for cell in mine if cell.claim is not None)
-        found.append(Promise(setting, defense, claims, bool(claims) or any(cell.status == "ok" for cell in mine)))
+        reasons = unique(cell.unclaimed for cell in mine if cell.unclaimed)
+        known = bool(claims) or any(cell.status == "ok" for cell in mine)
+        found.append(Promise(setting, defense, claims, known, reasons))
     return tuple(found)
 
 

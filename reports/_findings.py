@@ -61,6 +61,7 @@ class Finding:
     states: tuple[tuple[State, int], ...]  # how many trials have no number, and why
     note: str  # why the gravest of them has none
     remarks: tuple[str, ...]  # what the numbers rest on
+    over_decoy: Estimate | None = None  # as `leak`, over the decoy alone: what of it came from the update
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str) ->
         states=tuple(states.items()),
         note=gaps[0].note if gaps else "",
         remarks=unique(score.note for score in scores if score.note),
+        over_decoy=leak_of(scores, "decoy"),
     )
 
 

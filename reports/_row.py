@@ -40,6 +40,24 @@ class Claim:
     epsilon: float
     delta: float
     statement: str
+    unit: str = ""  # what one unit of data is, "example" or "client"
+    adjacency: str = ""  # which pairs of data sets count as neighbors
+    noise: str = ""  # who adds it to what, and so against whom the claim holds
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How many images of one batch came back, beside what a blind guesser gets and what the claim allows."""
+
+    threshold: float  # PSNR in dB from which on an image counts as recovered
+    recovered: int  # images of the batch
+    images: int
+    guesses: int  # images that the attack returned; as many were granted to the blind guesser
+    blind: int  # targets that the best blind set of guesses recovered
+    targets: int  # private images that it was tried on
+    kappa: float  # upper confidence limit of the blind guesser's rate
+    bound: float | None = None  # gamma(kappa), the highest rate that the claim allows; None where nothing is claimed
+    method: str = ""  # how the bound was computed
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ class Cell:
     seconds: float = 0.0
     seed: int = 0
     code: str = ""  # revision of the code that computed it
+    unclaimed: str = ""  # why there is no claim
+    recovery: Recovery | None = None  # None where the attack recovers no images
 
 
 @dataclass(frozen=True)
@@ -93,3 +113,4 @@ class Manifest:
     versions: tuple[tuple[str, str], ...]  # library or machine fact, its version or value
     hashes: tuple[tuple[str, str], ...]  # artifact, its SHA-256
     places: tuple[Place, ...]  # the whole grid, in the order of the spec, whether computed yet or not
+    warnings: tuple[str, ...] = ()  # what is wrong with the way that privacy is configured, one sentence each

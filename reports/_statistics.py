@@ -7,26 +7,29 @@ count towards n. Intervals are at 95 %:
 - n >= 2: Student t.
 - n >= 10: the wider, on each side, of that and a BCa bootstrap (Efron, "Better Bootstrap Confidence Intervals", 1987),
   which follows skewed data, but alone covers only 90 % of normal samples of ten.
-- shares of labels: at least as wide as Clopper and Pearson (1934) over all labels, so that four perfect batches of four
-  do not claim certainty.
-- n equal values: none, as there is no spread to estimate one from (shares of labels keep Clopper-Pearson).
+- shares of labels or of images: at least as wide as Clopper and Pearson (1934) over all of them, so that four perfect
+  batches of four do not claim certainty.
+- n equal values: none, as there is no spread to estimate one from (shares keep Clopper-Pearson).
 """
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 from scipy import stats
 
 from reports._row import Score
 
+Guesser = Literal["floor", "decoy"]
+
 LEVEL = 0.95
 BOOTSTRAP_FROM = 10  # batches
 LEAST_SPREAD = 1e-9  # relative to the largest value; below it, resampling sees rounding only
 RESAMPLES = 1_999
-SHARES_OF_LABELS = frozenset({"label_accuracy"})  # metrics that are a number of labels, divided by all labels
+SHARES = frozenset({"label_accuracy", "identifiability"})  # metrics that are a number of examples, divided by all
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,25 @@ def value_of(scores: Sequence[Score]) -> Estimate | None:
     if not usable:
         return None
     estimate = over_batches([_number(score.value) for score in usable])
-    share = _share_of_labels(usable)
+    share = _share(usable)
     return estimate if share is None else _widened(estimate, *share, "Clopper-Pearson", floor=0.0, ceiling=1.0)
 
 
-def leak_of(scores: Sequence[Score]) -> Estimate | None:
-    """The estimate of how much better than the floor the attacker does, paired by trial, None without any pair.
+def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None:
+    """The estimate of how much better than the floor, or the decoy alone, the attacker does, paired by trial, None without
+    any pair.
 
     Positive means that the attacker beats the guesser, whichever direction is the better one for the metric.
     """
-    usable = [score for score in scores if finite(score.value) and finite(score.floor) and finite(_leak(score))]
+    measured = [score for score in scores if finite(score.value) and finite(getattr(score, over))]
+    usable = [score for score in measured if finite(_leak(score, over))]
     if not usable:
         return None
-    estimate = over_batches([_leak(score) for score in usable])
-    share = _share_of_labels(usable)
+    estimate = over_batches([_leak(score, over) for score in usable])
+    share = _share(usable)
     if share is None:
         return estimate
-    floor = statistics.fmean([_number(score.floor) for score in usable])
+    floor = statistics.fmean([_number(getattr(score, over)) for score in usable])
     return _widened(estimate, share[0] - floor, share[1] - floor, "Clopper-Pearson", floor=-1.0, ceiling=1.0)
 
 
@@ -105,16 +110,16 @@ def _number(value: float | None) -> float:
     return value
 
 
-def _leak(score: Score) -> float:
-    gain = _number(score.value) - _number(score.floor)
+def _leak(score: Score, over: Guesser) -> float:
+    gain = _number(score.value) - _number(getattr(score, over))
     return gain if score.better == "higher" else -gain
 
 
-def _share_of_labels(scores: Sequence[Score]) -> tuple[float, float] | None:
-    """Clopper-Pearson over all labels; None for other metrics, for one batch, and for shares outside [0, 1]."""
+def _share(scores: Sequence[Score]) -> tuple[float, float] | None:
+    """Clopper-Pearson over all examples; None for other metrics, for one batch, and for shares outside [0, 1]."""
     values = [_number(score.value) for score in scores]
     total = sum(score.n for score in scores)
-    proper = all(score.metric in SHARES_OF_LABELS and score.n > 0 for score in scores)
+    proper = all(score.metric.partition("(")[0] in SHARES and score.n > 0 for score in scores)
     if not proper or len(scores) == 1 or not all(0 <= value <= 1 for value in values):
         return None
     hits = round(sum(value * score.n for value, score in zip(values, scores, strict=True)))

@@ -14,6 +14,18 @@ NOT_PROOF = (
 )
 
 
+KINDS = {
+    "label_accuracy": "labels",
+    "label_histogram": "how common each class is",
+    "psnr": "single images",
+    "ssim": "single images",
+    "lpips": "single images",
+    "mean_image": "what the images have in common",
+    "cohort_distance": "what kind of images they are",
+}
+"""What of the batch a metric measures, by the metric's name without its parameters."""
+
+
 @dataclass(frozen=True)
 class Section:
     """What is said of one setting under one threat model."""
@@ -111,10 +123,23 @@ def _leaks(block: Block, defense: str) -> Statement:
     return Statement(
         f"{_called(defense)}: leaks",
         f"{attacks} of {counted(_number_tried(findings), 'attack')} that could be run "
-        f"{'recovers' if attacks == 1 else 'recover'} more than a guesser; the most:",
+        f"{'recovers' if attacks == 1 else 'recover'} more than a guesser.{_kinds(findings)} The most:",
         tuple(_gain(finding) for finding in most if finding is not None),
         "leaks",
     )
+
+
+def _kinds(findings: Sequence[Finding]) -> str:
+    """A sentence on what of the batch leaks, and what does not though it was measured."""
+
+    def named(chosen: Sequence[Finding]) -> tuple[str, ...]:
+        return unique(kind for f in chosen if (kind := KINDS.get(f.metric.partition("(")[0])))
+
+    leaking = named([finding for finding in findings if finding.standing == "leaks"])
+    held = [kind for kind in named([f for f in findings if f.standing == "at the floor"]) if kind not in leaking]
+    if not leaking:
+        return ""
+    return f" What leaked of the batch: {listed(leaking)}{f'; at the floor: {listed(held)}' if held else ''}."
 
 
 def _called(defense: str) -> str:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from reports._claims import Promise, bound
 from reports._findings import Block, Finding, Reading, State, unique
 from reports._pictures import first_figures
+from reports._recoveries import Recovered, refutation
 from reports._row import Cell, Described, Manifest, Place
 from reports._summary import summarize
 from reports._text import average, brief, counted, last_line, number, spread, visible
@@ -70,6 +71,7 @@ def render_page(
     blocks: Sequence[Block],
     verdict: Verdict,
     promises: Sequence[Promise],
+    recoveries: Sequence[Recovered],
 ) -> str:
     """The page as HTML."""
     coverage = _coverage(readings)
@@ -80,6 +82,8 @@ def render_page(
         summaries=summarize(blocks),
         verdict=verdict,
         promises=promises,
+        recoveries=recoveries,
+        refutation=refutation(recoveries),
         signs=SIGNS,
         figures=first_figures(readings),
         coverage=coverage,

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from reports._claims import Promise, bound
 from reports._findings import Block, Finding, Reading
 from reports._problems import Statement
-from reports._row import Manifest
+from reports._recoveries import Recovered, refutation
+from reports._row import Cell, Manifest
 from reports._text import brief, interval, number, visible
 from reports._verdict import Verdict
 
 COLUMNS = (
     *("setting", "threat", "defense", "attack", "trial", "metric", "value", "floor", "decoy", "blind", "worst"),
-    *("better", "status", "note", "n", "seconds", "seed", "key", "code"),
+    *("better", "status", "note", "n", "seconds", "seed", "key", "code", "recovered", "images", "kappa", "bound"),
 )
 _FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")
 """What a spreadsheet takes for the start of a formula (its full-width forms too), or may trim before one."""
@@ -30,14 +31,24 @@ def results_csv(readings: Sequence[Reading]) -> str:
     return text.getvalue()
 
 
-def results_markdown(manifest: Manifest, blocks: Sequence[Block], verdict: Verdict, promises: Sequence[Promise]) -> str:
+def results_markdown(
+    manifest: Manifest,
+    blocks: Sequence[Block],
+    verdict: Verdict,
+    promises: Sequence[Promise],
+    recoveries: Sequence[Recovered],
+) -> str:
     """Markdown with the verdict, then one attack x defense table for every setting, threat model and metric."""
-    parts = [f"# {_escaped(manifest.name)}", *_verdict_parts(verdict)]
+    parts = [f"# {_escaped(manifest.name)}"]
+    parts += [f"**{_escaped(refutation(recoveries))}**"] if refutation(recoveries) else []
+    parts += [f"> {_escaped(warning)}" for warning in manifest.warnings]
+    parts += _verdict_parts(verdict)
     for block in blocks:
         parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
         for metric in block.metrics:
             parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
     parts += ["## Claimed privacy", _claims_table(promises)]
+    parts += ["## Images recovered, and what the guarantees allow", _recoveries_table(recoveries)] if recoveries else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,7 +68,17 @@ def _csv_row(reading: Reading) -> tuple[str, ...]:
         str(cell.seed) if cell else "",
         _neutral(place.key),
         _neutral(cell.code) if cell else "",
+        *_recovery(cell),
     )
+
+
+def _recovery(cell: Cell | None) -> tuple[str, ...]:
+    """Images recovered and tried, the blind guesser's limit, and the bound; the same for every metric of a cell."""
+    found = None if cell is None else cell.recovery
+    if found is None:
+        return ("",) * 4
+    limits = (found.kappa, found.bound)
+    return (str(found.recovered), str(found.images), *("" if each is None else repr(float(each)) for each in limits))
 
 
 def _neutral(text: str) -> str:
@@ -114,8 +135,9 @@ def _said(finding: Finding) -> str:
         return f"{states}: {brief(finding.note)}" if finding.note else states
     floor = "" if finding.floor is None else f", floor {number(finding.floor, finding.value.mean)}"
     leak = "" if finding.leak is None else f", leak {interval(finding.leak, sign=True)}"
+    decoy = "" if finding.over_decoy is None else f", over the decoy {interval(finding.over_decoy, sign=True)}"
     rest = f", {states}" if states else ""
-    return f"{interval(finding.value)}{floor}{leak}, n = {finding.value.n}{rest}: {finding.standing}"
+    return f"{interval(finding.value)}{floor}{leak}{decoy}, n = {finding.value.n}{rest}: {finding.standing}"
 
 
 def _claims_table(promises: Sequence[Promise]) -> str:
@@ -128,6 +150,23 @@ def _claims_table(promises: Sequence[Promise]) -> str:
         )
     ]
     return _table(("setting", "defense", "epsilon", "delta", "statement"), rows)
+
+
+def _recoveries_table(recoveries: Sequence[Recovered]) -> str:
+    rows = [
+        (
+            *(row.setting, row.threat, row.defense, row.attack, f"{row.threshold:g} dB"),
+            f"{row.recovered} of {row.images} in {row.batches} [{row.low:.3f}, {row.high:.3f}]",
+            f"{row.blind:.3f}, at most {row.kappa:.3f}",
+            f"no bound: {'; '.join(row.unclaimed)}"
+            if row.bound is None
+            else f"{bound(row.bound)} ({'; '.join(row.methods)})",
+            row.verdict,
+        )
+        for row in recoveries
+    ]
+    head = ("setting", "threat", "defense", "attack", "from", "recovered", "blind (kappa)", "bound (gamma)", "verdict")
+    return _table(head, rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from reports import Cell, Claim, Described, Manifest, Pictures, Place, Score
+from reports import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
@@ -65,15 +65,22 @@ def png(color: int = 0) -> str:
 def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cell]]:
     """An audit with one cell of each kind; every string of every type in it is made by `text`."""
     setting, threat, defense, attack, metric, other = (text() for _ in range(6))
-    places = tuple(Place(text(), setting, threat, defense, attack, trial) for trial in range(6))
+    places = tuple(Place(text(), setting, threat, defense, attack, trial) for trial in range(7))
     good = Score(metric, "higher", "ok", text(), 0.9, 0.95, 0.1, 0.2, 0.2, 4)
     absent = Score(other, "lower", "unavailable", text())
     pictures = Pictures((picture,), (picture,), (picture,))
+
+    def claim() -> Claim:
+        return Claim(1.5, 1e-5, *(text() for _ in range(4)))
+
+    bounded = Recovery(20.0, 1, 4, 4, 3, 700, 0.01, 0.1, text())
+    unbounded = Recovery(20.0, 1, 4, 4, 3, 700, 0.01)
     cells = [
         *(
-            Cell(at.key, "ok", text(), (good, absent), Claim(1.5, 1e-5, text()), pictures, 1.0, 7, text())
+            Cell(at.key, "ok", text(), (good, absent), claim(), pictures, 1.0, 7, text(), recovery=bounded)
             for at in places[:3]
         ),
+        Cell(places[6].key, "ok", scores=(good, absent), unclaimed=text(), recovery=unbounded, code=text()),
         Cell(places[3].key, "failed", f"Traceback\n{text()}", code=text()),
         Cell(places[4].key, "n/a", text(), code=text()),
     ]
@@ -83,4 +90,6 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     metrics = (Described(metric, (text(),)), Described(other, (text(),)))
     pairs = ((text(), text()), (text(), text()))
     name, spec = text(), text()
-    return Manifest(name, 0, 6, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places), cells
+    return Manifest(
+        name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),)
+    ), cells

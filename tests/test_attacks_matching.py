@@ -12,13 +12,23 @@ from torch import Generator, Tensor, nn
 from torch.func import vmap
 
 from attacks import Space, View
-from attacks._match import cosine, error_variances, layerwise_l2, relative_l1, squared_l2, standardized_l2
+from attacks._match import (
+    cosine,
+    error_variances,
+    layerwise_cosine,
+    layerwise_l2,
+    relative_l1,
+    squared_l2,
+    standardized_l1,
+    standardized_l2,
+)
 from attacks._priors import l2_norm, total_variation
 from attacks._replay import observed_gradient, simulated_client, softmax_of
 from attacks.dlg import DLG
 from attacks.inverting_gradients import InvertingGradients
+from attacks.layerwise_cosine import LayerwiseCosine
 from audit._stream import drawing_from
-from defenses import Params, Recipe
+from defenses import NotApplicableError, Params, Recipe
 
 SPACE = Space((1, 6, 6), 3)
 
@@ -158,6 +168,24 @@ class TestDistances:
         nothing = {name: 0 * part for name, part in seen.items()}
         assert math.isfinite(standardized_l2(nothing, nothing, error_variances(nothing, nothing)).item())
 
+    def test_the_layerwise_cosine_is_its_formula_written_out(self):
+        sent, seen = two_updates()
+        weights = {name: torch.tensor(float(1 + place)) for place, name in enumerate(seen)}
+        expected = 0.0
+        for name, part in seen.items():
+            a, b = sent[name].double().flatten().numpy(), part.double().flatten().numpy()
+            expected += float(weights[name]) * (1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+        assert layerwise_cosine(sent, seen, weights).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_the_standardized_distance_with_equal_scales_is_the_relative_one(self):
+        sent, seen = two_updates()
+        scales = {name: torch.full_like(part, 7.0) for name, part in seen.items()}
+        assert standardized_l1(sent, seen, scales).item() == pytest.approx(relative_l1(sent, seen).item(), rel=1e-5)
+        first, *_ = seen
+        scales[first] = torch.full_like(scales[first], 1e9)
+        rest = [{name: part for name, part in params.items() if name != first} for params in (sent, seen)]
+        assert standardized_l1(sent, seen, scales).item() == pytest.approx(relative_l1(*rest).item(), rel=1e-4)
+
     @pytest.mark.parametrize("distance", [squared_l2, relative_l1, cosine])
     def test_distances_but_the_layerwise_one_ignore_a_shared_scale(self, distance):
         sent, seen = two_updates()
@@ -244,3 +272,31 @@ class TestInvertingGradients:
         claim = InvertingGradients(steps=20, restarts=3, tv=0.1).reconstruct(view, seeded())
         distance = cosine(simulated_client(view)(claim.inputs, claim.labels), view.update)
         assert claim.loss == pytest.approx(float(distance + 0.1 * total_variation(claim.inputs)), abs=1e-5)
+
+
+class TestLayerwiseCosine:
+    def test_images_come_back_better_than_from_a_decoy_and_labels_with_them(self):
+        model = conv_net()
+        (images, labels), (others, _) = a_batch(1), a_batch(1, seed=9)
+        attack = LayerwiseCosine(steps=250, tv=1e-6)
+        found, decoy = (
+            attack.reconstruct(a_view(model, secret, labels, Recipe(lr=0.1)), seeded()) for secret in (images, others)
+        )
+        assert psnr(found.inputs, images) > psnr(decoy.inputs, images) + 3
+        assert found.labels.tolist() == labels.tolist()
+
+    def test_a_layer_without_weight_does_not_count(self):
+        images, labels = a_batch(1)
+        view = a_view(conv_net(), images, labels, Recipe(lr=0.1))
+        first, *others = view.update
+        garbled = {**view.update, first: torch.randn(view.update[first].shape, generator=seeded(5))}
+        attack = LayerwiseCosine(steps=10, layer_weights=(0.0,) + (1.0,) * len(others))
+        claims = [attack.reconstruct(one, seeded()) for one in (view, dataclasses.replace(view, update=garbled))]
+        assert claims[0].loss == pytest.approx(claims[1].loss)
+
+    def test_weights_that_do_not_fit_the_model_are_refused_in_one_sentence(self):
+        images, labels = a_batch(1)
+        with pytest.raises(NotApplicableError, match="`layer_weights` holds 2 numbers, but the model has"):
+            LayerwiseCosine(layer_weights=(1.0, 1.0)).reconstruct(
+                a_view(conv_net(), images, labels, Recipe(lr=0.1)), seeded()
+            )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks._search import cosine_schedule, descend, quasi_newton
+from attacks._search import cosine_schedule, descend, quasi_newton, shortened
 
 
 def test_descent_returns_the_lowest_iterate_of_each_restart_though_later_ones_are_worse():
@@ -76,7 +76,7 @@ def test_the_start_is_not_changed_by_searching():
 
 
 def test_signed_descent_keeps_its_pace_where_the_slope_fades():
-    found = descend((torch.tensor([[5.0, -4.0]]),), lambda v: v[0].pow(4).sum(1), steps=3, lr=1.0, signed=True)
+    found = descend((torch.tensor([[5.0, -4.0]]),), lambda v: v[0].pow(4).sum(1), steps=3, lr=1.0, slope=torch.sign)
     assert found.variables[0].flatten().tolist() == pytest.approx([2.0, -1.0], rel=1e-4)
     found = descend((torch.tensor([[5.0, -4.0]]),), lambda v: v[0].pow(4).sum(1), steps=3, lr=1.0)
     assert found.variables[0][0, 0] > 2.1
@@ -88,3 +88,26 @@ def test_the_schedule_rises_over_the_warmup_and_falls_by_half_a_cosine():
     assert factor(55) == pytest.approx(0.5)
     assert factor(99) == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
     assert cosine_schedule(100)(0) == 1.0
+
+
+def test_restarts_in_small_groups_find_what_they_find_together():
+    def objective(variables):
+        return (variables[0] - 3).square().sum(1) + variables[1].square().sum(1)
+
+    start = (torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.ones(5, 2))
+    sizes = []
+
+    def watched(variables):
+        sizes.append(len(variables[0]))
+        return objective(variables)
+
+    whole = descend(start, objective, steps=20, lr=0.1)
+    grouped = descend(start, watched, steps=20, lr=0.1, at_once=2)
+    assert max(sizes) == 2
+    assert torch.allclose(whole.losses, grouped.losses)
+    assert all(torch.allclose(*pair) for pair in zip(whole.variables, grouped.variables, strict=True))
+
+
+def test_shortened_slopes_keep_their_direction_and_are_no_longer_than_asked():
+    slopes = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    assert torch.allclose(shortened(1.0)(slopes), torch.tensor([[0.6, 0.8], [0.3, 0.4]]), atol=1e-5)

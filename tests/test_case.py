@@ -5,13 +5,15 @@ import torch
 
 from attacks.label_minimum import LabelMinimum
 from attacks.label_sign import LabelSign
+from audit._stream import stream
 from audit.case import Case, broadcast_model, divided, draw_batches, key_of, public_batch
+from audit.data import deal
 from audit.data.digits import Digits
 from audit.metrics.psnr import PSNR
 from audit.metrics.ssim import SSIM
 from audit.models.convnet import ConvNet
 from audit.models.lenet import LeNet
-from audit.spec import Setting, Splits
+from audit.spec import Partition, Setting, Splits
 from audit.threat import ThreatModel
 from audit.weights.random import Random
 from audit.weights.train import Train
@@ -84,6 +86,87 @@ def test_a_private_split_that_is_too_small_is_said_in_words():
         draw_batches(other(labels="random", batch_size=500), 0, 0, clients=1, same_labels=False)
 
 
+def skewed(alpha: float = 0.15, **changes) -> Setting:
+    return other(
+        **({"labels": "random", "batch_size": 8, "partition": Partition(dirichlet=alpha, clients=5)} | changes)
+    )
+
+
+def owners_of(setting: Setting, trial: int) -> dict[bytes, int]:
+    """The client of each private image, dealt again as the trial deals them."""
+    images, parts = divided(setting, 0)
+    order = parts.private[torch.randperm(len(parts.private), generator=stream(0, "batches", trial))]
+    owners = deal(images.labels[order], setting.partition.dirichlet, 5, stream(0, "partition", trial))
+    pixels = images.batch(order).inputs
+    return {image.numpy().tobytes(): int(owner) for image, owner in zip(pixels, owners, strict=True)}
+
+
+def test_every_example_is_dealt_to_one_client_and_shares_even_out_as_alpha_grows():
+    labels = torch.arange(10).repeat_interleave(100)
+    even, uneven = (deal(labels, alpha, 4, torch.Generator().manual_seed(0)) for alpha in (1e5, 0.05))
+    counts = [torch.bincount(labels * 4 + owners, minlength=40).view(10, 4) for owners in (even, uneven)]
+    assert all(count.sum(1).eq(100).all() for count in counts)
+    assert (counts[0] - 25).abs().max() <= 2
+    assert (counts[1].amax(1) > 60).float().mean() >= 0.8
+
+
+def test_a_clients_share_of_a_class_has_the_mean_and_variance_of_its_dirichlet():
+    labels, alpha, clients = torch.zeros(1000, dtype=torch.int64), 0.5, 4
+    shares = torch.stack(
+        [
+            torch.bincount(deal(labels, alpha, clients, torch.Generator().manual_seed(s)), minlength=4)
+            for s in range(600)
+        ]
+    ).double() / len(labels)
+    expected = (1 / clients) * (1 - 1 / clients) / (clients * alpha + 1)
+    assert shares.mean(0) == pytest.approx([0.25] * 4, abs=0.03)
+    assert shares.var(0) == pytest.approx([expected] * 4, rel=0.15)
+
+
+def test_under_a_partition_every_batch_is_another_clients():
+    for trial in range(4):
+        drawn = draw_batches(skewed(), 0, trial, clients=3, same_labels=False)
+        owners = owners_of(skewed(), trial)
+        clients = [
+            {owners[i.numpy().tobytes()] for i in batch.inputs} for batch in (drawn.victim, drawn.decoy, *drawn.others)
+        ]
+        assert all(len(client) == 1 for client in clients)
+        assert len(set().union(*clients)) == 4
+
+
+def test_a_decoy_of_the_victims_labels_comes_from_other_clients_where_these_have_them():
+    gathered = 0
+    for trial in range(6):
+        drawn = draw_batches(skewed(), 0, trial, clients=1, same_labels=True)
+        owners = owners_of(skewed(), trial)
+        victim = owners[drawn.victim.inputs[0].numpy().tobytes()]
+        images, parts = divided(skewed(), 0)
+        private = images.batch(parts.private)
+        kept = [owners[image.numpy().tobytes()] != victim for image in private.inputs]
+        common = torch.bincount(private.labels[torch.tensor(kept)], minlength=10) >= 8
+        assert torch.equal(drawn.decoy.labels, drawn.victim.labels)
+        for image, label in zip(drawn.decoy.inputs, drawn.decoy.labels, strict=True):
+            if common[label]:
+                assert owners[image.numpy().tobytes()] != victim
+                gathered += 1
+    assert gathered > 10
+
+
+def test_a_partition_skews_batches_and_repeats_by_seed():
+    def dominant(setting: Setting) -> float:
+        drawn = [draw_batches(setting, 0, trial, clients=1, same_labels=False).victim.labels for trial in range(10)]
+        return sum(torch.bincount(labels).max().item() for labels in drawn) / (10 * setting.batch_size)
+
+    assert dominant(skewed()) > 1.3 * dominant(skewed(partition=None))
+    first, again, another = (draw_batches(skewed(), seed, 0, 1, False).victim.inputs for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, another)
+
+
+def test_a_partition_that_leaves_too_few_clients_a_batch_is_said_in_words():
+    with pytest.raises(NotApplicableError, match=r"leaves \d of 5 clients a batch of 300 with random labels"):
+        draw_batches(skewed(batch_size=300), 0, 0, clients=1, same_labels=False)
+
+
 def test_random_weights_differ_by_trial_and_repeat_by_seed():
     first, again, second = (broadcast_model(SETTING, 0, trial) for trial in (0, 0, 1))
     assert torch.equal(first[0].weight, again[0].weight)
@@ -126,6 +209,9 @@ DECISIVE = {
     "labels": case(setting=other(labels="random")),
     "data": case(setting=other(data=Digits(size=32))),
     "splits": case(setting=other(splits=Splits(private=0.3))),
+    "partition": case(setting=other(partition=Partition(dirichlet=0.5))),
+    "partition's alpha": case(setting=other(partition=Partition(dirichlet=0.6))),
+    "clients": case(setting=other(partition=Partition(dirichlet=0.5, clients=3))),
     "public images": case(setting=other(splits=Splits(public_at_most=10))),
     "model": case(setting=other(model=LeNet(width=6))),
     "weights": case(setting=other(weights=Train(epochs=1))),
@@ -145,6 +231,12 @@ def test_whatever_decides_a_number_changes_the_key():
     keys = {name: key_of(changed, "env") for name, changed in DECISIVE.items()} | {"none": key_of(case(), "env")}
     keys["environment"] = key_of(case(), "another env")
     assert len(set(keys.values())) == len(keys)
+
+
+def test_the_content_of_an_attacks_files_changes_the_key(monkeypatch):
+    before = key_of(case(), "env")
+    monkeypatch.setattr(LabelSign, "facts", lambda attack: "another file")
+    assert key_of(case(), "env") != before
 
 
 def test_names_and_the_order_of_grants_do_not_change_the_key():

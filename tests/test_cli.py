@@ -54,6 +54,23 @@ def test_a_run_leaves_tables_a_page_and_a_file_for_each_cell(finished):
 def test_an_attack_without_what_it_needs_is_a_cell_that_says_why(finished):
     notes = {row["note"] for row in rows(finished / "out") if row["attack"] == "latent_prior"}
     assert notes == {"needs `public`, which the threat model does not grant"}
+    assert not (finished / "out/generators").exists()
+
+
+def test_what_attacks_train_is_kept_with_the_run_and_taken_from_the_cache_the_next_time(tmp_path):
+    spec = SPEC.replace("grants: [count, recipe]", "grants: [count, recipe, public]")
+    spec = spec.replace("latent_prior]", "{latent_prior: {epochs: 2, steps: 2}}]").replace("trials: 2", "trials: 1")
+    (tmp_path / "spec.yaml").write_text(spec)
+    for out in ("first", "second"):
+        done = seethrough("run", "spec.yaml", "--out", out, cwd=tmp_path, SEETHROUGH_CACHE=str(tmp_path / "cache"))
+        assert done.returncode == 0, done.stderr
+        assert "losses and samples in" in done.stdout
+    kept = [sorted((tmp_path / out / "generators").iterdir()) for out in ("first", "second")]
+    assert [file.name for file in kept[0]] == [file.name for file in kept[1]]
+    table = kept[0][0].read_text().splitlines()
+    assert table[0].startswith("epoch,negative evidence lower bound") and len(table) == 3
+    assert kept[0][1].read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_a_second_run_recomputes_nothing(finished):
@@ -62,6 +79,9 @@ def test_a_second_run_recomputes_nothing(finished):
     again = seethrough("run", "spec.yaml", "--out", "out", cwd=finished)
     assert again.returncode == 0
     assert "12 cells, 12 of them finished before" in again.stdout
+    assert "privacy misconfigured: gaussian_noise(std=0.1): adds noise without clipping" in again.stderr
+    page = (finished / "out/index.html").read_text()
+    assert "adds noise without clipping" in page and "claims no bound: noise without clipping right before it" in page
     assert {file: file.stat().st_mtime_ns for file in (finished / "out/cells").iterdir()} == before
     assert (finished / "out/results.csv").read_bytes() == csv_before
 
@@ -176,6 +196,7 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
         (["new", "bad.yaml"], "bad.yaml"),
         (["run", "unique.yaml"], "10"),
         (["run", "toolarge.yaml"], "too small"),
+        (["run", "generator.yaml"], "nowhere:make"),
         (["list", "planets"], "planets"),
     ],
 )
@@ -183,6 +204,8 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
     (tmp_path / "bad.yaml").write_text("name: x\ntrials: none\n")
     (tmp_path / "unique.yaml").write_text(SPEC.replace("batch_size: 2", "batch_size: 12"))
     (tmp_path / "toolarge.yaml").write_text(SPEC.replace("batch_size: 2, labels: unique", "batch_size: 500"))
+    generator = "{latent_prior: {generator: 'nowhere:make', file: x.safetensors}}"
+    (tmp_path / "generator.yaml").write_text(SPEC.replace("latent_prior", generator))
     done = seethrough(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr

@@ -56,6 +56,6 @@ def test_an_example_whose_gradient_is_not_finite_counts_as_zero(poison: float):
 
 def test_huge_finite_gradients_are_clipped_not_lost_to_overflow():
     samples = {"a": torch.tensor([[1e30, 0.0], [3.0, 4.0]]), "b": torch.tensor([0.0, 0.0])}
-    mean = clipped_noised_mean(samples, 0.0, 1.0, seeded(0))
+    mean = clipped_noised_mean(samples, torch.ones(2).bool(), 2, 0.0, 1.0, "flat", seeded(0))
     assert mean["a"].isfinite().all()
     assert mean["a"].norm() <= 1.0 and mean["b"].shape == ()

@@ -8,9 +8,11 @@ from torch import nn
 
 from attacks import Space, View
 from attacks._batchnorm import batch_statistics, statistics_distance
-from attacks._match import layerwise_l2, relative_l1
+from attacks._match import relative_l1
 from attacks._priors import l2_norm, total_variation
 from attacks._registration import assignment, registered, registered_mean
+from attacks._replay import simulated_client
+from attacks._scales import spreads
 from attacks._search import cosine_schedule
 from attacks.gradinversion import GradInversion
 from audit.client import batch_statistics as clients_statistics
@@ -19,6 +21,7 @@ from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
 from defenses import Batch, Recipe
 
+LABELS = torch.tensor([1, 3])
 OFF = {"gradient": 0.0, "tv": 0.0, "l2": 0.0, "batchnorm": 0.0, "group": 0.0}
 
 
@@ -53,14 +56,62 @@ TERMS = {
 def test_each_keyword_weighs_its_own_term_and_no_other(term):
     x, consensus = images(), images(seed=3)
     attack = GradInversion(**{**OFF, term: 0.5})
-    loss = attack.objective(x, tensors(0), tensors(5), (statistics(0), statistics(1)), consensus)
+    distance = relative_l1(tensors(0), tensors(5))
+    loss = attack.objective(x, distance, (statistics(0), statistics(1)), consensus)
     assert loss.item() == pytest.approx(0.5 * TERMS[term](x, consensus).item(), rel=1e-6)
 
 
-def test_the_distance_is_the_one_that_is_named():
-    attack = GradInversion(**{**OFF, "gradient": 1.0, "distance": "layerwise_l2"})
-    loss = attack.objective(images(), tensors(0), tensors(5), None, images())
-    assert loss.item() == pytest.approx(layerwise_l2(tensors(0), tensors(5)).item())
+def a_view(granted: bool = False, seed: int = 0) -> View:
+    torch.manual_seed(0)
+    model = ConvNet(width=4).build(Space((1, 12, 12), 5)).eval()
+    inputs, labels = images(2, seed), LABELS
+    names = dict(model.named_parameters())
+    slopes = torch.autograd.grad(nn.functional.cross_entropy(model(inputs), labels), list(names.values()))
+    update = {name: -0.1 * slope for name, slope in zip(names, slopes, strict=True)}
+    public = Batch(images(40, 7), torch.arange(40) % 5)
+    return View(
+        model,
+        update,
+        Space((1, 12, 12), 5),
+        count=2,
+        recipe=Recipe(lr=0.1),
+        labels=labels if granted else None,
+        public=public,
+    )
+
+
+@pytest.mark.parametrize("distance", ["standardized_l1", "relative_l1", "layerwise_l2", "cosine"])
+def test_every_distance_comes_nearer_to_the_images_than_the_start(distance):
+    first, last = (GradInversion(steps=n, seeds=1, distance=distance).reconstruct(a_view(), rng()) for n in (1, 80))
+    truth = images(2)
+    assert (last.inputs - truth).square().mean() < 0.7 * (first.inputs - truth).square().mean()
+
+
+def test_seeds_in_small_groups_find_what_they_find_together():
+    claims = [GradInversion(steps=12, seeds=4, at_once=n).reconstruct(a_view(), rng()) for n in (None, 3, 1)]
+    assert claims[0].loss == pytest.approx(claims[1].loss, rel=1e-4) == pytest.approx(claims[2].loss, rel=1e-4)
+
+
+def test_labels_that_are_searched_with_the_pixels_end_where_the_gradient_says():
+    claim = GradInversion(steps=60, seeds=1, joint_labels=True).reconstruct(a_view(), rng())
+    assert sorted(claim.labels.tolist()) == [1, 3]
+    granted = GradInversion(steps=2, joint_labels=True).reconstruct(a_view(granted=True), rng())
+    assert granted.labels.tolist() == [1, 3]
+
+
+def test_spreads_are_the_deviations_of_the_steps_of_public_batches():
+    view = a_view()
+    client = simulated_client(view)
+    found = spreads(client, view, LABELS, 6, rng(3))
+    chosen, again = [], rng(3)
+    for _ in range(6):
+        chosen.append(view.public.inputs[torch.randint(40, (2,), generator=again)])
+    name = next(iter(view.update))
+    slow = torch.stack([client(batch, LABELS)[name] for batch in chosen]).detach().std(dim=0)
+    assert torch.allclose(found[name], slow + 1e-3 * slow.mean(), rtol=1e-4)
+    assert all(
+        part.min() > 0 for part in spreads(client, dataclasses.replace(view, public=None), LABELS, 3, rng()).values()
+    )
 
 
 def test_the_statistics_penalty_is_the_sum_of_the_norms_with_the_first_layer_multiplied():

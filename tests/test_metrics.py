@@ -7,16 +7,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 
 import audit.metrics
-from attacks import Reconstruction
+from attacks import Reconstruction, Space
 from audit.metrics import Metric, UnavailableError
+from audit.metrics._features import features
+from audit.metrics.cohort_distance import CohortDistance, frechet
+from audit.metrics.identifiability import Identifiability
 from audit.metrics.label_accuracy import LabelAccuracy
+from audit.metrics.label_histogram import LabelHistogram
 from audit.metrics.lpips import LPIPS
+from audit.metrics.mean_image import MeanImage
 from audit.metrics.psnr import PSNR
 from audit.metrics.ssim import SSIM
-from audit.scoring import Guess, blind_guesses, guess_from, matched, score
+from audit.models.convnet import ConvNet
+from audit.scoring import Guess, Scene, blind_guesses, guess_from, matched, score
 from defenses import Batch
 from defenses._catalog import catalog
 from tests.conftest import SHARED
@@ -56,8 +63,10 @@ def test_every_image_metric_is_perfect_for_the_truth_and_worse_for_noise():
             noisy = metric.score(truth.inputs, batch(shape=(3, 32, 32), seed=1).inputs)
         except UnavailableError:
             continue
-        assert exact.shape == (3,)
-        assert (exact > noisy).all() if metric.better == "higher" else (exact < noisy).all()
+        assert exact.shape in ((3,), (1,))
+        sign = 1 if metric.better == "higher" else -1
+        assert (sign * exact >= sign * noisy).all()
+        assert sign * exact.mean() > sign * noisy.mean()
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.lists(st.integers(0, 4), min_size=1, max_size=12))
@@ -66,6 +75,58 @@ def test_label_accuracy_is_the_overlap_of_the_multisets(true: list[int], guessed
     value = LabelAccuracy().score(truth.labels, torch.tensor(guessed)).mean()
     overlap = sum(min(true.count(c), guessed.count(c)) for c in range(5))
     assert value == pytest.approx(overlap / len(true))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_the_histogram_error_is_the_largest_difference_in_probability_of_any_set_of_classes(true, guessed):
+    value = LabelHistogram().score(torch.tensor(true), torch.tensor(guessed))
+    sets = ([c for c in range(5) if pattern >> c & 1] for pattern in range(32))
+    gaps = [sum(true.count(c) / len(true) - guessed.count(c) / len(guessed) for c in chosen) for chosen in sets]
+    assert value.tolist() == [pytest.approx(max(gaps))]
+
+
+def test_the_public_proportions_are_a_blind_guess_of_the_histogram():
+    truth = Batch(torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 0, 1]))
+    public = Batch(torch.zeros(100, 1, 8, 8), torch.tensor([0] * 75 + [1] * 25))
+    wrong = Guess(None, torch.tensor([2, 2, 2, 2]))
+    row = score(LabelHistogram(), truth, Guess(None, truth.labels), wrong, blind_guesses(truth, public, 4), False)
+    assert (row.value, row.decoy, row.blind, row.floor, row.n) == (0, 1, 0, 0, 4)
+
+
+def test_the_mean_image_is_compared_whatever_the_order_of_the_images():
+    truth = batch(4).inputs
+    assert MeanImage().score(truth, truth.flip(0)) == pytest.approx([0], abs=1e-7)
+    assert MeanImage().score(truth, truth + torch.tensor([0.1, 0.3, 0.0, 0.0]).view(4, 1, 1, 1)) == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (40, 30)])
+def test_the_frechet_distance_is_that_of_its_formula_with_a_matrix_square_root(sizes):
+    draws = np.random.default_rng(0)
+    first, second = (draws.normal(size=(n, 6)) @ draws.normal(size=(6, 6)) + draws.normal(size=6) for n in sizes)
+    covariances = [np.cov(rows, rowvar=False, bias=True) for rows in (first, second)]
+    shift = np.square(first.mean(0) - second.mean(0)).sum()
+    expected = shift + np.trace(covariances[0] + covariances[1] - 2 * sqrtm(covariances[0] @ covariances[1]).real)
+    assert frechet(first, second) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_cohort_distance_is_taken_on_what_the_attacked_models_classifier_reads():
+    truth, found = batch(6), batch(6, seed=1)
+    torch.manual_seed(0)
+    model = ConvNet(width=4).build(Space((1, 28, 28), 10)).train()
+    read = model[:-1](truth.inputs), model[:-1](found.inputs)
+    assert torch.equal(features(model, truth.inputs), read[0])
+    guess = Guess(found.inputs, None)
+    row = score(CohortDistance(), truth, guess, Guess(truth.inputs, None), (guess,), False, Scene(model, truth.inputs))
+    assert row.value == pytest.approx(CohortDistance().score(*read)[0])
+    assert row.decoy == pytest.approx(0, abs=1e-6) and row.better == "lower" and row.floor == row.decoy
+    assert model.training
+
+
+def test_a_cohort_that_is_not_a_number_has_no_distance():
+    truth = batch(2)
+    broken = Guess(torch.full_like(truth.inputs, math.nan), None)
+    row = score(CohortDistance(), truth, broken, Guess(truth.inputs, None), (Guess(truth.inputs, None),), False)
+    assert row.status == "nan"
 
 
 def test_matching_undoes_a_permutation_and_uses_no_image_twice():
@@ -152,3 +213,46 @@ def test_lpips_equals_the_package_on_images_of_64_pixels(monkeypatch):
     truth = Batch((first + 1) / 2, torch.zeros(2, dtype=torch.int64))
     values = LPIPS(net="squeeze").score(truth.inputs, (second + 1) / 2)
     assert values == pytest.approx([0.1040, 0.0921], abs=1e-4)
+
+
+def gallery_case(found_like: str) -> tuple[Batch, Guess, Scene]:
+    truth, public = batch(4), batch(300, seed=5)
+    images = truth.inputs if found_like == "truth" else batch(4, seed=9).inputs
+    noisy = (images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    return truth, Guess(noisy, None), Scene(torch.nn.Flatten(), public.inputs)
+
+
+@pytest.mark.parametrize("likeness", ["pixels", "features"])
+def test_a_good_reconstruction_identifies_its_original_and_one_of_other_images_does_not(likeness):
+    for found_like, expected in (("truth", 1.0), ("others", 0.0)):
+        truth, guess, scene = gallery_case(found_like)
+        others = Guess(batch(4, seed=11).inputs, None)
+        row = score(Identifiability(likeness=likeness), truth, guess, others, (others,), False, scene)
+        assert row.value == expected
+
+
+def test_identifiability_is_the_rank_one_rate_that_a_slow_search_finds():
+    truth, _, scene = gallery_case("truth")
+    found = truth.inputs * 0.5 + 0.5 * batch(4, seed=2).inputs
+    gallery = [*truth.inputs, *scene.public[-16:]]
+    expected = [
+        int(min(range(20), key=lambda k: float((image - gallery[k]).square().sum())) == i)
+        for i, image in enumerate(found)
+    ]
+    values = Identifiability(gallery=20).seen_by(scene.model, scene.public)(truth.inputs, found)
+    assert values.tolist() == expected
+    assert sum(expected) > 0
+
+
+def test_guesses_that_cannot_be_told_apart_identify_nobody():
+    truth = batch(3).inputs
+    same = truth[:1].expand_as(truth)
+    assert Identifiability().score(same, same).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_identifiability_states_its_gallery_and_the_rate_of_chance():
+    truth, guess, scene = gallery_case("truth")
+    row = score(Identifiability(gallery=50), truth, guess, guess, (guess,), False, scene)
+    assert "50 images" in row.note and "2.0%" in row.note
+    small = Scene(scene.model, scene.public[:10])
+    assert "14 images" in score(Identifiability(), truth, guess, guess, (guess,), False, small).note

@@ -10,6 +10,7 @@ from audit._stream import stream
 from audit.data.npz import Npz
 from audit.foreign import ForeignFileError
 from audit.models import Model, bare
+from audit.models.cnn import CNN
 from audit.models.convnet import ConvNet
 from audit.models.custom import Custom
 from audit.models.lenet import LeNet
@@ -33,7 +34,7 @@ def test_every_model_makes_one_row_of_logits_for_each_image(name):
 
 
 @pytest.mark.parametrize("size", [28, 30, 33])
-@pytest.mark.parametrize("model", [LeNet(), ConvNet(), ResNet20()])
+@pytest.mark.parametrize("model", [LeNet(), ConvNet(), CNN(), ResNet20()])
 def test_our_own_models_take_any_size_and_one_channel(model, size):
     assert model.build(Space((1, size, size), 4)).eval()(torch.rand(1, 1, size, size)).shape == (1, 4)
 

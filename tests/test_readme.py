@@ -26,6 +26,11 @@ def test_the_readmes_spec_is_valid(block, tmp_path):
     load_spec(tmp_path / "spec.yaml")
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_example_is_a_valid_spec(file):
+    load_spec(file)
+
+
 def test_the_readmes_make_commands_exist():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"\bmake (audit|test|\w+)\b {2,}#", README))

@@ -11,6 +11,7 @@ import pytest
 from reports import Claim, Pictures, write_reports
 from reports._claims import promises
 from reports._findings import read_blocks, read_grid
+from reports._recoveries import recoveries
 from reports._verdict import judge
 from reports._write import write_whole
 from reports.page import render_page
@@ -105,7 +106,7 @@ def page_of(directory, plan, cells):
 def rendered(plan, cells):
     readings = read_grid(plan, cells)
     blocks = read_blocks(readings)
-    return render_page(plan, readings, blocks, judge(readings, blocks), promises(plan, cells))
+    return render_page(plan, readings, blocks, judge(readings, blocks), promises(plan, cells), recoveries(plan, cells))
 
 
 def numbered(frame):

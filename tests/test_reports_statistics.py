@@ -130,6 +130,13 @@ def test_the_leak_of_a_metric_where_lower_is_better_is_flipped():
     assert found.mean == pytest.approx(0.4)
 
 
+def test_the_leak_over_the_decoy_leaves_blind_guesses_aside():
+    scores = [score(12.0, 11.0, decoy=8.0), score(13.5, 12.0, decoy=9.0), score(11.0, 10.0)]
+    assert leak_of(scores, "decoy") == over_batches([4.0, 4.5])
+    lower = [score(0.1, 0.2, decoy=0.6, better="lower"), score(0.3, 0.3, decoy=0.6, better="lower")]
+    assert leak_of(lower, "decoy").mean == pytest.approx(0.4)
+
+
 def test_the_leak_of_labels_is_no_more_certain_than_their_share():
     found = leak_of([score(1.0, 0.25, metric="label_accuracy")] * 4)
     assert found.mean == 0.75

@@ -2,12 +2,13 @@ import csv
 import io
 import math
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from reports import Cell, Score, write_reports
+from reports import Cell, Recovery, Score, write_reports
 from reports._findings import read_blocks, read_grid
 from reports._statistics import finite
 from reports.tables import COLUMNS, results_csv
@@ -48,8 +49,19 @@ def bits(value):
 def test_the_columns_are_the_promised_ones():
     assert ", ".join(COLUMNS) == (
         "setting, threat, defense, attack, trial, metric, value, floor, decoy, blind, worst, better, status, note, n, "
-        "seconds, seed, key, code"
+        "seconds, seed, key, code, recovered, images, kappa, bound"
     )
+
+
+def test_recovered_images_stand_beside_their_limits_in_full_precision():
+    one = Recovery(20.0, 1, 4, 4, 3, 700, 1 / 3, 0.1 + 0.2, "by hand")
+    places = [place(0), place(1)]
+    unbounded = replace(one, bound=None)
+    cells = [measured(places[0], score(0.5), recovery=one), measured(places[1], score(0.5), recovery=unbounded)]
+    first, second = rows_of(manifest(places), cells)
+    names = ("recovered", "images", "kappa", "bound")
+    assert [first[name] for name in names] == ["1", "4", repr(1 / 3), repr(0.1 + 0.2)]
+    assert [second[name] for name in names] == ["1", "4", repr(1 / 3), ""]
 
 
 def test_a_measured_number_is_one_row_in_full_precision():
@@ -76,6 +88,10 @@ def test_a_measured_number_is_one_row_in_full_precision():
         "seed": "7",
         "key": at.key,
         "code": "abc",
+        "recovered": "",
+        "images": "",
+        "kappa": "",
+        "bound": "",
     }
 
 
@@ -122,6 +138,13 @@ def test_the_markdown_shows_mean_interval_floor_and_n(tmp_path):
     cells = [measured(each, score(0.7 + 0.1 * (each.trial % 3), 0.1)) for each in at]
     text = markdown(tmp_path, manifest(at), cells)
     assert "| attack | 0.775 [0.623, 0.927], floor 0.100, leak +0.675 [+0.523, +0.827], n = 4: leaks |" in text
+
+
+def test_the_markdown_shows_what_came_from_the_update_beside_the_leak(tmp_path):
+    at = [place(trial) for trial in range(2)]
+    cells = [measured(each, score(12.0 + each.trial, 11.0, decoy=8.0)) for each in at]
+    text = markdown(tmp_path, manifest(at), cells).replace("\N{MINUS SIGN}", "-")
+    assert "leak +1.50 [-4.85, +7.85], over the decoy +4.50 [-1.85, +10.85], n = 2" in text
 
 
 def test_the_markdown_shows_the_state_of_what_has_no_number(tmp_path):

@@ -139,6 +139,31 @@ def test_a_leak_is_told_with_its_numbers():
     assert section.statements[0].points == ("ssim 0.800 [0.670, 0.930] by attack (a guesser: 0.000; n = 4)",)
 
 
+def test_a_leak_is_told_by_what_of_the_batch_leaked_and_what_did_not():
+    at = [place(trial) for trial in range(4)]
+    metrics = {
+        "label_histogram": ("lower", 0.1),
+        "mean_image": ("lower", 0.1),
+        "psnr": ("higher", -1.0),
+        "odd": ("higher", 1.0),
+    }
+    cells = [
+        measured(
+            each,
+            *(
+                score(value + 0.01 * each.trial, 0.5 if better == "lower" else 0.0, metric=metric, better=better)
+                for metric, (better, value) in metrics.items()
+            ),
+        )
+        for each in at
+    ]
+    (section,) = verdict_of(manifest(at, tuple(metrics)), cells).sections
+    assert (
+        "What leaked of the batch: how common each class is and what the images have in common; at the floor: single images."
+        in section.statements[0].text
+    )
+
+
 def test_a_defense_that_held_is_told_with_what_its_intervals_still_allow():
     verdict = verdict_of(*grid(("noise", FLOOR)))
     high = 0.1154700538 * 3.182446 / 2  # standard deviation of the four values, Student t with three degrees of freedom

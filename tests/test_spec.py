@@ -57,6 +57,18 @@ MISTAKES = [
     (changed("name", to=""), "name", '""', "at least 1 character"),
     (changed("settings", to=[]), "settings", "[]", "at least 1 item"),
     (changed("settings", to="digits"), "settings", '"digits"', "a list"),
+    (
+        changed("settings", 0, "partition", to={"dirichlet": 0}),
+        "settings[0].partition.dirichlet",
+        "0",
+        "a number above 0",
+    ),
+    (
+        changed("settings", 0, "partition", to={"alpha": 1}),
+        "settings[0].partition",
+        "alpha",
+        "the keys dirichlet, clients",
+    ),
     (changed("settings", 0, "batch", to=4), "settings[0]", "batch", "did you mean batch_size?"),
     (changed("settings", 0, "batch_size", to=-1), "settings[0].batch_size", "-1", "at least 1"),
     (changed("settings", 0, "data", to="digit"), "settings[0].data", '"digit"', "did you mean digits?"),

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,17 +13,20 @@ from attacks.dlg import DLG
 from attacks.gradinversion import GradInversion
 from attacks.inverting_gradients import InvertingGradients
 from attacks.label_minimum import LabelMinimum
-from audit.case import Case
+from audit.case import Case, broadcast_model
 from audit.data.digits import Digits
 from audit.data.npz import Npz
 from audit.data.torchvision import Torchvision
+from audit.metrics.cohort_distance import CohortDistance
 from audit.metrics.label_accuracy import LabelAccuracy
+from audit.metrics.label_histogram import LabelHistogram
+from audit.metrics.mean_image import MeanImage
 from audit.metrics.psnr import PSNR
 from audit.metrics.ssim import SSIM
 from audit.models.convnet import ConvNet
 from audit.models.lenet import LeNet
 from audit.models.resnet20 import ResNet20
-from audit.spec import Setting
+from audit.spec import Partition, Setting
 from audit.threat import ThreatModel
 from audit.trial import run_trial
 from audit.weights.file import File
@@ -108,6 +112,26 @@ def test_a_combination_that_cannot_be_run_says_why():
     setting = Setting(name="s", data=Digits(), model=ConvNet(width=4, batchnorm=True), batch_size=2, mode="train")
     with pytest.raises(NotApplicableError, match="BatchNorm"):
         run_trial(case(setting, defense=PRIVATE), CPU)
+
+
+def test_metrics_look_through_the_attacked_model(monkeypatch):
+    one, seen = replace(case(attack=InvertingGradients(steps=2)), metrics=(CohortDistance(),)), []
+    monkeypatch.setattr(CohortDistance, "seen_by", lambda metric, model: seen.append(model) or metric.score)
+    run_trial(one, CPU)
+    assert seen == [broadcast_model(one.setting, 0, 0)]
+
+
+def test_unlike_clients_give_away_which_classes_they_hold():
+    setting = Setting(
+        name="s", data=Digits(), model=ConvNet(width=8), batch_size=16, partition=Partition(dirichlet=0.15)
+    )
+    one = case(setting, InvertingGradients(steps=5))
+    found = scores(replace(one, metrics=(LabelHistogram(), MeanImage(), CohortDistance())))
+    assert {score.status for score in found.values()} == {"ok"} and {score.better for score in found.values()} == {
+        "lower"
+    }
+    assert found["label_histogram"].value <= 0.5 * found["label_histogram"].decoy
+    assert all(score.floor == min(score.decoy, score.blind) and score.n == 16 for score in found.values())
 
 
 def test_pictures_are_those_of_the_truth_the_reconstruction_and_the_decoy():

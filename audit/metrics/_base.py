@@ -1,9 +1,10 @@
-"""Scores: how like the truth a guess is, example by example."""
+"""Scores: how like the truth a guess is, example by example or as a batch."""
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class UnavailableError(Exception):
@@ -20,8 +21,16 @@ class Metric:
         """What beside the fields decides the values, such as the content of a file of weights."""
         return ""
 
+    def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
+        """`score`, for a metric that needs more than the two: the attacked `model`, which stays as it is, or public images."""
+        return self.score
+
+    def remark(self, truth: Tensor, public: Tensor) -> str:
+        """What a reader of the values must know beside them, such as the rate of chance."""
+        return ""
+
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
-        """One value for each example of `truth`, float64 [n]; both hold what the metric compares.
+        """One value for each example of `truth`, float64 [n], or one for the batch, [1]; both hold what it compares.
 
         Images: float32 [n, channels, height, width] in [0, 1], matched one to one. Labels: int64 [n] and [m], in any
         order. Raises: UnavailableError.

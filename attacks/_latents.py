@@ -1,0 +1,88 @@
+"""The search of a latent prior: first over latents, and labels; then over what is let go near the manifold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from attacks._generator import Drawer
+from attacks._replay import Client
+from attacks._search import Variables, cosine_schedule, descend
+from defenses import Params
+
+CONFIDENCE = 5.0  # logit of the recovered label at the start of a search over labels, the others' being 0
+GENTLER = 0.1  # of the learning rate, for what is let go
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """How well images with class probabilities account for the observed update."""
+
+    client: Client
+    update: Params
+    distance: Callable[[Params, Params], Tensor]
+    certain: Tensor  # [n, classes], the known or recovered labels, one-hot
+
+    def misfit(self, images: Tensor, classes: Tensor) -> Tensor:
+        """The distance of the step of images [n, *shape] and class probabilities [n, classes] to the observed one."""
+        return self.distance(self.client(images, classes), self.update)
+
+
+def search_latents(
+    start: Tensor, drawer: Drawer, match: Match, prior: float, steps: int, lr: float, soft: bool
+) -> tuple[Tensor, Tensor, float]:
+    """Latents [n, latent], class probabilities [n, classes] and loss of the lowest of the restarts in `start` [restarts, n,
+    latent]. With `soft` the labels are searched as logits, from the recovered ones."""
+
+    def classes_of(logits: Variables) -> Tensor:
+        return logits[0].softmax(dim=-1) if logits else match.certain
+
+    def loss(latents: Tensor, *logits: Tensor) -> Tensor:
+        classes = classes_of(logits)
+        fit = match.misfit(drawer.draw(latents, classes), classes)
+        return fit + prior * latents.square().sum(dim=1).mean() / 2
+
+    labels = (CONFIDENCE * match.certain.repeat(len(start), 1, 1),) if soft else ()
+    (latents, *logits), lowest = descend(
+        (start, *labels),
+        lambda variables: vmap(loss)(*variables),
+        steps=steps,
+        lr=lr,
+        factor=cosine_schedule(steps),
+    ).best()
+    return latents, classes_of(tuple(logits)), lowest
+
+
+def let_go(
+    start: Tensor,
+    show: Callable[[Tensor], Tensor],
+    classes: Tensor,
+    match: Match,
+    radius: float,
+    steps: int,
+    lr: float,
+) -> tuple[Tensor, float]:
+    """What [n, ...] `show` makes images of that account best for the update, and the distance that is left: each of the n
+    no farther from `start` than `radius` times its length. It starts there, so the distance can only fall."""
+    farthest = radius * _lengths(start)
+
+    def within(step: int, variables: Variables) -> Variables:
+        away = variables[0][0] - start
+        return ((start + away * (farthest / _lengths(away).clamp(min=1e-12)).clamp(max=1))[None],)
+
+    (found,), lowest = descend(
+        (start[None],),
+        lambda variables: match.misfit(show(variables[0][0]), classes)[None],
+        steps=steps,
+        lr=GENTLER * lr,
+        factor=cosine_schedule(steps),
+        after=within,
+    ).best()
+    return found, lowest
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """The length of each of rows [n, ...], shaped to be multiplied with them."""
+    return torch.linalg.vector_norm(rows.flatten(1), dim=1).view(-1, *[1] * (rows.dim() - 1))

@@ -1,0 +1,63 @@
+"""Image identifiability precision (Yin et al., CVPR 2021, arXiv:2104.07586, section 4.4): can the original be picked out of a
+gallery by its reconstruction?
+
+Departs from the paper: the gallery is the batch and as many public images as are asked for, not the evaluation set; the
+likeness is by squared error of the pixels, or on request by the paper's cosine, of what the attacked model's classifier
+reads. Every reconstruction stands for the original that it was matched with, in the decoy control too.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from audit.metrics._base import Metric
+from audit.metrics._features import features
+from defenses._base import entry
+
+
+@entry
+class Identifiability(Metric):
+    """The share of reconstructions whose nearest image in a gallery is their own original: 1 where it is, 0 where not. The
+    gallery holds the batch and public images, `gallery` in all where there are enough."""
+
+    gallery: int = Field(default=100, ge=2)
+    likeness: Literal["pixels", "features"] = "pixels"
+
+    better = "higher"
+    compares = "inputs"
+
+    def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
+        watched = copy.deepcopy(model).eval()
+        look = (lambda images: F.normalize(features(watched, images))) if self.likeness == "features" else torch.clone
+
+        def hits(truth: Tensor, found: Tensor) -> np.ndarray:
+            return _hits(look(found), look(torch.cat([truth, self._others(truth, public)])))
+
+        return hits
+
+    def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        """The same with the batch alone as the gallery, by pixels."""
+        return _hits(found, truth)
+
+    def remark(self, truth: Tensor, public: Tensor) -> str:
+        size = len(truth) + len(self._others(truth, public))
+        return f"{size} images in the gallery of identifiability, so chance finds {1 / size:.1%}"
+
+    def _others(self, truth: Tensor, public: Tensor) -> Tensor:
+        """The last public images: the first ones serve as blind guesses."""
+        wanted = max(0, self.gallery - len(truth))
+        return public[max(0, len(public) - wanted) :]
+
+
+def _hits(found: Tensor, gallery: Tensor) -> np.ndarray:
+    """Whether row i of `gallery` is the nearest to row i of `found`; a tie is no hit, nor is what is not a number."""
+    distances = torch.cdist(found.flatten(1).double(), gallery.flatten(1).double())
+    own = distances.diagonal().clone()
+    distances.diagonal().fill_(torch.inf)
+    return (own < distances.min(dim=1).values).double().numpy()

@@ -1,0 +1,127 @@
+"""Run one of the studies in benchmarks/studies, or go on with it, and print its table beside published figures.
+
+    python benchmarks/study.py ablation
+
+Cells that are finished are not computed again. Settings that need ../shared/data, where that is absent, run on scikit-learn's
+digits with random weights, and the table says so. LPIPS needs its backbone: TORCH_HOME=../shared/torch_home.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from reports._statistics import Estimate, over_batches
+
+HERE = Path(__file__).parent
+LABEL = {"psnr": "PSNR, dB", "ssim": "SSIM", "label_accuracy": "labels"}
+Rows = list[dict[str, str]]
+
+
+def main() -> None:
+    studies = sorted(path.stem for path in (HERE / "studies").glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=studies)
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder that holds a folder for each study")
+    parser.add_argument("--workers", default="0")
+    options = parser.parse_args()
+    out = options.out / options.study
+    out.mkdir(parents=True, exist_ok=True)
+    spec, replaced = _spec(HERE / "studies" / f"{options.study}.yaml", out)
+    command = [
+        "-c",
+        "from audit.cli import main; main()",
+        "run",
+        spec,
+        "--out",
+        out / "audit",
+        "--workers",
+        options.workers,
+    ]
+    code = subprocess.run([sys.executable, *map(str, command)]).returncode
+    if code:
+        sys.exit(code)
+    with (out / "audit" / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = "\n".join(_table(rows))
+    published = yaml.safe_load((HERE / "published.yaml").read_text(encoding="utf-8"))[options.study]
+    notes = [f"published: {line}" for line in published] + ["digits stand in for CIFAR-10"] * replaced
+    text = f"{table}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+    (out / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _spec(path: Path, out: Path) -> tuple[Path, bool]:
+    """The spec to run, and whether digits stand in for data that is absent."""
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    absent = [setting for setting in spec["settings"] if not all(Path(name).exists() for name in _files(setting))]
+    for setting in absent:
+        setting.update(data="digits", weights="random")
+        setting.pop("splits", None)
+    written = out / "spec.yaml"
+    written.write_text(json.dumps(spec, indent=2), encoding="utf-8")  # YAML without aliases, as specs are read
+    return written, bool(absent)
+
+
+def _files(setting: dict) -> Iterator[str]:
+    """The files that a setting names."""
+    for part, key in ((setting.get("data"), "npz"), (setting.get("weights"), "file")):
+        if isinstance(part, dict) and key in part:
+            yield part[key]
+
+
+def _table(rows: Rows) -> Iterator[str]:
+    """A Markdown line for each attack in each setting: every metric with its interval and floor, and what the first metric
+    gained over the line before it, trial by trial."""
+    metrics = list(dict.fromkeys(row["metric"] for row in rows if row["status"] == "ok"))
+    lines = list(dict.fromkeys((row["setting"], row["threat"], row["defense"], row["attack"]) for row in rows))
+    several = [place for place in range(3) if len({line[place] for line in lines}) > 1]
+    yield "| " + " | ".join(
+        ["setting", "attack", "n", *(LABEL.get(name, name) + " (floor)" for name in metrics), "gain in the first"]
+    )
+    yield "|" + "---|" * (4 + len(metrics))
+    gains = {
+        after: _gain(rows, metrics[0], before, after) for before, after in pairwise(lines) if before[:3] == after[:3]
+    }
+    for line in lines:
+        cells = [_measured(rows, line, metric) for metric in metrics]
+        count = len(_values(rows, line, metrics[0], "value"))
+        named = "; ".join(line[place] for place in several) or line[0]
+        yield "| " + " | ".join([named, line[3], str(count), *cells, gains.get(line, "")]) + " |"
+
+
+def _measured(rows: Rows, line: tuple[str, ...], metric: str) -> str:
+    values, floors = (_values(rows, line, metric, column) for column in ("value", "floor"))
+    if not values:
+        return next((row["status"] for row in rows if _of(row, line, metric)), "not planned")
+    return f"{_stated(over_batches(list(values.values())))} ({sum(floors.values()) / len(floors):.2f})"
+
+
+def _gain(rows: Rows, metric: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    first, second = (_values(rows, line, metric, "value") for line in (before, after))
+    paired = [second[trial] - first[trial] for trial in second if trial in first]
+    return _stated(over_batches(paired)) if paired else ""
+
+
+def _values(rows: Rows, line: tuple[str, ...], metric: str, column: str) -> dict[str, float]:
+    """The finite numbers of a line by trial."""
+    return {row["trial"]: float(row[column]) for row in rows if _of(row, line, metric) and row["status"] == "ok"}
+
+
+def _of(row: dict[str, str], line: tuple[str, ...], metric: str) -> bool:
+    return (row["setting"], row["threat"], row["defense"], row["attack"], row["metric"]) == (*line, metric)
+
+
+def _stated(estimate: Estimate) -> str:
+    spread = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.mean:.2f}{spread}"
+
+
+if __name__ == "__main__":
+    main()

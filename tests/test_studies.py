@@ -1,0 +1,58 @@
+"""The studies in benchmarks/: their specs are valid wherever they run, and their tables say what the rows say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from audit.specfile import load_spec
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+STUDIES = sorted((BENCHMARKS / "studies").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def study():
+    described = importlib.util.spec_from_file_location("study", BENCHMARKS / "study.py")
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_a_valid_spec_on_digits_where_its_data_are_absent(study, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written, replaced = study._spec(path, tmp_path)
+    assert all(setting.data.load().classes == 10 for setting in load_spec(written)[0].settings)
+    assert replaced == ("../shared" in path.read_text(encoding="utf-8"))
+
+
+def test_every_study_has_published_figures_beside_it():
+    published = yaml.safe_load((BENCHMARKS / "published.yaml").read_text(encoding="utf-8"))
+    assert {path.stem for path in STUDIES} == set(published)
+
+
+def row(attack: str, trial: int, value: str, **changes: str) -> dict[str, str]:
+    plain = {"setting": "s", "threat": "t", "defense": "none", "metric": "psnr", "status": "ok", "floor": "10.0"}
+    return {**plain, "attack": attack, "trial": str(trial), "value": value, **changes}
+
+
+def test_a_line_gains_what_its_trials_gain_over_those_of_the_line_before(study):
+    rows = [row("plain", trial, value) for trial, value in enumerate(("11.0", "14.0", "12.0"))]
+    rows += [row("better", trial, value) for trial, value in enumerate(("13.0", "16.5", "13.5"))]
+    heading, _, first, second = study._table(rows)
+    assert "PSNR, dB (floor)" in heading
+    assert "12.33 [8.54, 16.13] (10.00)" in first and first.endswith("|  |")
+    assert "14.33" in second and "| 2.00 [0.76, 3.24] |" in second
+
+
+def test_a_trial_without_a_number_leaves_both_sides_of_the_gain(study):
+    rows = [row("plain", 0, "11.0"), row("plain", 1, "30.0"), row("better", 0, "13.0")]
+    rows += [row("better", 1, "", status="failed", floor="")]
+    assert study._table(rows) and list(study._table(rows))[-1].endswith("| 2.00 |")
+
+
+def test_settings_are_not_compared_with_each_other(study):
+    rows = [row("plain", 0, "11.0"), row("plain", 0, "13.0", setting="other")]
+    assert all(line.endswith("|  |") for line in list(study._table(rows))[2:])
