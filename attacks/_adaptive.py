@@ -41,9 +41,10 @@ def noise_variances(view: View) -> Params:
     """The known variance of the noise on each tensor of `view.update`, a scalar by name; empty where none is known."""
     if view.defense is None:
         return {}
-    known = view.defense.noise(view.update, view.recipe, view.count)
+    clients = clients_behind(view)
+    known = view.defense.noise(view.update, view.recipe, view.count and view.count // clients)
     least = min(known.values(), default=None)
-    return {name: known.get(name, least) / clients_behind(view) for name in view.update} if least is not None else {}
+    return {} if least is None else {name: known.get(name, least) / clients for name in view.update}
 
 
 def whitened(view: View, step: Params) -> Params:

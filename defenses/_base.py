@@ -136,7 +136,7 @@ class Defense:
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """The mean variance of what is added to a tensor's coordinates, a scalar > 0 by name; what is left out has none.
 
-        As far as it can be told from what was seen and, where they are known, from the recipe and the number of examples.
+        As far as it can be told from what was seen and, where known, from the recipe and the number of the client's examples.
         """
         return {}
 

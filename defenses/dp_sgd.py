@@ -59,6 +59,14 @@ class DPSGD(Defense):
 
         return private_gradient
 
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        """(lr * noise_multiplier * max_grad_norm / expected batch size)^2 for each step; known with recipe and count."""
+        if recipe is None or count is None or self.noise_multiplier == 0:
+            return {}
+        size = self._rate() * (recipe.batch_size or count)
+        variance = recipe.steps * (recipe.lr * self.noise_multiplier * self.max_grad_norm / size) ** 2
+        return {name: part.new_tensor(variance) for name, part in observed.items()}
+
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """The guarantee of one round for an example of a known participant; None without noise.
 

@@ -28,6 +28,7 @@ from defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
 from defenses._base import weighted_mean
 from defenses.adaptive_clipping import AdaptiveClipping
 from defenses.clipping import Clipping
+from defenses.dp_sgd import DPSGD
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
 from defenses.partial_sharing import PartialSharing
@@ -115,6 +116,17 @@ def test_noise_is_known_with_the_defense_and_thinned_by_the_cohort():
     summed = noise_variances(a_view(Chain((noisy, SecureAggregation(clients=2))), a_batch(2), a_batch(2, 5)))
     assert [float(part) for part in summed.values()] == pytest.approx([0.02] * 6)
     assert noise_variances(unaware(a_view(noisy, a_batch(2)))) == {}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, Recipe(steps=3, batch_size=2, lr=0.2)])
+def test_the_noise_of_dp_sgd_is_known_with_recipe_and_count(recipe: Recipe):
+    noisy, silent = (DPSGD(noise_multiplier=sigma, max_grad_norm=0.5) for sigma in (2.0, 0.0))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    view, plain = (a_view(one, a_batch(4), net=net, recipe=recipe) for one in (noisy, silent))
+    told = noise_variances(view)
+    drift = torch.cat([(view.update[name] - part).flatten() for name, part in plain.update.items()])
+    assert drift.square().mean() == pytest.approx(float(told["1.weight"]), rel=0.3)
+    assert noise_variances(plain) == {} and noise_variances(dataclasses.replace(view, recipe=None)) == {}
 
 
 ATTACKS: list[Any] = [DLG(steps=20), InvertingGradients(steps=20), GradInversion(steps=20, seeds=1)]

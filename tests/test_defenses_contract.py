@@ -193,6 +193,8 @@ def test_together_is_release_unless_the_clients_agree_on_something(defense: Defe
 
 
 def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(defense: Defense):
+    if type(defense).train is not Defense.train:
+        pytest.skip("what it does to the gradient is not seen here")
     wrong = []
     for place in range(40):
         updates = tuple(an_update(1000 * place + i) for i in range(defense.cohort()))
