@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Message, Params, Update, entry
 
 
 @entry
@@ -38,6 +38,10 @@ class Quantization(Defense):
             return (part / level + torch.rand(part.shape, generator=rng, dtype=part.dtype)).floor() * level
 
         return dataclasses.replace(update, step={name: rounded(part) for name, part in update.step.items()})
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """`bits` a coordinate, and 32 for the scale of each tensor; what was zero stays zero, and need not be sent."""
+        return Message(sent.values, self.bits, sent.beside + 32 * len(update.step))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step itself, as chance rounds it on average; or the point of the level's cell that is nearest to it.

@@ -9,7 +9,7 @@ import dataclasses
 import torch
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Message, Params, Update, coordinates, entry
 
 
 @entry
@@ -28,6 +28,10 @@ class Sign(Defense):
             return torch.where(part >= 0, magnitude, -magnitude)
 
         return dataclasses.replace(update, step={name: signs(part) for name, part in update.step.items()})
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """One bit a coordinate, 32 for the magnitude of each tensor, and 32 for each statistic."""
+        return Message(coordinates(update.step), 1, 32 * (len(update.step) + coordinates(update.buffers)))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """m * v / sqrt(v^2 + m^2) with m the tensor's mean magnitude: signs with a slope, near zero no sign at all."""
