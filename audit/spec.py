@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 import attacks
@@ -147,17 +156,14 @@ class AuditSpec(Section):
     ]
     utility: Utility | None = None  # None measures no utility
 
-    @model_validator(mode="after")
-    def _cohorts_fit(self) -> "AuditSpec":
-        for defense in self.defenses if self.utility else ():
-            if self.utility and self.utility.clients % defense.cohort():
+    @field_validator("utility")
+    @classmethod
+    def _cohorts_fit(cls, utility: Utility | None, known: ValidationInfo) -> Utility | None:
+        for defense in known.data.get("defenses", ()) if utility else ():
+            if utility and utility.clients % defense.cohort():
                 raise PydanticCustomError(
                     "cohorts",
-                    "utility.clients in whole cohorts of {cohort}, as {defense} needs them (found {found} clients)",
-                    {
-                        "cohort": defense.cohort(),
-                        "defense": defense_label(defense),
-                        "found": self.utility.clients,
-                    },
+                    "utility.clients in whole cohorts of {cohort}, as {defense} needs them",
+                    {"cohort": defense.cohort(), "defense": defense_label(defense)},
                 )
-        return self
+        return utility
