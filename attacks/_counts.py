@@ -10,10 +10,12 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from attacks._adaptive import hides_length
+from attacks._adaptive import hides_length, noise_variances
 from attacks._base import View
 from attacks._classifier import Classifier, observed_classifier
 from attacks._replay import MOST_PUBLIC, familiar_images, softmax_of
+
+ROUNDING = 1e-4  # of the largest pull: a smaller one may have either sign by rounding alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +42,23 @@ def count_classes(view: View) -> Counted:
     """
     classifier = observed_classifier(view)
     pulls = classifier.pulls().double().cpu()
+    noisy = bool(noise_variances(view))
     found = [
-        _counted(softmax, pulls / scale, classifier.count)
+        _counted(softmax, pulls / scale, classifier.count, 0 * least if noisy else least)
         for softmax in _suppositions(view, classifier)
         for scale in _scales(view, classifier, pulls, softmax)
+        for least in (_least(pulls / scale, classifier.count),)
     ]
     best = min(found, key=lambda counted: counted.misfit)
     return Counted(best.counts.to(classifier.weight.device), best.misfit)
 
 
-def rounded(shares: Tensor, total: int) -> Tensor:
-    """`shares` >= 0 as whole numbers that add up to `total`, by largest remainder."""
+def rounded(shares: Tensor, total: int, at_least: Tensor | None = None) -> Tensor:
+    """`shares` >= 0 as whole numbers that add up to `total`, by largest remainder; none below `at_least` (int64), unless
+    these alone exceed the total."""
+    if at_least is not None and int(at_least.sum()) <= total:
+        rest = (shares - at_least).clamp(min=0) + 1e-12
+        return at_least + rounded(rest, total - int(at_least.sum()))
     exact = shares * (total / shares.sum())
     whole = exact.floor()
     missing = total - int(whole.sum())
@@ -91,10 +99,19 @@ def _class_means(softmax: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.stack([member.mean(0) if len(member) else softmax.mean(0) for member in members])
 
 
-def _counted(softmax: Tensor, pulls: Tensor, count: int) -> Counted:
+def _counted(softmax: Tensor, pulls: Tensor, count: int, least: Tensor) -> Counted:
     matrix = torch.eye(len(pulls), dtype=torch.float64) - softmax.T
     heavy = 1e3  # the rows of the matrix add up to zero, so the counts' sum is decided by this weight alone
     rows = torch.cat([matrix, torch.full((1, len(pulls)), heavy, dtype=torch.float64)])
     sides = torch.cat([-count * pulls, torch.tensor([heavy * count], dtype=torch.float64)])
-    counts = rounded(torch.from_numpy(nnls(rows.numpy(), sides.numpy())[0]), count)
+    counts = rounded(torch.from_numpy(nnls(rows.numpy(), sides.numpy())[0]), count, least)
     return Counted(counts, float(torch.linalg.vector_norm(matrix @ counts.double() + count * pulls)))
+
+
+def _least(pulls: Tensor, count: int) -> Tensor:
+    """What the counts (int64 [classes]) cannot fall below, whatever the softmax was: n_j > -B dL/db_j, since every p_kj is
+    positive, so a class that is pulled down at all was there, however sure the model is of its examples. Pulls add up to
+    zero, so that is one class at least, even where the softmax of its example rounds to 1."""
+    least = (-count * pulls - count * ROUNDING * pulls.abs().max()).ceil().clamp(min=0).long()
+    least[pulls.argmin()] = max(1, int(least[pulls.argmin()]))
+    return least

@@ -241,3 +241,21 @@ def test_counted_labels_come_with_what_they_leave_unexplained():
     assert claim.inputs is None
     assert claim.labels.tolist() == [0, 1, 1, 2]
     assert claim.loss == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("sureness", [10.0, 100.0])
+def test_counts_name_the_label_of_an_example_that_the_model_is_sure_of(sureness):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    inputs, labels = torch.rand(40, 1, 3, 4), torch.arange(40) % 5
+    with torch.no_grad():
+        model[1].weight *= sureness
+    public = Batch(inputs[8:], labels[8:])
+    for place in range(8):
+        own, likeliest = inputs[place : place + 1], model(inputs[place : place + 1]).argmax(1)
+        slopes = torch.autograd.grad(nn.functional.cross_entropy(model(own), likeliest), list(model.parameters()))
+        update = {name: -slope for (name, _), slope in zip(model.named_parameters(), slopes, strict=True)}
+        if not any(part.any() for part in update.values()):
+            continue
+        view = View(model, update, Space((1, 3, 4), 5), count=1, recipe=Recipe(lr=1.0), public=public)
+        assert by_counts(view).tolist() == likeliest.tolist()
