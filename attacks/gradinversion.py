@@ -103,8 +103,7 @@ class GradInversion(Attack):
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         client, measure = simulated_client(view), batch_statistics(view.model)
-        seen = whitened(view, observed_gradient(view))
-        distance = tuned._distance(client, view, labels, rng)
+        seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
@@ -134,7 +133,7 @@ class GradInversion(Attack):
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
         """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
-        smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is of (pixels - MEAN) / STD
+        smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is for (pixels - MEAN) / STD
         return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
 
     def objective(

@@ -54,8 +54,8 @@ class InvertingGradients(Attack):
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
-            sent = whitened(view, client(images, guessed(labels, *logits)))
-            return cosine(sent, seen) + tv * total_variation(images)
+            step = whitened(view, client(images, guessed(labels, *logits)))
+            return cosine(step, seen) + tv * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]

@@ -28,7 +28,7 @@ from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
 from attacks._vae import VAEPlan
-from defenses import Batch
+from defenses import Batch, Params
 from defenses._base import entry
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
@@ -84,12 +84,11 @@ class LatentPrior(Attack):
         drawer = self._drawer(view.public, view.space, lambda told: None)
         certain = F.one_hot(labels, view.space.classes).float()
         client = simulated_client(view)
-        match = Match(
-            lambda images, classes: whitened(view, client(images, classes)),
-            whitened(view, view.update),
-            DISTANCES[self.distance],
-            certain,
-        )
+
+        def sent(images: Tensor, classes: Tensor) -> Params:
+            return whitened(view, client(images, classes))
+
+        match = Match(sent, whitened(view, view.update), DISTANCES[self.distance], certain)
         prior = max(self.prior, len(labels) / evidence(view))
         freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)

@@ -95,7 +95,7 @@ def _unwrapped(name: str, cls: type) -> Callable[[Any], Any]:
 
 def _schema(entries: dict[str, type]) -> dict[str, Any]:
     def described(name: str, cls: type) -> dict[str, Any]:
-        parameters = TypeAdapter(cls).json_schema()
+        parameters = _inlined(TypeAdapter(cls).json_schema())
         scalar = {"type": ["string", "number", "boolean", "null"]}
         return {
             "type": "object",
@@ -105,3 +105,18 @@ def _schema(entries: dict[str, type]) -> dict[str, Any]:
         }
 
     return {"anyOf": [{"enum": list(entries)}, *(described(name, cls) for name, cls in entries.items())]}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that can stand inside of another one: what it refers to is written out in its place."""
+    shared = schema.get("$defs", {})
+
+    def written_out(part: Any) -> Any:
+        if isinstance(part, dict) and "$ref" in part:
+            return written_out(shared[part["$ref"].removeprefix("#/$defs/")])
+        if isinstance(part, dict):
+            return {key: written_out(value) for key, value in part.items() if key != "$defs"}
+        return [written_out(each) for each in part] if isinstance(part, list) else part
+
+    inlined: dict[str, Any] = written_out(schema)
+    return inlined

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from audit._codec import from_plain, to_plain
 from reports._row import Cell, Manifest
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_FILE_BYTES = 256 * 2**20
 
 Record = TypeVar("Record")

@@ -43,8 +43,8 @@ def key_of(case: Case, environment: str) -> str:
         "environment": environment,
         "seed": case.seed,
         "trial": case.trial,
-        "setting": [f"{field}={getattr(setting, field)!r}" for field in type(setting).model_fields if field != "name"],
-        "content": _content(setting),
+        "setting": written_out(setting),
+        "content": content_of(setting),
         "threat": [sorted(case.threat.grants), case.threat.batchnorm],
         "defense": repr(case.defense),
         "attack": f"{case.attack!r} {case.attack.facts()}",
@@ -54,8 +54,14 @@ def key_of(case: Case, environment: str) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
+def written_out(setting: Setting) -> list[str]:
+    """Every field of the setting but its name."""
+    return [f"{field}={getattr(setting, field)!r}" for field in type(setting).model_fields if field != "name"]
+
+
 @cache
-def _content(setting: Setting) -> tuple[str, ...]:
+def content_of(setting: Setting) -> tuple[str, ...]:
+    """What the setting's data, model and weights hold, by their hashes."""
     return setting.data.load().fingerprint, setting.model.facts(), setting.weights.facts()
 
 
@@ -122,7 +128,7 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
     labels = images.labels[order]
     free = torch.ones(len(order), dtype=torch.bool)
-    shares = _shares(setting, labels, stream(seed, "partition", trial), clients + 1)
+    shares = client_shares(setting, labels, stream(seed, "partition", trial), clients + 1)
 
     def take(share: Tensor, wanted: Tensor | None) -> Batch:
         chosen = _choose(labels, free & share, setting, wanted)
@@ -134,7 +140,7 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
     return Batches(victim, decoy, tuple(take(share, None) for share in shares[2:]))
 
 
-def _shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:
+def client_shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:
     """For each of `needed` clients, which of the private examples it may draw its batch from (bool [n]): those of its own
     under a partition, dealt anew for each trial so that intervals cover the deal too; else any."""
     if setting.partition is None:
@@ -148,7 +154,7 @@ def _shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> li
     if len(able) < needed:
         raise NotApplicableError(
             f"the partition leaves {len(able)} of {setting.partition.clients} clients a batch of {setting.batch_size} with "
-            f"{setting.labels} labels, and the victim, the decoy and the rest of the cohort are {needed}"
+            f"{setting.labels} labels, and {needed} are needed (for an attack: the victim, the decoy, the rest of the cohort)"
         )
     return able[:needed]
 

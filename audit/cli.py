@@ -18,6 +18,7 @@ from audit._atomic import write_bytes_atomically
 from audit._listing import KINDS, listing
 from audit._preparation import prepare_attacks
 from audit._progress import watching
+from audit.case import Case
 from audit.compute import Computation
 from audit.foreign import ForeignFileError
 from audit.plan import Plan, code_revision, make_plan
@@ -168,17 +169,21 @@ def _workers(device: torch.device, threads: int) -> int:
 
 
 def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch.device, retry_failed: bool) -> None:
-    places = plan.manifest.places
+    places = plan.manifest.places + plan.manifest.trainings
     left = pending(places, store, retry_failed)
     for sentence in left.damaged:
         err.print(sentence, style="yellow", markup=False, soft_wrap=True)
     done = len({place.key for place in places}) - len(left.todo)
+    trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
     out.print(
-        f"{plan.manifest.name}: {len(places)} cells, {done} of them finished before", markup=False, soft_wrap=True
+        f"{plan.manifest.name}: {len(places)} cells{trainings}, {done} of them finished before",
+        markup=False,
+        soft_wrap=True,
     )
     compute = Computation({place.key: plan.cases[place.key] for place in left.todo}, device.type, code_revision())
+    attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
     with err.status("preparing attacks") as status:
-        for kept in prepare_attacks(compute.cases.values(), store.directory, status.update):
+        for kept in prepare_attacks(attacked, store.directory, status.update):
             out.print(kept, markup=False, highlight=False, soft_wrap=True)
     with watching(out, left.todo, done, workers) as watch:
         run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
@@ -187,7 +192,7 @@ def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch
 def _finished(store: Store, manifest: Manifest) -> list[Cell]:
     """The finished cells of the grid; a damaged one is named and left out."""
     cells = []
-    for key in dict.fromkeys(place.key for place in manifest.places):
+    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
         try:
             cell = store.read(key)
         except DamagedFileError as error:

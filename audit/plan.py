@@ -20,6 +20,7 @@ from audit.foreign import ForeignFileError
 from audit.lint import lint
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
+from audit.utility import Training, dealt, key_of_training
 from defenses import Chain, Defense, NotApplicableError
 from reports._row import Described, Manifest, Place
 
@@ -35,15 +36,16 @@ LIBRARIES = (
     "pydantic",
     "seethrough",
 )
+TRAINING = "federated training"  # what stands in the place of an attack
 PACKAGES = ("attacks", "defenses", "audit")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every place of the grid in the order of the spec, and the case to compute there."""
+    """Every place of the grid and every training in the order of the spec, and what is to be computed there."""
 
     manifest: Manifest
-    cases: dict[str, Case]  # by key
+    cases: dict[str, Case | Training]  # by key
 
 
 def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threads: int) -> Plan:
@@ -58,7 +60,11 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
     code = code_revision()
     environment = f"{code} {_versions(device, threads)}"
     grid = [(place, case) for place, case in _grid(spec, environment)]
-    return Plan(_manifest(spec, text, tuple(place for place, _ in grid), device, threads), {p.key: c for p, c in grid})
+    trainings = list(_trainings(spec, environment))
+    cases: dict[str, Case | Training] = {place.key: case for place, case in grid}
+    cases |= {place.key: training for place, training in trainings}
+    planned = tuple(place for place, _ in grid), tuple(place for place, _ in trainings)
+    return Plan(_manifest(spec, text, *planned, device, threads), cases)
 
 
 def code_revision() -> str:
@@ -81,12 +87,22 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
             raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
         draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
         _try_out(broadcast_model(setting, spec.seed, 0), images)
+        _check_utility(spec, setting, place)
     except NotApplicableError as error:
         raise SpecError((f"{place}.batch_size: {error}.",)) from error
     except ValueError as error:
         raise SpecError((f"{place}.model: {error}.",)) from error
     except ForeignFileError as error:
         raise SpecError((f"{place}: {error}.",)) from error
+
+
+def _check_utility(spec: AuditSpec, setting: Setting, place: str) -> None:
+    if spec.utility is None:
+        return
+    try:
+        dealt(setting, spec.seed, 0, spec.utility.clients)
+    except NotApplicableError as error:
+        raise SpecError((f"{place}, for utility.clients: {error}.",)) from error
 
 
 def _check_attack(attack: Attack, place: str) -> None:
@@ -121,6 +137,17 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
                         yield Place(key, *names, trial), case
 
 
+def _trainings(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Training]]:
+    if spec.utility is None:
+        return
+    for setting in spec.settings:
+        for defense in spec.defenses:
+            for repeat in range(spec.utility.repeats):
+                training = Training(spec.seed, repeat, setting, defense, spec.utility)
+                key = key_of_training(training, environment)
+                yield Place(key, setting.name, "", defense_label(defense), TRAINING, repeat), training
+
+
 def _versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]:
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return (
@@ -132,7 +159,14 @@ def _versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]
     )
 
 
-def _manifest(spec: AuditSpec, text: str, places: tuple[Place, ...], device: torch.device, threads: int) -> Manifest:
+def _manifest(
+    spec: AuditSpec,
+    text: str,
+    places: tuple[Place, ...],
+    trainings: tuple[Place, ...],
+    device: torch.device,
+    threads: int,
+) -> Manifest:
     return Manifest(
         name=spec.name,
         seed=spec.seed,
@@ -146,6 +180,7 @@ def _manifest(spec: AuditSpec, text: str, places: tuple[Place, ...], device: tor
         versions=_versions(device, threads),
         hashes=(("code", code_revision()), *_hashes(spec, text)),
         places=places,
+        trainings=trainings,
         warnings=lint(spec),
     )
 

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 import attacks
@@ -97,6 +106,19 @@ class Setting(Section):
         return self
 
 
+class Utility(Section):
+    """How every defense's cost is measured: by a federated training of its own, from the broadcast weights on.
+
+    In each round every one of `clients` trains on the next batch of its share, and the server moves the weights by the mean
+    step times `server_lr`. Of several such rates the one is taken that does best on half of the held-out images.
+    """
+
+    rounds: int = Field(default=20, ge=1, le=100_000)
+    clients: int = Field(default=8, ge=1, le=1000)
+    repeats: int = Field(default=3, ge=1, le=1000)
+    server_lr: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1.0,)
+
+
 def _distinct(values: tuple[Any, ...], label: Any) -> tuple[Any, ...]:
     labels = [label(value) for value in values]
     twice = sorted({name for name in labels if labels.count(name) > 1})
@@ -132,3 +154,16 @@ class AuditSpec(Section):
     metrics: Annotated[
         tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
     ]
+    utility: Utility | None = None  # None measures no utility
+
+    @field_validator("utility")
+    @classmethod
+    def _cohorts_fit(cls, utility: Utility | None, known: ValidationInfo) -> Utility | None:
+        for defense in known.data.get("defenses", ()) if utility else ():
+            if utility and utility.clients % defense.cohort():
+                raise PydanticCustomError(
+                    "cohorts",
+                    "utility.clients in whole cohorts of {cohort}, as {defense} needs them",
+                    {"cohort": defense.cohort(), "defense": defense_label(defense)},
+                )
+        return utility

@@ -57,7 +57,7 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         scores=tuple(
             dataclasses.replace(one, note="; ".join(filter(None, (one.note, played.aggregate.note)))) for one in scores
         ),
-        claim=_claim(guarantee),
+        claim=claim_of(guarantee),
         unclaimed=unclaimed,
         recovery=recovery_of(case, batches.victim, found, returned, guarantee),
         pictures=_side_by_side(batches.victim, found, decoy),
@@ -92,7 +92,8 @@ def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
     return guarantee, ""
 
 
-def _claim(guarantee: Guarantee | None) -> Claim | None:
+def claim_of(guarantee: Guarantee | None) -> Claim | None:
+    """The guarantee as reports read it."""
     if guarantee is None:
         return None
     stated = (guarantee.statement, guarantee.unit, guarantee.adjacency, guarantee.noise)

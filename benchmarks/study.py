@@ -82,9 +82,8 @@ def _table(rows: Rows) -> Iterator[str]:
     metrics = list(dict.fromkeys(row["metric"] for row in rows if row["status"] == "ok"))
     lines = list(dict.fromkeys((row["setting"], row["threat"], row["defense"], row["attack"]) for row in rows))
     several = [place for place in range(3) if len({line[place] for line in lines}) > 1]
-    yield "| " + " | ".join(
-        ["setting", "attack", "n", *(LABEL.get(name, name) + " (floor)" for name in metrics), "gain in the first"]
-    )
+    heads = ["setting", "attack", "n", *(LABEL.get(name, name) + " (floor)" for name in metrics), "gain in the first"]
+    yield "| " + " | ".join(heads) + " |"
     yield "|" + "---|" * (4 + len(metrics))
     gains = {
         after: _gain(rows, metrics[0], before, after) for before, after in pairwise(lines) if before[:3] == after[:3]

@@ -82,6 +82,19 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
+class Message:
+    """How long an update is on the wire: `values` numbers of `bits` each, and what must go `beside` them, in bits."""
+
+    values: int
+    bits: int
+    beside: int = 0
+
+    def length(self) -> int:
+        """Whole bytes."""
+        return -(-(self.values * self.bits + self.beside) // 8)
+
+
+@dataclass(frozen=True)
 class Guarantee:
     """A claimed bound on what the release says about one unit of data, with all that the claim rests on."""
 
@@ -124,6 +137,14 @@ class Defense:
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
         """What the server has after the round, given every client's released update."""
         return Aggregate(weighted_mean(updates), seen=updates)
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """How an update of such shapes, which would go out as `sent`, goes out after this defense, at its longest."""
+        return sent
+
+    def bytes_sent(self, update: Update) -> int:
+        """Bytes that one client uploads for an update of such shapes: 32-bit numbers unless a defense needs fewer or more."""
+        return self.message(update, dense_message(update)).length()
 
     def expected(self, step: Params, observed: Params) -> Params:
         """What would be seen of an undefended `step`: the model of an attacker who knows the defense.
@@ -197,6 +218,11 @@ class Chain(Defense):
         combining = self._overriding("aggregate") or [Defense()]
         return combining[0].aggregate(updates, rng)
 
+    def message(self, update: Update, sent: Message) -> Message:
+        for part in self.parts:
+            sent = part.message(update, sent)
+        return sent
+
     def expected(self, step: Params, observed: Params) -> Params:
         for part in self.parts:
             step = part.expected(step, observed)
@@ -230,6 +256,16 @@ class Chain(Defense):
                 return claimed
             longest = part.longest_step()
         return None
+
+
+def dense_message(update: Update) -> Message:
+    """Every coordinate of the step as a float of 32 bits, and the statistics beside it likewise."""
+    return Message(coordinates(update.step), 32, 32 * coordinates(update.buffers))
+
+
+def coordinates(params: Params) -> int:
+    """The number of coordinates of all tensors together."""
+    return sum(part.numel() for part in params.values())
 
 
 def weighted_mean(updates: tuple[Update, ...]) -> Update:

@@ -1,5 +1,6 @@
 """A guarantee in words: what is private, for whom, against which neighbors, by whose noise, by which accountant."""
 
+import dataclasses
 import math
 from functools import cache
 from typing import Literal
@@ -71,6 +72,34 @@ def client_guarantee(noise_multiplier: float, delta: float, accountant: Accounta
             "each client adds its own, to its whole clipped update, before anything is sent; so the claim holds against "
             "the server"
         ),
+    )
+
+
+def composed(guarantee: Guarantee, rounds: int, times: int) -> Guarantee:
+    """What `guarantee`, of one round, says of a training of `rounds` rounds, in at most `times` of which a unit takes part.
+
+    Noise is drawn anew in each round, and a round that the unit is not in only works on what the others told.
+    """
+    mechanism, delta = guarantee.mechanism, guarantee.delta
+    if mechanism is None:
+        epsilon, delta, accountant = guarantee.epsilon * times, delta * times, "adding up epsilon and delta"
+    else:
+        mechanism = mechanism.over(times)
+        epsilon, accountant = _epsilon(mechanism, delta), "Opacus, RDP"
+    composition = f"all of {rounds} rounds, in at most {times} of which one {guarantee.unit} takes part"
+    statement = (
+        f"For one {guarantee.unit}, the updates of a whole training are together ({upward(epsilon)}, {delta:g})-"
+        f"differentially private if neighbors {guarantee.adjacency}. Composition: {composition}. Sampling in each of "
+        f"these: {guarantee.sampling}. Accounted by {accountant}. Noise: {guarantee.noise}. {GENERATOR}"
+    )
+    return dataclasses.replace(
+        guarantee,
+        epsilon=epsilon,
+        delta=delta,
+        accountant=accountant,
+        statement=statement,
+        composition=composition,
+        mechanism=mechanism,
     )
 
 

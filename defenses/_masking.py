@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from torch import Generator, Tensor
 
 SECRET_BYTES = 32
+TAG_BYTES = 16  # of ChaCha20-Poly1305
 BLOCK = 16  # bytes that PyCryptodome shares at once
 
 Share = tuple[int, bytes]

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from torch import Generator, Tensor
 
 from defenses._base import NotApplicableError
-from defenses._masking import SECRET_BYTES, KeyPair, Share, combined, drawn_secret, mask, opened, sealed, shares_of
+from defenses._masking import (
+    SECRET_BYTES,
+    TAG_BYTES,
+    KeyPair,
+    Share,
+    combined,
+    drawn_secret,
+    mask,
+    opened,
+    sealed,
+    shares_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +115,12 @@ def secure_sum(
             for owner, share in found.items():
                 kept.setdefault(owner, []).append(share)
     return unmasked_sum(seen, threshold, modulus), seen
+
+
+def protocol_bytes(clients: int) -> int:
+    """Bytes that each of `clients` sends beside its message if nobody drops out: public keys, sealed letters, shares."""
+    share = 2 + SECRET_BYTES
+    return 2 * SECRET_BYTES + (clients - 1) * (share + SECRET_BYTES + TAG_BYTES) + clients * share
 
 
 def unmasked_sum(seen: Transcript, threshold: int, modulus: int) -> Tensor:

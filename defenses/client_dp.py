@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Generator
 
 from defenses._accounting import Accountant
-from defenses._base import Defense, Guarantee, Params, Recipe, Update, entry
+from defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
 from defenses._guarantee import client_guarantee
 from defenses.clipping import Clipping
 from defenses.gaussian_noise import GaussianNoise
@@ -32,6 +32,10 @@ class ClientDP(Defense):
     def release(self, update: Update, rng: Generator) -> Update:
         """The update, its step clipped, then with noise."""
         return self._noising().release(self._clipping().release(update, rng), rng)
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """Every coordinate in 32 bits: noise leaves none of them zero or at a level."""
+        return dense_message(update)
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step, clipped."""

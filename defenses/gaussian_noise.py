@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Guarantee, Params, Recipe, Update, entry
+from defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
 from defenses._guarantee import client_guarantee
 
 
@@ -29,6 +29,10 @@ class GaussianNoise(Defense):
             return part + self.std * torch.randn(part.shape, generator=rng, dtype=part.dtype)
 
         return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """Every coordinate in 32 bits: noise leaves none of them zero or at a level."""
+        return dense_message(update)
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """std^2 on each coordinate."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Recipe, Update, entry
+from defenses._base import Defense, Message, Params, Recipe, Update, dense_message, entry
 
 
 @entry
@@ -27,6 +27,10 @@ class LaplaceNoise(Defense):
             return part + first - second
 
         return dataclasses.replace(update, step={name: noisy(part) for name, part in update.step.items()})
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """Every coordinate in 32 bits: noise leaves none of them zero or at a level."""
+        return dense_message(update)
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """2 * scale^2 on each coordinate."""

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Message, Params, Update, coordinates, entry
 from defenses._flat import flattened, shaped_like
 
 
@@ -43,6 +43,13 @@ class PartialSharing(Defense):
         hidden = self._hidden_layer(update.step)
         step = {name: torch.zeros_like(part) if _layer(name) == hidden else part for name, part in sent.items()}
         return dataclasses.replace(update, step=step)
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """What may be sent, beside a seed of 64 bits that tells which coordinates those are."""
+        size, hidden = coordinates(update.step), self._hidden_layer(update.step)
+        shown = size - coordinates({name: part for name, part in update.step.items() if _layer(name) == hidden})
+        values = min(sent.values, math.ceil(self.share * size), shown)
+        return Message(values, sent.bits, sent.beside + (64 if self.share < 1 else 0))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step where something was sent."""

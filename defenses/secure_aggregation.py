@@ -11,9 +11,9 @@ rounds to nearest, which halves the worst error, and weights updates by their co
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from defenses._base import Aggregate, Defense, Params, Update, entry
+from defenses._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
 from defenses._flat import flattened, shaped_like
-from defenses._secure_sum import secure_sum
+from defenses._secure_sum import protocol_bytes, secure_sum
 
 
 @entry
@@ -99,6 +99,11 @@ class SecureAggregation(Defense):
             return Aggregate(read, seen=(read,), members=members, note=EXPOSED)
         note = f"{len(members)} of {self.clients} clients' updates are in the sum" if leaving < self.clients else ""
         return Aggregate(read, seen=(), masked=tuple(seen.masked.values()), members=members, note=note)
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out."""
+        size = coordinates(update.step) + coordinates(update.buffers)
+        return Message(size, (self.modulus_range - 1).bit_length(), 8 * protocol_bytes(self.clients))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step, its coordinates clipped to `clipping_range`."""

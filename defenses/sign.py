@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from defenses._base import Defense, Params, Recipe, Update, entry
+from defenses._base import Defense, Message, Params, Recipe, Update, coordinates, entry
 
 
 @entry
@@ -29,6 +29,10 @@ class Sign(Defense):
             return torch.where(part >= 0, magnitude, -magnitude)
 
         return dataclasses.replace(update, step={name: signs(part) for name, part in update.step.items()})
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """One bit a coordinate, 32 for the magnitude of each tensor, and 32 for each statistic."""
+        return Message(coordinates(update.step), 1, 32 * (len(update.step) + coordinates(update.buffers)))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """m * v / sqrt(v^2 + m^2) with m the tensor's mean magnitude: signs with a slope, near zero no sign at all."""

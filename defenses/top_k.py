@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from defenses._base import Defense, Params, Update, entry
+from defenses._base import Defense, Message, Params, Update, coordinates, entry
 from defenses._flat import flattened, shaped_like
 from defenses.clipping import l2_norm
 
@@ -32,6 +32,12 @@ class TopK(Defense):
         largest = flat.abs().topk(math.ceil(self.share * len(flat))).indices
         kept[largest] = flat[largest]
         return dataclasses.replace(update, step=shaped_like(update.step, kept))
+
+    def message(self, update: Update, sent: Message) -> Message:
+        """What is kept, and where it is: as a list of positions, or where that is shorter as one bit a coordinate."""
+        size = coordinates(update.step)
+        values = min(sent.values, math.ceil(self.share * size))
+        return Message(values, sent.bits, sent.beside + min(size, values * (size - 1).bit_length()))
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step where something was sent; elsewhere only what goes beyond the smallest magnitude sent.

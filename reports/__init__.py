@@ -6,12 +6,13 @@ from pathlib import Path
 from reports._claims import promises
 from reports._findings import Standing, read_blocks, read_grid
 from reports._recoveries import recoveries, refutation
-from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Status
+from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Status, Utility
 from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
+from reports._utility import tradeoffs, trainings
 from reports._verdict import judge
 from reports._write import write_whole
 from reports.page import render_page
-from reports.tables import results_csv, results_markdown
+from reports.tables import results_csv, results_markdown, utility_csv
 
 __all__ = [
     "Cell",
@@ -27,6 +28,7 @@ __all__ = [
     "SummaryCell",
     "SummaryRow",
     "SummaryTable",
+    "Utility",
     "refuted",
     "summary",
     "write_reports",
@@ -34,17 +36,24 @@ __all__ = [
 
 
 def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) -> None:
-    """Write `results.csv`, `results.md` and `index.html`; equal input gives equal bytes.
+    """Write `results.csv`, `results.md` and `index.html`, and `utility.csv` if there are trainings; equal input gives equal
+    bytes.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings)
     verdict, claims, found = judge(readings, blocks), promises(manifest, cells), recoveries(manifest, cells)
+    trained = trainings(manifest, cells)
+    plots = tradeoffs(blocks, trained)
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / "results.csv", results_csv(readings))
-    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims, found))
-    write_whole(directory / "index.html", render_page(manifest, readings, blocks, verdict, claims, found))
+    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims, found, plots, trained))
+    write_whole(
+        directory / "index.html", render_page(manifest, cells, readings, blocks, verdict, claims, found, plots, trained)
+    )
+    if manifest.trainings:
+        write_whole(directory / "utility.csv", utility_csv(manifest, cells))
 
 
 def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:

@@ -61,6 +61,21 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class Utility:
+    """What one federated training under a defense came to, and what it cost."""
+
+    accuracy: float  # share of the held-out images that are classified rightly at the end
+    floor: float  # the same before the first round
+    tested: int  # held-out images that both are shares of
+    rounds: int
+    clients: int  # that take part in each round
+    sent: int  # bytes that one client uploads in one round
+    seconds: float  # for one round, all its clients one after another
+    server_lr: float  # what the server multiplied the mean step with
+    tried: int = 1  # rates of the server among which that one did best on other held-out images
+
+
+@dataclass(frozen=True)
 class Place:
     """One place in the grid: one attack on one batch, under one defense, seen through one threat model."""
 
@@ -87,6 +102,7 @@ class Cell:
     code: str = ""  # revision of the code that computed it
     unclaimed: str = ""  # why there is no claim
     recovery: Recovery | None = None  # None where the attack recovers no images
+    utility: Utility | None = None  # of a cell that is no attack but a training
 
 
 @dataclass(frozen=True)
@@ -114,3 +130,4 @@ class Manifest:
     hashes: tuple[tuple[str, str], ...]  # artifact, its SHA-256
     places: tuple[Place, ...]  # the whole grid, in the order of the spec, whether computed yet or not
     warnings: tuple[str, ...] = ()  # what is wrong with the way that privacy is configured, one sentence each
+    trainings: tuple[Place, ...] = ()  # one for each setting, defense and repeat; no threat model, no attack

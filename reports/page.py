@@ -14,8 +14,10 @@ from reports._findings import Block, Finding, Reading, State, unique
 from reports._pictures import first_figures
 from reports._recoveries import Recovered, refutation
 from reports._row import Cell, Described, Manifest, Place
+from reports._scatter import scatter
 from reports._summary import summarize
-from reports._text import average, brief, counted, last_line, number, spread, visible
+from reports._text import average, brief, counted, interval, last_line, number, spread, visible
+from reports._utility import Tradeoff, Trained
 from reports._verdict import Verdict
 
 
@@ -67,14 +69,17 @@ class Coverage:
 
 def render_page(
     manifest: Manifest,
+    cells: Sequence[Cell],
     readings: Sequence[Reading],
     blocks: Sequence[Block],
     verdict: Verdict,
     promises: Sequence[Promise],
     recoveries: Sequence[Recovered],
+    plots: Sequence[Tradeoff],
+    trained: Sequence[Trained],
 ) -> str:
     """The page as HTML."""
-    coverage = _coverage(readings)
+    coverage = _coverage(readings) + _covered_trainings(manifest, cells)
     return _template().render(
         style=Markup(_packaged("page.css")),
         manifest=manifest,
@@ -84,6 +89,8 @@ def render_page(
         promises=promises,
         recoveries=recoveries,
         refutation=refutation(recoveries),
+        trained=trained,
+        plots=[(plot, scatter(plot)) for plot in plots],
         signs=SIGNS,
         figures=first_figures(readings),
         coverage=coverage,
@@ -97,7 +104,9 @@ def _template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     environment.globals.update(average=average, bound=bound, brief=brief, counted=counted, last_line=last_line)
-    environment.globals.update(number=number, spread=spread, facts_of=_facts_of, direction=_direction)
+    environment.globals.update(
+        number=number, spread=spread, interval=interval, facts_of=_facts_of, direction=_direction
+    )
     environment.globals.update(scale_of=_scale_of, remarks_of=_remarks_of, methods_of=_methods_of)
     return environment.from_string(_packaged("page.html"))
 
@@ -141,6 +150,13 @@ def _scale_of(block: Block, metric: str) -> Scale | None:
 
 def _of_metric(block: Block, metric: str) -> list[Finding]:
     return [finding for finding in block.findings if finding.metric == metric]
+
+
+def _covered_trainings(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Coverage, ...]:
+    """The state of every planned training, in the order of the spec."""
+    by_key = {cell.key: cell for cell in cells}
+    found = [(place, by_key.get(place.key)) for place in manifest.trainings]
+    return tuple(Coverage(place, cell, cell.status if cell else "missing", ()) for place, cell in found)
 
 
 def _coverage(readings: Sequence[Reading]) -> tuple[Coverage, ...]:

@@ -8,8 +8,9 @@ from reports._claims import Promise, bound
 from reports._findings import Block, Finding, Reading
 from reports._problems import Statement
 from reports._recoveries import Recovered, refutation
-from reports._row import Cell, Manifest
-from reports._text import brief, interval, number, visible
+from reports._row import Cell, Manifest, Place
+from reports._text import brief, interval, last_line, number, visible
+from reports._utility import Tradeoff, Trained
 from reports._verdict import Verdict
 
 COLUMNS = (
@@ -37,6 +38,8 @@ def results_markdown(
     verdict: Verdict,
     promises: Sequence[Promise],
     recoveries: Sequence[Recovered],
+    plots: Sequence[Tradeoff],
+    trained: Sequence[Trained],
 ) -> str:
     """Markdown with the verdict, then one attack x defense table for every setting, threat model and metric."""
     parts = [f"# {_escaped(manifest.name)}"]
@@ -49,7 +52,37 @@ def results_markdown(
             parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
     parts += ["## Claimed privacy", _claims_table(promises)]
     parts += ["## Images recovered, and what the guarantees allow", _recoveries_table(recoveries)] if recoveries else []
+    parts += ["## Utility", _utility_table(trained)] if trained else []
+    for plot in plots:
+        parts += [f"### {_escaped(plot.title)}", _tradeoff_table(plot)]
     return "\n\n".join(parts) + "\n"
+
+
+def utility_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
+    """CSV with one row for every number of every training, floats in full precision; one row says why there is none."""
+    by_key = {cell.key: cell for cell in cells}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("setting", "defense", "repeat", "quantity", "value", "status", "note", "seed", "key", "code"))
+    for place in manifest.trainings:
+        cell = by_key.get(place.key)
+        writer.writerows(_utility_row(place, cell, *pair) for pair in _quantities(cell))
+    return text.getvalue()
+
+
+def _quantities(cell: Cell | None) -> list[tuple[str, str]]:
+    if cell is None or cell.utility is None:
+        return [("accuracy", "")]
+    numbers = [(field, repr(value)) for field, value in vars(cell.utility).items()]
+    return numbers + ([("epsilon", repr(cell.claim.epsilon)), ("delta", repr(cell.claim.delta))] if cell.claim else [])
+
+
+def _utility_row(place: Place, cell: Cell | None, quantity: str, value: str) -> tuple[str, ...]:
+    named = (_neutral(place.setting), _neutral(place.defense), str(place.trial), quantity, value)
+    if cell is None:
+        return (*named, "missing", "not computed yet", "", _neutral(place.key), "")
+    note = last_line(cell.note) or cell.unclaimed
+    return (*named, cell.status, _neutral(note), str(cell.seed), _neutral(place.key), _neutral(cell.code))
 
 
 def _csv_row(reading: Reading) -> tuple[str, ...]:
@@ -167,6 +200,36 @@ def _recoveries_table(recoveries: Sequence[Recovered]) -> str:
     ]
     head = ("setting", "threat", "defense", "attack", "from", "recovered", "blind (kappa)", "bound (gamma)", "verdict")
     return _table(head, rows)
+
+
+def _utility_table(trained: Sequence[Trained]) -> str:
+    rows = [
+        (row.setting, row.defense, row.reason, "", "", "", "", "")
+        if row.accuracy is None or row.floor is None
+        else (
+            *(row.setting, row.defense, f"{interval(row.accuracy)}, n = {row.accuracy.n}{row.gaps}"),
+            *(number(row.floor), f"{row.sent:,.0f}", f"{row.seconds:.3g}", row.privacy, row.how),
+        )
+        for row in trained
+    ]
+    head = ("setting", "defense", "held-out accuracy", "before training", "bytes", "seconds", "epsilon", "training")
+    return _table(head, rows)
+
+
+def _tradeoff_table(plot: Tradeoff) -> str:
+    rows = [
+        (
+            str(p.number),
+            p.defense,
+            interval(p.accuracy),
+            interval(p.leak),
+            p.attack,
+            p.privacy,
+            "yes" if p.front else "no",
+        )
+        for p in plot.points
+    ]
+    return _table(("", "defense", "held-out accuracy", "leak", "strongest attack", "epsilon", "Pareto front"), rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

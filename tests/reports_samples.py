@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from reports import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score
+from reports import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Utility
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
@@ -55,6 +55,12 @@ def measured(at: Place, *scores: Score, **changes: object) -> Cell:
     return Cell(**({"key": at.key, "status": "ok", "scores": scores} | changes))  # type: ignore[arg-type]
 
 
+def utility(accuracy: float, **changes: object) -> Utility:
+    """What a training came to."""
+    fields = {"accuracy": accuracy, "floor": 0.1, "tested": 360, "rounds": 20, "clients": 8, "sent": 4000}
+    return Utility(**(fields | {"seconds": 0.5, "server_lr": 1.0} | changes))  # type: ignore[arg-type]
+
+
 def png(color: int = 0) -> str:
     """A picture of 2 x 2 as base64."""
     file = io.BytesIO()
@@ -84,6 +90,15 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
         Cell(places[3].key, "failed", f"Traceback\n{text()}", code=text()),
         Cell(places[4].key, "n/a", text(), code=text()),
     ]
+    trainings = tuple(Place(text(), setting, "", defense, "training", repeat) for repeat in range(5))
+    cells += [
+        *(
+            Cell(at.key, "ok", utility=utility(0.8), claim=Claim(1.5, 1e-5, text()), code=text())
+            for at in trainings[:2]
+        ),
+        Cell(trainings[2].key, "ok", utility=utility(0.7), unclaimed=text()),
+        Cell(trainings[3].key, "n/a", text()),
+    ]
     settings, threats, defenses, attacks = [
         (Described(name, (text(), text())),) for name in (setting, threat, defense, attack)
     ]
@@ -91,5 +106,5 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     pairs = ((text(), text()), (text(), text()))
     name, spec = text(), text()
     return Manifest(
-        name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),)
+        name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings
     ), cells

@@ -138,7 +138,7 @@ def test_the_central_limit_shortcut_would_have_claimed_too_little():
     assert reconstruction_bound(GaussianMechanism(noise, steps, rate), kappa).value > 0.0086 > shortcut
 
 
-@pytest.mark.parametrize("mechanism", [(1.0, 4, 0.25), (0.6, 3, 0.5), (2.0, 100, 0.1)])
+@pytest.mark.parametrize("mechanism", [(1.0, 4, 0.25), (0.6, 3, 0.5)])
 def test_the_bound_of_a_sampled_mechanism_is_confirmed_by_an_independent_accountant(mechanism):
     noise, steps, rate = mechanism
     counted = PLDAccountant().compose(

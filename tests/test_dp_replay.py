@@ -51,7 +51,7 @@ def release(defense: DPSGD, model: torch.nn.Module, batch: Batch, rng: Generator
     return flat(defense.train(never_called)(model, batch, rng))
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(
     st.sampled_from(sorted(NETS)),
     st.sampled_from(CLIPPINGS),

@@ -12,6 +12,7 @@ from reports import Claim, Pictures, write_reports
 from reports._claims import promises
 from reports._findings import read_blocks, read_grid
 from reports._recoveries import recoveries
+from reports._utility import tradeoffs, trainings
 from reports._verdict import judge
 from reports._write import write_whole
 from reports.page import render_page
@@ -106,7 +107,9 @@ def page_of(directory, plan, cells):
 def rendered(plan, cells):
     readings = read_grid(plan, cells)
     blocks = read_blocks(readings)
-    return render_page(plan, readings, blocks, judge(readings, blocks), promises(plan, cells), recoveries(plan, cells))
+    verdict, trained = judge(readings, blocks), trainings(plan, cells)
+    claimed, found, plots = promises(plan, cells), recoveries(plan, cells), tradeoffs(blocks, trained)
+    return render_page(plan, cells, readings, blocks, verdict, claimed, found, plots, trained)
 
 
 def numbered(frame):
@@ -226,12 +229,13 @@ def test_an_audit_without_any_cell_still_makes_a_report(tmp_path):
     assert "0 of 3 cells computed" in text
 
 
-def test_a_report_leaves_nothing_but_its_three_files(tmp_path):
+def test_a_report_leaves_nothing_but_its_files(tmp_path):
     write_reports(tmp_path / "new" / "folder", *with_text(numbered("../x"), png()))
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "index.html",
         "results.csv",
         "results.md",
+        "utility.csv",
     ]
 
 

@@ -48,7 +48,7 @@ def test_any_manifest_returns_as_it_was(shared, manifest):
 
 def test_a_cell_file_is_strict_json_behind_its_hash():
     document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
-    assert (document["format"], document["schema"]) == ("seethrough cell", 2)
+    assert (document["format"], document["schema"]) == ("seethrough cell", 3)
     assert document["content"]["scores"][0]["decoy"] == "NaN"
     assert document["content"]["scores"][0]["floor"] is None
 
@@ -89,8 +89,8 @@ def foreign(document: object) -> bytes:
     return sealed(json.dumps(document).encode())
 
 
-NEWER = foreign({"format": "seethrough cell", "schema": 3, "content": {"key": KEY}})
-FOREIGN = [NEWER, foreign({"format": "other", "schema": 2}), foreign([1]), sealed(b"no json"), sealed(b"[" * 10**6)]
+NEWER = foreign({"format": "seethrough cell", "schema": 4, "content": {"key": KEY}})
+FOREIGN = [NEWER, foreign({"format": "other", "schema": 3}), foreign([1]), sealed(b"no json"), sealed(b"[" * 10**6)]
 
 
 @pytest.mark.parametrize("data", FOREIGN, ids=["newer", "other", "list", "text", "deep"])
