@@ -116,7 +116,7 @@ def test_a_combination_that_cannot_be_run_says_why():
 
 def test_metrics_look_through_the_attacked_model(monkeypatch):
     one, seen = replace(case(attack=InvertingGradients(steps=2)), metrics=(CohortDistance(),)), []
-    monkeypatch.setattr(CohortDistance, "seen_by", lambda metric, model: seen.append(model) or metric.score)
+    monkeypatch.setattr(CohortDistance, "seen_by", lambda metric, model, public: seen.append(model) or metric.score)
     run_trial(one, CPU)
     assert seen == [broadcast_model(one.setting, 0, 0)]
 
