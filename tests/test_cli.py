@@ -141,7 +141,7 @@ def test_an_interrupted_run_says_how_to_go_on(finished):
     while time.monotonic() < deadline and not list((finished / "stopped").glob("cells/*.json")):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in errors and "Traceback" not in errors
     assert (finished / "stopped/index.html").is_file()

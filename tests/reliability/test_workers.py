@@ -267,8 +267,8 @@ def test_a_signal_to_the_run_ends_all_its_workers(tmp_path, number, start_method
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    errors = process.communicate(timeout=30)[1]
-    wait_until(lambda: not group_lives(process.pid), 20)
+    errors = process.communicate(timeout=120)[1]
+    wait_until(lambda: not group_lives(process.pid), 60)
     assert process.returncode == -number
     assert errors.count("Traceback") == (1 if number == signal.SIGINT else 0), errors
     with Store(out).lock():
