@@ -135,7 +135,13 @@ def test_an_interrupted_run_says_how_to_go_on(finished):
         "1",
     ]
     process = subprocess.Popen(
-        command, cwd=finished, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=finished,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list((finished / "stopped").glob("cells/*.json")):

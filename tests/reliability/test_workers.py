@@ -260,7 +260,14 @@ def test_a_signal_to_the_run_ends_all_its_workers(tmp_path, number, start_method
     script.write_text(SLOW_RUN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(out), log, start_method]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
     wait_until(lambda: len(noted(log)) == 2 or process.poll() is not None, 120)
     assert process.poll() is None, process.stderr.read()
     if number == signal.SIGINT:  # as the terminal sends it: to everybody in the group
