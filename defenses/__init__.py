@@ -3,7 +3,6 @@
 from defenses._base import (
     Aggregate,
     Batch,
-    Chain,
     Defense,
     GradFn,
     Guarantee,
@@ -13,6 +12,7 @@ from defenses._base import (
     Recipe,
     Update,
 )
+from defenses._chain import Chain
 from defenses.none import NoDefense
 
 __all__ = [

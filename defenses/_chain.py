@@ -1,0 +1,87 @@
+"""Defenses one after another."""
+
+from dataclasses import dataclass
+
+from torch import Generator
+
+from defenses._base import Aggregate, Defense, GradFn, Guarantee, Message, Params, Recipe, Update, sum_of
+
+
+@dataclass(frozen=True)
+class Chain(Defense):
+    """Defenses one after another, in the order in which they act. A chain of defenses is a defense.
+
+    Raises: ValueError, if more than one part replaces the gradient, combines updates or claims a guarantee.
+    """
+
+    parts: tuple[Defense, ...]
+
+    def __post_init__(self) -> None:
+        for stage in ("train", "aggregate", "guarantee"):
+            holders = [type(part).__name__ for part in self._overriding(stage)]
+            if len(holders) > 1:
+                raise ValueError(f"one part of a chain may define `{stage}`, found {', '.join(holders)}")
+
+    def _overriding(self, stage: str) -> list[Defense]:
+        return [part for part in self.parts if getattr(type(part), stage) is not getattr(Defense, stage)]
+
+    def cohort(self) -> int:
+        return max(part.cohort() for part in self.parts)
+
+    def train(self, grad: GradFn) -> GradFn:
+        for part in self.parts:
+            grad = part.train(grad)
+        return grad
+
+    def release(self, update: Update, rng: Generator) -> Update:
+        for part in self.parts:
+            update = part.release(update, rng)
+        return update
+
+    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+        for part in self.parts:
+            updates = part.together(updates, rngs)
+        return updates
+
+    def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
+        combining = self._overriding("aggregate") or [Defense()]
+        return combining[0].aggregate(updates, rng)
+
+    def message(self, update: Update, sent: Message) -> Message:
+        for part in self.parts:
+            sent = part.message(update, sent)
+        return sent
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        for part in self.parts:
+            step = part.expected(step, observed)
+        return step
+
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        found = [part.noise(observed, recipe, count) for part in self.parts]
+        names = {name for variances in found for name in variances}
+        return {name: sum_of(variances[name] for variances in found if name in variances) for name in names}
+
+    def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
+        """What the part that claims by itself claims, else what noise after clipping does.
+
+        No other part can compute the gradient anew behind its back: one part of a chain may define `train`.
+        """
+        for part in self._overriding("guarantee"):
+            claimed = part.guarantee(recipe, count)
+            if claimed is not None:
+                return claimed
+        return self._claimed_by_noise_after_clipping()
+
+    def why_unclaimed(self) -> str:
+        reasons = [part.why_unclaimed() for part in self._overriding("why_unclaimed")]
+        return "; ".join(dict.fromkeys(reasons)) or super().why_unclaimed()
+
+    def _claimed_by_noise_after_clipping(self) -> Guarantee | None:
+        longest = None
+        for part in self._overriding("release"):
+            claimed = None if longest is None else part.guarantee_for(longest)
+            if claimed is not None:
+                return claimed
+            longest = part.longest_step()
+        return None
