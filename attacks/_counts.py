@@ -44,10 +44,9 @@ def count_classes(view: View) -> Counted:
     pulls = classifier.pulls().double().cpu()
     noisy = bool(noise_variances(view))
     found = [
-        _counted(softmax, pulls / scale, classifier.count, 0 * least if noisy else least)
+        _counted(softmax, pulls / scale, classifier.count, noisy)
         for softmax in _suppositions(view, classifier)
         for scale in _scales(view, classifier, pulls, softmax)
-        for least in (_least(pulls / scale, classifier.count),)
     ]
     best = min(found, key=lambda counted: counted.misfit)
     return Counted(best.counts.to(classifier.weight.device), best.misfit)
@@ -99,12 +98,15 @@ def _class_means(softmax: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.stack([member.mean(0) if len(member) else softmax.mean(0) for member in members])
 
 
-def _counted(softmax: Tensor, pulls: Tensor, count: int, least: Tensor) -> Counted:
+def _counted(softmax: Tensor, pulls: Tensor, count: int, noisy: bool) -> Counted:
+    """The whole counts that leave least of `pulls` (dL/db) unexplained; where these are `noisy`, they put no class beyond
+    doubt."""
     matrix = torch.eye(len(pulls), dtype=torch.float64) - softmax.T
     heavy = 1e3  # the rows of the matrix add up to zero, so the counts' sum is decided by this weight alone
     rows = torch.cat([matrix, torch.full((1, len(pulls)), heavy, dtype=torch.float64)])
     sides = torch.cat([-count * pulls, torch.tensor([heavy * count], dtype=torch.float64)])
-    counts = rounded(torch.from_numpy(nnls(rows.numpy(), sides.numpy())[0]), count, least)
+    shares = torch.from_numpy(nnls(rows.numpy(), sides.numpy())[0])
+    counts = rounded(shares, count, None if noisy else _least(pulls, count))
     return Counted(counts, float(torch.linalg.vector_norm(matrix @ counts.double() + count * pulls)))
 
 
