@@ -10,9 +10,9 @@ from torch.func import vmap
 from attacks._generator import Drawer
 from attacks._replay import Client
 from attacks._search import Variables, cosine_schedule, descend
+from attacks._soft_labels import guessed
 from defenses import Params
 
-CONFIDENCE = 5.0  # logit of the recovered label at the start of a search over labels, the others' being 0
 GENTLER = 0.1  # of the learning rate, for what is let go
 
 
@@ -31,28 +31,24 @@ class Match:
 
 
 def search_latents(
-    start: Tensor, drawer: Drawer, match: Match, prior: float, steps: int, lr: float, soft: bool
+    start: Tensor, free: tuple[Tensor, ...], drawer: Drawer, match: Match, prior: float, steps: int, lr: float
 ) -> tuple[Tensor, Tensor, float]:
     """Latents [n, latent], class probabilities [n, classes] and loss of the lowest of the restarts in `start` [restarts, n,
-    latent]. With `soft` the labels are searched as logits, from the recovered ones."""
-
-    def classes_of(logits: Variables) -> Tensor:
-        return logits[0].softmax(dim=-1) if logits else match.certain
+    latent]. `free` holds the logits [restarts, n, classes] that labels are searched from; where it is empty, they stay."""
 
     def loss(latents: Tensor, *logits: Tensor) -> Tensor:
-        classes = classes_of(logits)
+        classes = guessed(match.certain, *logits)
         fit = match.misfit(drawer.draw(latents, classes), classes)
         return fit + prior * latents.square().sum(dim=1).mean() / 2
 
-    labels = (CONFIDENCE * match.certain.repeat(len(start), 1, 1),) if soft else ()
     (latents, *logits), lowest = descend(
-        (start, *labels),
+        (start, *free),
         lambda variables: vmap(loss)(*variables),
         steps=steps,
         lr=lr,
         factor=cosine_schedule(steps),
     ).best()
-    return latents, classes_of(tuple(logits)), lowest
+    return latents, guessed(match.certain, *logits), lowest
 
 
 def let_go(

@@ -22,7 +22,8 @@ def free_labels(view: View, labels: Tensor, restarts: int, joint: bool, confiden
 
 
 def guessed(labels: Tensor, *logits: Tensor) -> Tensor:
-    """What the loss is taken against: `labels` (int64 [n]), or the probabilities [n, classes] of logits, where given."""
+    """What the loss is taken against: `labels` (int64 [n], or one-hot [n, classes]) as they are, or the probabilities
+    [n, classes] of logits, where given."""
     return logits[0].softmax(dim=-1) if logits else labels
 
 

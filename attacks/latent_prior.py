@@ -27,6 +27,7 @@ from attacks._latents import Match, let_go, search_latents
 from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
+from attacks._soft_labels import free_labels
 from attacks._vae import VAEPlan
 from defenses import Batch, Params
 from defenses._base import entry
@@ -92,9 +93,8 @@ class LatentPrior(Attack):
         prior = max(self.prior, len(labels) / evidence(view))
         freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)
-        latents, classes, lowest = search_latents(
-            start, drawer, match, prior, self.steps - freely, self.lr, soft=self.soft and view.labels is None
-        )
+        free = free_labels(view, labels, self.restarts, self.soft)
+        latents, classes, lowest = search_latents(start, free, drawer, match, prior, self.steps - freely, self.lr)
         features = drawer.features(latents, classes)
         images = drawer.images(features)
         if freely and self.freed == "features":
