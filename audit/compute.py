@@ -1,6 +1,6 @@
 """The cell at a place: what a worker process runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,26 +21,16 @@ class Computation:
     def __call__(self, place: Place) -> Cell:
         """The measured cell. Raises: NotApplicableError, if the combination cannot be run; whatever breaks in it."""
         case = self.cases[place.key]
+        common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
         if isinstance(case, Training):
             trained = run_training(case)
-            return Cell(
-                key=place.key,
-                status="ok",
-                claim=trained.claim,
-                unclaimed=trained.unclaimed,
-                utility=trained.utility,
-                seed=case.seed,
-                code=self.code,
-            )
+            return replace(common, claim=trained.claim, unclaimed=trained.unclaimed, utility=trained.utility)
         outcome = run_trial(case, torch.device(self.device))
-        return Cell(
-            key=place.key,
-            status="ok",
+        return replace(
+            common,
             scores=outcome.scores,
             claim=outcome.claim,
             unclaimed=outcome.unclaimed,
             recovery=outcome.recovery,
             pictures=outcome.pictures,
-            seed=case.seed,
-            code=self.code,
         )
