@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports._claims import promises
 from reports._findings import Standing, read_blocks, read_grid
 from reports._recoveries import recoveries, refutation
+from reports._report import read_report
 from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Status, Utility
 from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
-from reports._utility import tradeoffs, trainings
-from reports._verdict import judge
 from reports._write import write_whole
 from reports.page import render_page
 from reports.tables import results_csv, results_markdown, utility_csv
@@ -41,17 +39,11 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
-    readings = read_grid(manifest, cells)
-    blocks = read_blocks(readings)
-    verdict, claims, found = judge(readings, blocks), promises(manifest, cells), recoveries(manifest, cells)
-    trained = trainings(manifest, cells)
-    plots = tradeoffs(blocks, trained)
+    report = read_report(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / "results.csv", results_csv(readings))
-    write_whole(directory / "results.md", results_markdown(manifest, blocks, verdict, claims, found, plots, trained))
-    write_whole(
-        directory / "index.html", render_page(manifest, cells, readings, blocks, verdict, claims, found, plots, trained)
-    )
+    write_whole(directory / "results.csv", results_csv(report.readings))
+    write_whole(directory / "results.md", results_markdown(report))
+    write_whole(directory / "index.html", render_page(report))
     if manifest.trainings:
         write_whole(directory / "utility.csv", utility_csv(manifest, cells))
 

@@ -9,16 +9,15 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from reports._claims import Promise, bound
+from reports._claims import bound
 from reports._findings import Block, Finding, Reading, State, unique
 from reports._pictures import first_figures
-from reports._recoveries import Recovered, refutation
+from reports._recoveries import refutation
+from reports._report import Report
 from reports._row import Cell, Described, Manifest, Place
 from reports._scatter import scatter
 from reports._summary import summarize
 from reports._text import average, brief, counted, interval, last_line, number, spread, visible
-from reports._utility import Tradeoff, Trained
-from reports._verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -67,32 +66,22 @@ class Coverage:
     gaps: tuple[Reading, ...]  # metrics without a number, in a cell that was computed
 
 
-def render_page(
-    manifest: Manifest,
-    cells: Sequence[Cell],
-    readings: Sequence[Reading],
-    blocks: Sequence[Block],
-    verdict: Verdict,
-    promises: Sequence[Promise],
-    recoveries: Sequence[Recovered],
-    plots: Sequence[Tradeoff],
-    trained: Sequence[Trained],
-) -> str:
+def render_page(report: Report) -> str:
     """The page as HTML."""
-    coverage = _coverage(readings) + _covered_trainings(manifest, cells)
+    coverage = _coverage(report.readings) + _covered_trainings(report.manifest, report.cells)
     return _template().render(
         style=Markup(_packaged("page.css")),
-        manifest=manifest,
-        blocks=blocks,
-        summaries=summarize(blocks),
-        verdict=verdict,
-        promises=promises,
-        recoveries=recoveries,
-        refutation=refutation(recoveries),
-        trained=trained,
-        plots=[(plot, scatter(plot)) for plot in plots],
+        manifest=report.manifest,
+        blocks=report.blocks,
+        summaries=summarize(report.blocks),
+        verdict=report.verdict,
+        promises=report.promises,
+        recoveries=report.recoveries,
+        refutation=refutation(report.recoveries),
+        trained=report.trained,
+        plots=[(plot, scatter(plot)) for plot in report.plots],
         signs=SIGNS,
-        figures=first_figures(readings),
+        figures=first_figures(report.readings),
         coverage=coverage,
         codes=unique(each.cell.code for each in coverage if each.cell is not None and each.cell.code),
     )

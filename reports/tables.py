@@ -8,6 +8,7 @@ from reports._claims import Promise, bound
 from reports._findings import Block, Finding, Reading
 from reports._problems import Statement
 from reports._recoveries import Recovered, refutation
+from reports._report import Report
 from reports._row import Cell, Manifest, Place
 from reports._text import brief, interval, last_line, number, visible
 from reports._utility import Tradeoff, Trained
@@ -32,28 +33,22 @@ def results_csv(readings: Sequence[Reading]) -> str:
     return text.getvalue()
 
 
-def results_markdown(
-    manifest: Manifest,
-    blocks: Sequence[Block],
-    verdict: Verdict,
-    promises: Sequence[Promise],
-    recoveries: Sequence[Recovered],
-    plots: Sequence[Tradeoff],
-    trained: Sequence[Trained],
-) -> str:
+def results_markdown(report: Report) -> str:
     """Markdown with the verdict, then one attack x defense table for every setting, threat model and metric."""
-    parts = [f"# {_escaped(manifest.name)}"]
-    parts += [f"**{_escaped(refutation(recoveries))}**"] if refutation(recoveries) else []
-    parts += [f"> {_escaped(warning)}" for warning in manifest.warnings]
-    parts += _verdict_parts(verdict)
-    for block in blocks:
+    refuted = refutation(report.recoveries)
+    parts = [f"# {_escaped(report.manifest.name)}"]
+    parts += [f"**{_escaped(refuted)}**"] if refuted else []
+    parts += [f"> {_escaped(warning)}" for warning in report.manifest.warnings]
+    parts += _verdict_parts(report.verdict)
+    for block in report.blocks:
         parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
         for metric in block.metrics:
             parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
-    parts += ["## Claimed privacy", _claims_table(promises)]
-    parts += ["## Images recovered, and what the guarantees allow", _recoveries_table(recoveries)] if recoveries else []
-    parts += ["## Utility", _utility_table(trained)] if trained else []
-    for plot in plots:
+    parts += ["## Claimed privacy", _claims_table(report.promises)]
+    if report.recoveries:
+        parts += ["## Images recovered, and what the guarantees allow", _recoveries_table(report.recoveries)]
+    parts += ["## Utility", _utility_table(report.trained)] if report.trained else []
+    for plot in report.plots:
         parts += [f"### {_escaped(plot.title)}", _tradeoff_table(plot)]
     return "\n\n".join(parts) + "\n"
 

@@ -9,11 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from reports import Claim, Pictures, write_reports
-from reports._claims import promises
-from reports._findings import read_blocks, read_grid
-from reports._recoveries import recoveries
-from reports._utility import tradeoffs, trainings
-from reports._verdict import judge
+from reports._report import read_report
 from reports._write import write_whole
 from reports.page import render_page
 from tests.reports_samples import manifest, measured, place, png, score, with_text
@@ -104,14 +100,6 @@ def page_of(directory, plan, cells):
     return (directory / "index.html").read_text(encoding="utf-8")
 
 
-def rendered(plan, cells):
-    readings = read_grid(plan, cells)
-    blocks = read_blocks(readings)
-    verdict, trained = judge(readings, blocks), trainings(plan, cells)
-    claimed, found, plots = promises(plan, cells), recoveries(plan, cells), tradeoffs(blocks, trained)
-    return render_page(plan, cells, readings, blocks, verdict, claimed, found, plots, trained)
-
-
 def numbered(frame):
     """Texts that hold `frame` and differ, so that the audit keeps its shape whatever the frame is."""
     count = iter(range(1_000))
@@ -137,7 +125,7 @@ def test_no_text_in_any_sink_changes_the_page_but_for_its_text(harmless):
     assert len(PAYLOADS) > 500
     names = Counter((tag, name) for tag, name, _ in harmless.attributes)
     for payload in PAYLOADS:
-        page = Page(rendered(*with_text(numbered(payload), png())))
+        page = Page(render_page(read_report(*with_text(numbered(payload), png()))))
         assert page.elements == harmless.elements, payload
         assert Counter((tag, name) for tag, name, _ in page.attributes) == names, payload
         assert_inert(page)

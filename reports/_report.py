@@ -1,0 +1,44 @@
+"""What the rows of an audit come to, before it is written down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports._claims import Promise, promises
+from reports._findings import Block, Reading, read_blocks, read_grid
+from reports._recoveries import Recovered, recoveries
+from reports._row import Cell, Manifest
+from reports._utility import Tradeoff, Trained, tradeoffs, trainings
+from reports._verdict import Verdict, judge
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the tables and the page show."""
+
+    manifest: Manifest
+    cells: tuple[Cell, ...]
+    readings: tuple[Reading, ...]
+    blocks: tuple[Block, ...]
+    verdict: Verdict
+    promises: tuple[Promise, ...]
+    recoveries: tuple[Recovered, ...]
+    trained: tuple[Trained, ...]
+    plots: tuple[Tradeoff, ...]
+
+
+def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
+    """The report of what was planned and of the cells that were computed, in any order."""
+    readings = read_grid(manifest, cells)
+    blocks = read_blocks(readings)
+    trained = trainings(manifest, cells)
+    return Report(
+        manifest=manifest,
+        cells=tuple(cells),
+        readings=readings,
+        blocks=blocks,
+        verdict=judge(readings, blocks),
+        promises=promises(manifest, cells),
+        recoveries=recoveries(manifest, cells),
+        trained=trained,
+        plots=tradeoffs(blocks, trained),
+    )
