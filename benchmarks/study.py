@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
-from reports._statistics import Estimate, over_batches
+from reports._row import Score
+from reports._statistics import Estimate, over_batches, value_of
 
 HERE = Path(__file__).parent
 LABEL = {"psnr": "PSNR, dB", "ssim": "SSIM", "label_accuracy": "labels"}
@@ -90,27 +92,39 @@ def _table(rows: Rows) -> Iterator[str]:
     }
     for line in lines:
         cells = [_measured(rows, line, metric) for metric in metrics]
-        count = len(_values(rows, line, metrics[0], "value"))
+        count = len(_scores(rows, line, metrics[0]))
         named = "; ".join(line[place] for place in several) or line[0]
         yield "| " + " | ".join([named, line[3], str(count), *cells, gains.get(line, "")]) + " |"
 
 
 def _measured(rows: Rows, line: tuple[str, ...], metric: str) -> str:
-    values, floors = (_values(rows, line, metric, column) for column in ("value", "floor"))
-    if not values:
+    scores = list(_scores(rows, line, metric).values())
+    estimate = value_of(scores)
+    if estimate is None:
         return next((row["status"] for row in rows if _of(row, line, metric)), "not planned")
-    return f"{_stated(over_batches(list(values.values())))} ({sum(floors.values()) / len(floors):.2f})"
+    return f"{_stated(estimate)} ({fmean(score.floor for score in scores):.2f})"
 
 
 def _gain(rows: Rows, metric: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:
-    first, second = (_values(rows, line, metric, "value") for line in (before, after))
-    paired = [second[trial] - first[trial] for trial in second if trial in first]
+    first, second = (_scores(rows, line, metric) for line in (before, after))
+    paired = [second[trial].value - first[trial].value for trial in second if trial in first]
     return _stated(over_batches(paired)) if paired else ""
 
 
-def _values(rows: Rows, line: tuple[str, ...], metric: str, column: str) -> dict[str, float]:
-    """The finite numbers of a line by trial."""
-    return {row["trial"]: float(row[column]) for row in rows if _of(row, line, metric) and row["status"] == "ok"}
+def _scores(rows: Rows, line: tuple[str, ...], metric: str) -> dict[str, Score]:
+    """The scores of a line that have a number, by trial."""
+    return {row["trial"]: _score(row) for row in rows if _of(row, line, metric) and row["status"] == "ok"}
+
+
+def _score(row: dict[str, str]) -> Score:
+    return Score(
+        metric=row["metric"],
+        better=row["better"],
+        status="ok",
+        value=float(row["value"]),
+        floor=float(row["floor"]),
+        n=int(row["n"]),
+    )
 
 
 def _of(row: dict[str, str], line: tuple[str, ...], metric: str) -> bool:

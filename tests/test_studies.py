@@ -34,8 +34,8 @@ def test_every_study_has_published_figures_beside_it():
 
 
 def row(attack: str, trial: int, value: str, **changes: str) -> dict[str, str]:
-    plain = {"setting": "s", "threat": "t", "defense": "none", "metric": "psnr", "status": "ok", "floor": "10.0"}
-    return {**plain, "attack": attack, "trial": str(trial), "value": value, **changes}
+    plain = {"setting": "s", "threat": "t", "defense": "none", "metric": "psnr", "better": "higher", "status": "ok"}
+    return {**plain, "floor": "10.0", "n": "8", "attack": attack, "trial": str(trial), "value": value, **changes}
 
 
 def test_a_line_gains_what_its_trials_gain_over_those_of_the_line_before(study):
@@ -56,3 +56,12 @@ def test_a_trial_without_a_number_leaves_both_sides_of_the_gain(study):
 def test_settings_are_not_compared_with_each_other(study):
     rows = [row("plain", 0, "11.0"), row("plain", 0, "13.0", setting="other")]
     assert all(line.endswith("|  |") for line in list(study._table(rows))[2:])
+
+
+@pytest.mark.parametrize("metric", ["label_accuracy", "identifiability(gallery=50)"])
+def test_the_interval_of_a_share_is_that_of_the_reports_and_stays_within_zero_and_one(study, metric):
+    rows = [row("some", trial, value, metric=metric) for trial, value in enumerate(("0.0", "0.0", "0.125", "0.25"))]
+    rows += [row("all", trial, "1.0", metric=metric) for trial in range(4)]
+    some, every = list(study._table(rows))[2:]
+    assert "| 0.09 [0.00, 0.28] (10.00) |" in some
+    assert "| 1.00 [0.89, 1.00] (10.00) |" in every
