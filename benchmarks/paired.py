@@ -4,24 +4,19 @@
     python benchmarks/paired.py results/adaptive [--metric psnr]
 
 For each defense and attack: the means over batches of the attacker who knows the defense and of the one who ignores it, and
-the mean of their differences with its 95 % interval (Student's t). "recovered" is that difference as a share of what the
-defense hid from the one who ignores it, where the audit has the same attack without a defense.
+the mean of their differences with its 95 % interval, as the reports make it (none where all differences are equal).
+"recovered" is that difference as a share of what the defense hid from the one who ignores it, where the audit has the same
+attack without a defense.
 """
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import typer
-from scipy import stats
+
+from reports._statistics import over_batches
 
 PLAIN = "adaptive=False"
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of a mean by Student's t."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def without_plain(attack: str) -> str:
@@ -39,14 +34,13 @@ def main(folder: Path, metric: str = "psnr") -> None:
     print(f"{'defense':44} {'attack':32} {'n':>3} {'adaptive':>9} {'plain':>8} {'difference':>26}  recovered")
     for (defense, attack), pairs in values.groupby(level=["defense", "attack"], sort=False):
         aware, plain = pairs[False].to_numpy(), pairs[True].to_numpy()
-        low, high = interval(aware - plain)
+        gain = over_batches((aware - plain).tolist())
+        spread = "" if gain.low is None else f"[{gain.low:+6.2f}, {gain.high:+6.2f}]"
         line = f"{defense:44} {attack:32} {len(aware):3d} {aware.mean():9.2f} {plain.mean():8.2f}"
-        line += f" {(aware - plain).mean():+9.2f} [{low:+6.2f}, {high:+6.2f}]"
+        line += f" {gain.mean:+9.2f} {spread:16}"
         open_ = rows.query("defense == 'none' and attack == @attack and not plain").value.mean()
         hidden = open_ - plain.mean()
-        print(
-            line, f"  {(aware - plain).mean() / hidden:.0%} of {hidden:.2f}" if hidden > 0 and defense != "none" else ""
-        )
+        print(line, f"  {gain.mean / hidden:.0%} of {hidden:.2f}" if hidden > 0 and defense != "none" else "")
 
 
 if __name__ == "__main__":
