@@ -64,6 +64,7 @@ def disguises(payload: bytes) -> Iterator[bytes]:
     yield bombs.zipped({"archive/data.pkl": payload, "archive/version": b"3\n"})
     yield bombs.npy(bombs.header("'|O'", "(1,)"), payload)
     yield len(payload).to_bytes(8, "little") + payload
+    # names pickle.loads for a YAML reader to fall for; nothing is loaded here
     yield b"!!python/object/apply:pickle.loads [!!binary " + payload.hex().encode() + b"]"
     yield b"\x89PNG\r\n\x1a\n" + bombs.chunk(b"IHDR", bytes(13)) + payload
 
@@ -114,7 +115,7 @@ def main(folder: Path) -> dict[str, Any]:
     found, harmed = dict(seen), os.path.exists(canary)
     seen.clear()
     for payload in payloads(canary):
-        with suppress(Exception):
+        with suppress(Exception):  # the positive control: unpickled for good, harm is what the watch must see
             pickle.loads(payload)
     return {"files": len(files), "refused": refused, "seen": found, "harmed": harmed, "control": dict(seen)}
 
