@@ -51,7 +51,7 @@ class GradInversion(Attack):
 
     steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
-    lr: float = Field(default=0.2, gt=0)
+    lr: float = Field(default=0.4, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
     distance: Literal["standardized_l1", "relative_l1", "layerwise_l2", "cosine"] = "standardized_l1"

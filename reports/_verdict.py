@@ -20,6 +20,7 @@ KINDS = {
     "psnr": "single images",
     "ssim": "single images",
     "lpips": "single images",
+    "identifiability": "single images",
     "mean_image": "what the images have in common",
     "cohort_distance": "what kind of images they are",
 }
