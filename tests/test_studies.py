@@ -1,11 +1,13 @@
 """The studies in benchmarks/: their specs are valid wherever they run, and their tables say what the rows say."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from attacks.gradinversion import GradInversion
 from audit.specfile import load_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -31,6 +33,13 @@ def test_every_study_is_a_valid_spec_on_digits_where_its_data_are_absent(study, 
 def test_every_study_has_published_figures_beside_it():
     published = yaml.safe_load((BENCHMARKS / "published.yaml").read_text(encoding="utf-8"))
     assert {path.stem for path in STUDIES} == set(published)
+
+
+def test_the_preset_is_held_against_the_published_values_at_as_many_steps_of_as_many_seeds():
+    values, preset = load_spec(BENCHMARKS / "studies" / "preset.yaml")[0].attacks
+    assert values == replace(GradInversion.published(), steps=values.steps)
+    assert preset == GradInversion()
+    assert values.steps * values.seeds == preset.steps * preset.seeds
 
 
 def row(attack: str, trial: int, value: str, **changes: str) -> dict[str, str]:
