@@ -37,6 +37,17 @@ def hides_length(view: View) -> bool:
     return all(torch.allclose(longer[name], part, rtol=1e-3, atol=0.0) for name, part in view.update.items())
 
 
+def keeps_direction(view: View) -> bool:
+    """Whether the defense, as far as it is known, at most changes the length of a step."""
+    if noise_variances(view):
+        return False
+    fixed = torch.Generator().manual_seed(0)
+    step = {name: torch.randn(part.shape, generator=fixed).to(part) for name, part in view.update.items()}
+    seen = as_seen(view, step)
+    before, after = (torch.cat([each[name].flatten() for name in step]) for each in (step, seen))
+    return float(torch.cosine_similarity(before, after, dim=0)) > SAME_DIRECTION
+
+
 def noise_variances(view: View) -> Params:
     """The known variance of the noise on each tensor of `view.update`, a scalar by name; empty where none is known."""
     if view.defense is None:
@@ -96,6 +107,7 @@ def _size(view: View) -> int:
     return sum(part.numel() for part in view.update.values())
 
 
+SAME_DIRECTION = 1 - 1e-5  # cosine; rounding alone leaves less of a difference
 NATS_PER_PIXEL = 0.5  # a pixel has two differences, and neither is independent; 0.3 to 1 did about as well
 LEAST_SIGNAL = 0.01  # share of the update's square length that is taken for signal where noise seems to be all of it
 TYPICAL_VARIATION = 0.1  # total variation of photographs of 28 to 64 pixels

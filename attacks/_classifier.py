@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from attacks._adaptive import noise_variances
+from attacks._adaptive import clients_behind, keeps_direction, noise_variances
 from attacks._base import View
 from attacks._replay import familiar_images, inputs_of, observed_gradient, update_scale
 from defenses import NotApplicableError
@@ -54,6 +54,21 @@ def observed_classifier(view: View) -> Classifier:
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
     found = Classifier(cast(int, view.count), weight, bias, slopes[f"{prefix}weight"], slopes.get(f"{prefix}bias"))
     return found if view.defense is None else _restored(found, view, name)
+
+
+def output_error(view: View) -> Tensor | None:
+    """The slopes [1, classes] of a single example's loss in its logits, softmax - one-hot, up to a positive scale.
+
+    The update of one step tells them exactly, as dL/db. None, where the model has no such bias, where the update may stand
+    for more than one example or step, or where the defense is known to do more to it than to change its length.
+    """
+    if view.count != 1 or clients_behind(view) > 1 or (view.recipe is not None and view.recipe.steps > 1):
+        return None
+    try:
+        slopes = observed_classifier(view).bias_slopes
+    except NotApplicableError:
+        return None
+    return None if slopes is None or not keeps_direction(view) else slopes[None]
 
 
 def _restored(found: Classifier, view: View, name: str) -> Classifier:

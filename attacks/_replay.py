@@ -19,8 +19,11 @@ Client = Callable[[Tensor, Tensor], Params]
 """Images [n, *shape] in [0, 1] and labels (int64 [n], or probabilities [n, classes]) to the step they produce."""
 
 
-def simulated_client(view: View) -> Client:
+def simulated_client(view: View, error: Tensor | None = None) -> Client:
     """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`.
+
+    Where `error` [n, classes] is given, it is taken for the loss's slopes in the logits, whatever the labels are: the loss
+    is then linear in the logits, and its gradient has the right length for images of any softmax.
 
     Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
     a single step, its length is not. Where the defense is known, the step is what would be seen of it; an update that
@@ -32,7 +35,8 @@ def simulated_client(view: View) -> Client:
 
     def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
         weights = {name: broadcast[name] + drift[name] for name in broadcast}
-        return F.cross_entropy(functional_call(model, weights, (inputs,)), labels)
+        logits = functional_call(model, weights, (inputs,))
+        return F.cross_entropy(logits, labels) if error is None else (logits * error).sum()
 
     gradient = grad(loss)
 

@@ -16,12 +16,15 @@ LEAST = 1e-3  # of a tensor's mean spread: coordinates that never vary do not co
 
 def spreads(client: Client, view: View, labels: Tensor, batches: int, rng: Generator) -> Params:
     """The standard deviation of each coordinate of the client's step over `batches` batches with these labels: of public
-    images where they are granted, else of uniform noise."""
+    images where they are granted, else of uniform noise. Infinite for a tensor that does not vary: it tells nothing."""
     drawn = [_batch(view, len(labels), rng).to(labels.device) for _ in range(batches)]
     with torch.no_grad():
         steps = [client(images, labels) for images in drawn]
     found = {name: torch.stack([step[name] for step in steps]).std(dim=0) for name in steps[0]}
-    return {name: spread + LEAST * spread.mean() + torch.finfo(spread.dtype).tiny for name, spread in found.items()}
+    return {
+        name: spread + LEAST * spread.mean() if spread.any() else torch.full_like(spread, torch.inf)
+        for name, spread in found.items()
+    }
 
 
 def _batch(view: View, count: int, rng: Generator) -> Tensor:

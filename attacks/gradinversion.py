@@ -27,6 +27,7 @@ from torch.func import vmap
 from attacks._adaptive import evidence, smoothness, unaware, whitened
 from attacks._base import Attack, Reconstruction, View
 from attacks._batchnorm import Measure, batch_statistics, statistics_distance
+from attacks._classifier import output_error
 from attacks._labels import by_minimum, known_or_recovered
 from attacks._match import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from attacks._priors import l2_norm, total_variation
@@ -68,6 +69,9 @@ class GradInversion(Attack):
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
     at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: all of them
+    read_error: bool = (
+        True  # whether a single example's slopes in the logits are read off the update, where it tells them
+    )
     joint_labels: bool = (
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
@@ -87,6 +91,7 @@ class GradInversion(Attack):
             signed=False,
             distance="layerwise_l2",
             label_rule="minimum",
+            read_error=False,
             gradient=1e-3,
             tv=1e-4,
             batchnorm=0.1,
@@ -102,7 +107,8 @@ class GradInversion(Attack):
         view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
-        client, measure = simulated_client(view), batch_statistics(view.model)
+        error = output_error(view) if self.read_error and not self.joint_labels else None
+        client, measure = simulated_client(view, error), batch_statistics(view.model)
         seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 

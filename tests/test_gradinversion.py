@@ -8,6 +8,7 @@ from torch import nn
 
 from attacks import Space, View
 from attacks._batchnorm import batch_statistics, statistics_distance
+from attacks._classifier import output_error
 from attacks._match import relative_l1
 from attacks._priors import l2_norm, total_variation
 from attacks._registration import assignment, registered, registered_mean
@@ -19,7 +20,10 @@ from audit.client import batch_statistics as clients_statistics
 from audit.client import local_update, mean_gradient
 from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
-from defenses import Batch, Recipe
+from defenses import Batch, Recipe, Update
+from defenses.clipping import Clipping
+from defenses.gaussian_noise import GaussianNoise
+from defenses.top_k import TopK
 
 LABELS = torch.tensor([1, 3])
 OFF = {"gradient": 0.0, "tv": 0.0, "l2": 0.0, "batchnorm": 0.0, "group": 0.0}
@@ -225,3 +229,68 @@ def test_every_field_is_a_weight_or_a_count_that_is_checked():
         if field.type in ("int", "float", int, float):
             with pytest.raises(ValueError, match=field.name):
                 GradInversion(**{field.name: -1})
+
+
+def one_digit(model: nn.Module, steps: int = 1, **granted) -> tuple[Batch, View]:
+    batch = Digits().load().batch(torch.tensor([7]))
+    return batch, digits_view(model, batch, Recipe(steps=steps, lr=0.1), **granted)
+
+
+def sure_of_itself() -> nn.Module:
+    """A ConvNet trained on digits, the one above among them, until its softmax of that one is all but 1."""
+    torch.manual_seed(0)
+    model, known = ConvNet(width=8).build(Space((1, 28, 28), 10)), Digits().load().batch(torch.arange(200))
+    adam = torch.optim.Adam(model.parameters(), lr=0.005)
+    for _ in range(40):
+        adam.zero_grad()
+        nn.functional.cross_entropy(model(known.inputs), known.labels).backward()
+        adam.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("defense", [None, Clipping(max_norm=1e-3)])
+def test_the_error_of_a_single_example_is_its_softmax_less_its_label_up_to_a_scale(defense):
+    torch.manual_seed(0)
+    batch, view = one_digit(ConvNet(width=8).build(Space((1, 28, 28), 10)).eval())
+    sent = {name: 1e-3 * part for name, part in view.update.items()} if defense else view.update
+    view = dataclasses.replace(view, update=sent, defense=defense)
+    error = view.model(batch.inputs).softmax(1) - nn.functional.one_hot(batch.labels, 10)
+    assert torch.allclose(output_error(view), (1e-3 if defense else 1.0) * error, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"count": 2}, {"recipe": Recipe(steps=2)}, {"defense": TopK(share=0.1)}, {"defense": GaussianNoise(std=0.1)}],
+    ids=str,
+)
+def test_no_error_is_read_where_the_update_does_not_tell_it(facts):
+    _, view = one_digit(sure_of_itself())
+    assert output_error(view) is not None
+    told = dataclasses.replace(view, **facts)
+    if told.defense:
+        sent = told.defense.release(Update(view.update, 1, {}), rng())
+        told = dataclasses.replace(told, update=sent.step)
+    assert output_error(told) is None
+
+
+def test_at_the_truth_the_step_of_the_read_error_is_the_one_that_was_seen():
+    batch, view = one_digit(sure_of_itself())
+    step = simulated_client(view, output_error(view))(batch.inputs, batch.labels)
+    assert relative_l1(step, view.update) < 1e-4
+
+
+def test_an_image_that_the_model_is_sure_of_is_found_by_the_error_read_and_not_without_it():
+    batch, view = one_digit(sure_of_itself())
+    assert view.model(batch.inputs).softmax(1).amax().item() > 0.99
+    errors = [
+        float((attack.reconstruct(view, rng()).inputs - batch.inputs).square().mean())
+        for attack in (GradInversion(steps=80, seeds=1, read_error=read) for read in (True, False))
+    ]
+    assert errors[0] < 0.1 * errors[1]
+
+
+def test_a_tensor_that_never_varies_has_an_infinite_spread():
+    batch, view = one_digit(sure_of_itself())
+    found = spreads(simulated_client(view, output_error(view)), view, batch.labels, 3, rng())
+    constant = [name for name, part in found.items() if part.isinf().any()]
+    assert len(constant) == 1 and found[constant[0]].shape == (10,) and found[constant[0]].isinf().all()
