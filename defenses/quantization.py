@@ -43,25 +43,14 @@ class Quantization(Defense):
         """`bits` a coordinate, and 32 for the scale of each tensor; what was zero stays zero, and need not be sent."""
         return Message(sent.values, self.bits, sent.beside + 32 * len(update.step))
 
-    def expected(self, step: Params, observed: Params) -> Params:
-        """The step itself, as chance rounds it on average; or the point of the level's cell that is nearest to it.
-
-        In the latter case what is left to `observed` is how far the step lies outside of the cells that it was rounded in.
-        """
-        if self.rounding == "stochastic":
-            return step
-
-        def outside(part: Tensor, seen: Tensor) -> Tensor:
-            half = self._level(seen) / 2
-            return part - torch.minimum(torch.maximum(part - seen, -half), half)
-
-        return {name: outside(part, observed[name]) for name, part in step.items()}
-
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
-        """level^2 / 6, the mean of the rounding's variance over a cell; none where it is not left to chance."""
-        if self.rounding == "nearest":
-            return {}
-        return {name: self._level(part).square() / 6 for name, part in observed.items()}
+        """The mean variance of rounding over a cell: level^2 / 6 where chance decides, else level^2 / 12.
+
+        Rounding to the nearest level adds no noise, but what it takes away looks like some. Matching the cells themselves,
+        so that a step anywhere within them is as good as any other, left attackers weaker by 1 to 3 dB.
+        """
+        share = 6 if self.rounding == "stochastic" else 12
+        return {name: self._level(part).square() / share for name, part in observed.items()}
 
     def _level(self, part: Tensor) -> Tensor:
         """The distance between levels, a scalar > 0; the largest magnitude of what is sent is that of what was to be sent."""
