@@ -67,6 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=2400)
     parser.add_argument("--seeds", type=int, default=1, help="seeds of ours")
+    parser.add_argument("--tv", type=float, default=GradInversion.tv, help="weight of the total variation in ours")
     return parser.parse_args()
 
 
@@ -154,7 +155,7 @@ def our_own(
 
     def run(steps: int) -> tuple[Tensor, float]:
         begin = time.process_time()
-        attack = GradInversion(steps=steps, seeds=options.seeds, batchnorm=0.0)
+        attack = GradInversion(steps=steps, seeds=options.seeds, tv=options.tv, batchnorm=0.0)
         claim = attack.reconstruct(view, torch.Generator().manual_seed(seed))
         return claim.inputs, time.process_time() - begin
 

@@ -35,11 +35,10 @@ def test_every_study_has_published_figures_beside_it():
     assert {path.stem for path in STUDIES} == set(published)
 
 
-def test_the_preset_is_held_against_the_published_values_at_as_many_steps_of_as_many_seeds():
+def test_the_preset_is_held_against_the_published_values_but_for_their_steps():
     values, preset = load_spec(BENCHMARKS / "studies" / "preset.yaml")[0].attacks
     assert values == replace(GradInversion.published(), steps=values.steps)
     assert preset == GradInversion()
-    assert values.steps * values.seeds == preset.steps * preset.seeds
 
 
 def row(attack: str, trial: int, value: str, **changes: str) -> dict[str, str]:
