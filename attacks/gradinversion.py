@@ -10,10 +10,12 @@ shift of whole pixels by cross-correlation (scikit-image), after assignment with
 research code without a package.
 
 Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, and
-Adam sees only the gradient's signs; labels are recovered with their multiplicities, not as a set, or searched too on
-request; images are kept within [0, 1]; the best iterate is returned, by the objective alone. The BatchNorm term weighs
-little: running statistics are those of a population, and they drew single images away from themselves.
+the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches;
+Adam sees only the gradient's signs, at a rate so high that it jumps out of local minima until it has cooled; labels are
+recovered with their multiplicities, not as a set, or searched too on request; of a single image the slopes in the logits are
+read off the update, so that a model that is sure of it gives gradients of the right length; images are kept within [0, 1];
+the best iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a
+population, and they drew single images away from themselves.
 """
 
 import dataclasses
