@@ -60,7 +60,8 @@ def output_error(view: View) -> Tensor | None:
     """The slopes [1, classes] of a single example's loss in its logits, softmax - one-hot, up to a positive scale.
 
     The update of one step tells them exactly, as dL/db. None, where the model has no such bias, where the update may stand
-    for more than one example or step, or where the defense is known to do more to it than to change its length.
+    for more than one example or step, or where the defense is known to do more to it than to change its length, or seems to,
+    most of the slopes being zero, which a softmax is nowhere but by rounding.
     """
     if view.count != 1 or clients_behind(view) > 1 or (view.recipe is not None and view.recipe.steps > 1):
         return None
@@ -68,7 +69,9 @@ def output_error(view: View) -> Tensor | None:
         slopes = observed_classifier(view).bias_slopes
     except NotApplicableError:
         return None
-    return None if slopes is None or not keeps_direction(view) else slopes[None]
+    if slopes is None or float((slopes == 0).float().mean()) > 0.5 or not keeps_direction(view):
+        return None
+    return slopes[None]
 
 
 def _restored(found: Classifier, view: View, name: str) -> Classifier:

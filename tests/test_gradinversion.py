@@ -273,6 +273,12 @@ def test_no_error_is_read_where_the_update_does_not_tell_it(facts):
     assert output_error(told) is None
 
 
+def test_no_error_is_read_off_an_update_that_was_pruned_without_a_word():
+    _, view = one_digit(sure_of_itself())
+    sent = TopK(share=0.01).release(Update(view.update, 1, {}), rng()).step
+    assert output_error(dataclasses.replace(view, update=sent)) is None
+
+
 def test_at_the_truth_the_step_of_the_read_error_is_the_one_that_was_seen():
     batch, view = one_digit(sure_of_itself())
     step = simulated_client(view, output_error(view))(batch.inputs, batch.labels)
