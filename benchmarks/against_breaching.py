@@ -159,6 +159,7 @@ def our_own(
         claim = attack.reconstruct(view, torch.Generator().manual_seed(seed))
         return claim.inputs, time.process_time() - begin
 
+    run(1)  # what only the first run pays for is not our pace
     fixed, more = run(1)[1], run(1 + PACE_STEPS)[1]
     pace = max((more - fixed) / PACE_STEPS, 1e-6)
     return run(max(1, int(0.9 * (budget - fixed) / pace)))
