@@ -22,7 +22,9 @@ def spreads(client: Client, view: View, labels: Tensor, batches: int, rng: Gener
         steps = [client(images, labels) for images in drawn]
     found = {name: torch.stack([step[name] for step in steps]).std(dim=0) for name in steps[0]}
     return {
-        name: spread + LEAST * spread.mean() if spread.any() else torch.full_like(spread, torch.inf)
+        name: spread + LEAST * spread.mean() + torch.finfo(spread.dtype).tiny
+        if spread.any()
+        else torch.full_like(spread, torch.inf)
         for name, spread in found.items()
     }
 

@@ -231,9 +231,9 @@ def test_every_field_is_a_weight_or_a_count_that_is_checked():
                 GradInversion(**{field.name: -1})
 
 
-def one_digit(model: nn.Module, steps: int = 1, **granted) -> tuple[Batch, View]:
+def one_digit(model: nn.Module) -> tuple[Batch, View]:
     batch = Digits().load().batch(torch.tensor([7]))
-    return batch, digits_view(model, batch, Recipe(steps=steps, lr=0.1), **granted)
+    return batch, digits_view(model, batch, Recipe(lr=0.1))
 
 
 def sure_of_itself() -> nn.Module:
