@@ -1,7 +1,7 @@
-"""What natural images have in common, as penalties on a batch of images [n, channels, height, width]."""
+"""What natural images have in common: penalties on a batch of images [n, channels, height, width], and a draw of random ones."""
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -21,3 +21,21 @@ def rounded_variation(images: Tensor, corner: float = 0.01) -> Tensor:
 def l2_norm(images: Tensor) -> Tensor:
     """The L2 norm of each image, averaged over the batch."""
     return torch.linalg.vector_norm(images.flatten(1), dim=1).mean()
+
+
+def photograph_like(count: int, shape: tuple[int, int, int], rng: Generator) -> Tensor:
+    """Random images [count, *shape] in [0, 1] on the CPU, with what is common to photographs: amplitudes that fall with the
+    frequency (Field, JOSA A 1987), channels that vary mostly together, and a brightness of their own."""
+    channels, height, width = shape
+    together = torch.randn((count, 1, height, width), generator=rng)
+    apart = torch.randn((count, *shape), generator=rng)
+    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
+    falling = (1 / frequency).masked_fill(frequency == 0, 0.0)
+    images = torch.fft.irfft2(torch.fft.rfft2(together + COLORED * apart) * falling, s=(height, width))
+    images = CONTRAST * images / images.std(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(images.dtype).tiny)
+    brightness = torch.randn((count, 1, 1, 1), generator=rng) + COLORED * torch.randn((count, channels, 1, 1), generator=rng)
+    return (0.5 + BRIGHTNESS * brightness + images).clamp(0, 1)
+
+
+COLORED = 0.3  # how far channels vary apart, relative to how far they vary together
+CONTRAST, BRIGHTNESS = 0.22, 0.15  # standard deviations of pixels within an image, and of images' means

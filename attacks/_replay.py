@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 
 from attacks._adaptive import as_seen, clients_behind
 from attacks._base import View
+from attacks._priors import photograph_like
 from defenses import Params, Recipe
 
 PROBES = 64  # random images that stand in for public data
@@ -79,7 +80,7 @@ def familiar_images(view: View) -> Tensor:
         every = -(-len(view.public) // MOST_PUBLIC)
         return view.public.inputs[::every]
     fixed = torch.Generator().manual_seed(0)  # the same each time: what is recovered depends on the view alone
-    return torch.rand((PROBES, *view.space.shape), generator=fixed).to(next(iter(view.update.values())).device)
+    return photograph_like(PROBES, view.space.shape, fixed).to(next(iter(view.update.values())).device)
 
 
 def inputs_of(view: View, layer: str, images: Tensor) -> Tensor:

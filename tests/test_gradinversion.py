@@ -10,7 +10,7 @@ from attacks import Space, View
 from attacks._batchnorm import batch_statistics, statistics_distance
 from attacks._classifier import output_error
 from attacks._match import relative_l1
-from attacks._priors import l2_norm, total_variation
+from attacks._priors import l2_norm, photograph_like, total_variation
 from attacks._registration import assignment, registered, registered_mean
 from attacks._replay import simulated_client
 from attacks._scales import spreads
@@ -300,3 +300,24 @@ def test_a_tensor_that_never_varies_has_an_infinite_spread():
     found = spreads(simulated_client(view, output_error(view)), view, batch.labels, 3, rng())
     constant = [name for name, part in found.items() if part.isinf().any()]
     assert len(constant) == 1 and found[constant[0]].shape == (10,) and found[constant[0]].isinf().all()
+
+
+def test_a_tensor_that_varies_by_rounding_alone_has_an_infinite_spread():
+    _, view = one_digit(sure_of_itself())
+    turn = iter(range(3))
+
+    def client(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        nearly, far = 0.3 + next(turn) * torch.tensor([[3e-8], [3e-2]])
+        return {"rounded": nearly, "varies": far, "zero": torch.zeros(2)}
+
+    found = spreads(client, view, torch.tensor([7]), 3, rng())
+    assert found["rounded"].isinf().all() and found["zero"].isinf().all()
+    assert found["varies"].item() == pytest.approx(0.03, rel=2e-3)
+
+
+def test_images_that_stand_in_for_photographs_are_smooth_colored_alike_and_of_unlike_brightness():
+    drawn = photograph_like(200, (3, 32, 32), rng())
+    assert drawn.shape == (200, 3, 32, 32) and drawn.min() >= 0 and drawn.max() <= 1
+    assert total_variation(drawn) < 0.5 * total_variation(torch.rand(200, 3, 32, 32, generator=rng()))
+    assert 0.8 < torch.corrcoef(drawn.transpose(0, 1).flatten(1))[0, 1] < 0.99
+    assert 0.1 < drawn.mean(dim=(1, 2, 3)).std() < 0.2
