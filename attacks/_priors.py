@@ -1,4 +1,4 @@
-"""What natural images have in common: penalties on a batch of images [n, channels, height, width], and a draw of random ones."""
+"""What natural images have in common: penalties on images [n, channels, height, width], and a draw of random ones."""
 
 import torch
 from torch import Generator, Tensor
@@ -33,7 +33,9 @@ def photograph_like(count: int, shape: tuple[int, int, int], rng: Generator) -> 
     falling = (1 / frequency).masked_fill(frequency == 0, 0.0)
     images = torch.fft.irfft2(torch.fft.rfft2(together + COLORED * apart) * falling, s=(height, width))
     images = CONTRAST * images / images.std(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(images.dtype).tiny)
-    brightness = torch.randn((count, 1, 1, 1), generator=rng) + COLORED * torch.randn((count, channels, 1, 1), generator=rng)
+    brightness = torch.randn((count, 1, 1, 1), generator=rng) + COLORED * torch.randn(
+        (count, channels, 1, 1), generator=rng
+    )
     return (0.5 + BRIGHTNESS * brightness + images).clamp(0, 1)
 
 
