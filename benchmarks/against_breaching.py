@@ -37,7 +37,7 @@ from audit.scoring import matched
 from defenses import Batch, Recipe
 from reports._statistics import over_batches
 
-PACE_STEPS = 10  # steps by which our own pace is measured before the run that counts
+PACE_STEPS = 50  # steps by which our own pace is measured before the run that counts; few ones mislead
 
 
 def main() -> None:

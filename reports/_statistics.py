@@ -10,12 +10,14 @@ count towards n. Intervals are at 95 %:
 - shares of labels or of images: at least as wide as Clopper and Pearson (1934) over all of them, so that four perfect
   batches of four do not claim certainty.
 - n equal values: none, as there is no spread to estimate one from (shares keep Clopper-Pearson).
+
+No interval goes beyond what its metric can be: SSIM ends at 1.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy
@@ -29,6 +31,16 @@ LEVEL = 0.95
 BOOTSTRAP_FROM = 10  # batches
 LEAST_SPREAD = 1e-9  # relative to the largest value; below it, resampling sees rounding only
 RESAMPLES = 1_999
+RANGES = {
+    "cohort_distance": (0.0, math.inf),
+    "identifiability": (0.0, 1.0),
+    "label_accuracy": (0.0, 1.0),
+    "label_histogram": (0.0, 1.0),
+    "lpips": (0.0, math.inf),
+    "mean_image": (0.0, 1.0),
+    "psnr": (0.0, math.inf),
+    "ssim": (-1.0, 1.0),
+}  # what the value of a metric can be
 SHARES = frozenset({"label_accuracy", "identifiability"})  # metrics that are a number of examples, divided by all
 
 
@@ -75,9 +87,11 @@ def value_of(scores: Sequence[Score]) -> Estimate | None:
     usable = [score for score in scores if finite(score.value)]
     if not usable:
         return None
-    estimate = over_batches([_number(score.value) for score in usable])
-    share = _share(usable)
-    return estimate if share is None else _widened(estimate, *share, "Clopper-Pearson", floor=0.0, ceiling=1.0)
+    values = [_number(score.value) for score in usable]
+    estimate, share = over_batches(values), _share(usable)
+    if share is not None:
+        estimate = _widened(estimate, *share, "Clopper-Pearson")
+    return _within(estimate, *_range(usable[0].metric, values))
 
 
 def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None:
@@ -90,12 +104,13 @@ def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None
     usable = [score for score in measured if finite(_leak(score, over))]
     if not usable:
         return None
-    estimate = over_batches([_leak(score, over) for score in usable])
-    share = _share(usable)
-    if share is None:
-        return estimate
-    floor = statistics.fmean([_number(getattr(score, over)) for score in usable])
-    return _widened(estimate, share[0] - floor, share[1] - floor, "Clopper-Pearson", floor=-1.0, ceiling=1.0)
+    guesses = [_number(getattr(score, over)) for score in usable]
+    estimate, share = over_batches([_leak(score, over) for score in usable]), _share(usable)
+    if share is not None:
+        floor = statistics.fmean(guesses)
+        estimate = _widened(estimate, share[0] - floor, share[1] - floor, "Clopper-Pearson")
+    low, high = _range(usable[0].metric, [_number(score.value) for score in usable] + guesses)
+    return _within(estimate, low - high, high - low)
 
 
 def clopper_pearson(successes: int, total: int) -> tuple[float, float]:
@@ -126,6 +141,12 @@ def _share(scores: Sequence[Score]) -> tuple[float, float] | None:
     return clopper_pearson(hits, total)
 
 
+def _range(metric: str, values: Sequence[float]) -> tuple[float, float]:
+    """What values of the metric can be; everything, for an unknown one or where some of `values` are not possible."""
+    low, high = RANGES.get(metric.partition("(")[0], (-math.inf, math.inf))
+    return (low, high) if all(low <= value <= high for value in values) else (-math.inf, math.inf)
+
+
 def _bootstrap(values: Sequence[float]) -> tuple[float, float]:
     """The BCa interval of the mean; a fixed stream, so that equal rows give equal reports."""
     result = stats.bootstrap(
@@ -139,15 +160,19 @@ def _bootstrap(values: Sequence[float]) -> tuple[float, float]:
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def _widened(
-    estimate: Estimate, low: float, high: float, method: str, floor: float = -math.inf, ceiling: float = math.inf
-) -> Estimate:
-    """`estimate`, its interval at least as wide as [low, high] on each side, and within what is possible."""
+def _widened(estimate: Estimate, low: float, high: float, method: str) -> Estimate:
+    """`estimate`, its interval at least as wide as [low, high] on each side."""
     if estimate.low is None or estimate.high is None:
         return Estimate(estimate.mean, min(low, estimate.mean), max(high, estimate.mean), estimate.n, method)
-    lowest = max(floor, min(low, estimate.low))
-    highest = min(ceiling, max(high, estimate.high))
-    return Estimate(estimate.mean, lowest, highest, estimate.n, f"wider of {estimate.method} and {method}")
+    widest = min(low, estimate.low), max(high, estimate.high)
+    return Estimate(estimate.mean, *widest, estimate.n, f"wider of {estimate.method} and {method}")
+
+
+def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
+    """`estimate`, its interval within what is possible."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(lowest, estimate.low), high=min(highest, estimate.high))
 
 
 def _scaled(estimate: Estimate, scale: float) -> Estimate:

@@ -1,5 +1,6 @@
 import math
 import statistics
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -115,7 +116,30 @@ def test_label_accuracy_takes_the_wider_of_both_intervals_and_stays_within_zero_
 
 def test_a_share_that_is_no_share_of_labels_keeps_its_plain_interval():
     values = [0.5, 1.0, 1.0, 0.75]
-    assert value_of([score(value) for value in values]) == over_batches(values)
+    assert value_of([score(value, metric="attribute") for value in values]) == over_batches(values)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "low", "high"),
+    [
+        ("ssim", [0.5, 1.0, 1.0, 0.75], None, 1.0),
+        ("ssim", [-0.9, 0.9], -1.0, 1.0),
+        ("psnr", [5.0, 40.0], 0.0, None),
+        ("lpips(net=squeeze)", [0.01, 0.3], 0.0, None),
+        ("ssim", [0.5, 12.0], None, None),
+    ],
+)
+def test_no_interval_goes_beyond_what_the_metric_can_be(metric, values, low, high):
+    found, student = value_of([score(value, metric=metric) for value in values]), over_batches(values)
+    assert found == replace(
+        student, low=student.low if low is None else low, high=student.high if high is None else high
+    )
+
+
+def test_no_interval_of_a_leak_goes_beyond_the_width_of_the_metrics_range():
+    scores = [score(value, 0.1, metric="mean_image", better="lower") for value in (0.0, 0.9)]
+    found = leak_of(scores)
+    assert (found.low, found.high) == (-1.0, 1.0) and over_batches([0.1, -0.8]).low < -1.0
 
 
 def test_the_leak_is_paired_by_trial():

@@ -12,6 +12,12 @@ from audit.specfile import load_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STUDIES = sorted((BENCHMARKS / "studies").glob("*.yaml"))
+SPECS = [
+    path
+    for folder in (BENCHMARKS, BENCHMARKS.parent / "examples")
+    for path in sorted(folder.glob("*.yaml"))
+    if path.stem != "published"
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +34,11 @@ def test_every_study_is_a_valid_spec_on_digits_where_its_data_are_absent(study, 
     written, replaced = study._spec(path, tmp_path)
     assert all(setting.data.load().classes == 10 for setting in load_spec(written)[0].settings)
     assert replaced == ("../shared" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_other_spec_is_valid(path):
+    assert load_spec(path)[0].attacks
 
 
 def test_every_study_has_published_figures_beside_it():
