@@ -12,12 +12,7 @@ from audit.specfile import load_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STUDIES = sorted((BENCHMARKS / "studies").glob("*.yaml"))
-SPECS = [
-    path
-    for folder in (BENCHMARKS, BENCHMARKS.parent / "examples")
-    for path in sorted(folder.glob("*.yaml"))
-    if path.stem != "published"
-]
+SPECS = [path for path in sorted(BENCHMARKS.glob("*.yaml")) if path.stem != "published"]
 
 
 @pytest.fixture(scope="module")
