@@ -162,7 +162,10 @@ def our_own(
     run(1)  # what only the first run pays for is not our pace
     fixed, more = run(1)[1], run(1 + PACE_STEPS)[1]
     pace = max((more - fixed) / PACE_STEPS, 1e-6)
-    return run(max(1, int(0.9 * (budget - fixed) / pace)))
+    steps = max(1, int(0.9 * (budget - fixed) / pace))
+    while (outcome := run(steps))[1] > budget and steps > 1:  # the pace was misjudged: anew, with fewer steps
+        steps = max(1, int(0.9 * steps * budget / outcome[1]))
+    return outcome
 
 
 def flat(truth: Tensor) -> Tensor:
