@@ -165,7 +165,7 @@ def _widened(estimate: Estimate, low: float, high: float, method: str) -> Estima
     if estimate.low is None or estimate.high is None:
         return Estimate(estimate.mean, min(low, estimate.mean), max(high, estimate.mean), estimate.n, method)
     widest = min(low, estimate.low), max(high, estimate.high)
-    return Estimate(estimate.mean, *widest, estimate.n, f"wider of {estimate.method} and {method}")
+    return Estimate(estimate.mean, *widest, estimate.n, f"{estimate.method}, widened by {method}")
 
 
 def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
