@@ -6,10 +6,11 @@ example of class j, and the counts n >= 0 with sum n = B minimize
 
     || sum_j n_j M_j - n - B dL/db ||_2
 
-Departs from the papers: M is the class means over public data where they are granted (RLU before its refinement for
-local steps), else the best of iLRG's, of the mean over random images (ZLG, Geng et al., arXiv:2110.09074) and of the
-uniform one, by this objective at the rounded counts; so is the gradient's scale, which clipping, an unknown learning rate or a
-classifier without bias hide. Repeated labels are counted.
+Departs from the papers: M is the best of RLU's class means over public data (before its refinement for local steps), of
+iLRG's, of the mean over public or random images (ZLG, Geng et al., arXiv:2110.09074) and of the uniform one; so is the
+gradient's scale, which clipping, an unknown learning rate or a classifier without bias hide. Best is what leaves the least of
+this objective at the rounded counts, unless, where public data are granted, other counts come clearly nearer to dL/db when
+public images of these classes go through the client's training, local steps and all. Repeated labels are counted.
 """
 
 from typing import ClassVar

@@ -17,6 +17,7 @@ from attacks.label_minimum import LabelMinimum
 from attacks.label_sign import LabelSign
 from audit._stream import drawing_from
 from audit.client import local_update, mean_gradient
+from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
 from audit.models.lenet import LeNet
 from defenses import Batch, NotApplicableError, Recipe
@@ -146,6 +147,23 @@ def test_rounding_keeps_the_sum_and_moves_no_share_by_one(shares: list[float], t
 def test_rounding_gives_what_is_left_to_the_largest_remainders():
     assert rounded(torch.tensor([0.6, 1.7, 2.7]), 5).tolist() == [0, 2, 3]
     assert rounded(torch.tensor([1.0, 1.0, 1.0]), 4).tolist() == [2, 1, 1]
+
+
+def test_public_images_played_through_the_training_count_the_classes_of_several_steps_of_hidden_length():
+    digits, recipe, found = Digits().load(), Recipe(steps=4, batch_size=8, lr=0.1), []
+    space = Space((1, 28, 28), 10)
+    for seed in range(4):
+        common, rare = torch.randperm(10, generator=seeded(seed))[:2].tolist()
+        rows = [torch.nonzero(digits.labels[:900] == label).flatten()[:n] for label, n in ((common, 28), (rare, 4))]
+        batch = digits.batch(torch.cat(rows)[torch.randperm(32, generator=seeded(seed))])
+        with drawing_from(seeded(seed)):
+            model = ConvNet(width=8).build(space).eval()
+        step = local_update(model, batch, recipe, mean_gradient, seeded(seed)).step
+        length = torch.sqrt(sum(part.square().sum() for part in step.values()))
+        clipped = {name: 0.05 * part / length for name, part in step.items()}
+        view = View(model, clipped, space, count=32, recipe=recipe, public=digits.batch(torch.arange(900, 1797)))
+        found.append(accuracy(by_counts(view), batch.labels))
+    assert sum(found) / len(found) > 0.85
 
 
 @pytest.mark.parametrize("kind", ["lenet", "convnet"])
