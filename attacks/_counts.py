@@ -17,6 +17,7 @@ from attacks._replay import MOST_PUBLIC, familiar_images, simulated_client, soft
 from defenses import Batch
 
 CLEARLY = 0.5  # share of unlikeness from which on the counts that are played best displace those of least misfit
+LIKE_ENOUGH = 1e-4  # unlikeness that tells nothing: the pulls of two classes always have the same direction
 PLAYS = 4  # draws of public images by which counts are judged
 ROUNDING = 1e-4  # of the largest pull: a smaller one may have either sign by rounding alone
 
@@ -61,7 +62,7 @@ def count_classes(view: View) -> Counted:
     if public is not None and len(distinct) > 1:
         unlike = {counts: _unlikeness(view, public, counted.counts, pulls) for counts, counted in distinct.items()}
         nearest = min(unlike, key=lambda counts: unlike[counts])
-        if unlike[nearest] < CLEARLY * unlike[tuple(best.counts.tolist())]:
+        if unlike[nearest] + LIKE_ENOUGH < CLEARLY * unlike[tuple(best.counts.tolist())]:
             best = distinct[nearest]
     return Counted(best.counts.to(classifier.weight.device), best.misfit)
 

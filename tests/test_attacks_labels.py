@@ -149,6 +149,18 @@ def test_rounding_gives_what_is_left_to_the_largest_remainders():
     assert rounded(torch.tensor([1.0, 1.0, 1.0]), 4).tolist() == [2, 1, 1]
 
 
+@pytest.mark.parametrize(("likeness", "displaced"), [((1e-6, 0.0), False), ((0.2, 0.15), False), ((0.5, 0.1), True)])
+def test_only_counts_that_play_clearly_better_displace_those_of_least_misfit(monkeypatch, likeness, displaced):
+    view = network_view("convnet with batchnorm", 4, torch.arange(16) % 10, train=True)
+    granted = dataclasses.replace(view, public=Batch(smooth(100, 99), torch.arange(100) % 10))
+    monkeypatch.setattr("attacks._counts._unlikeness", lambda *facts: 1.0)
+    least = count_classes(granted).counts
+    monkeypatch.setattr(
+        "attacks._counts._unlikeness", lambda view, public, counts, pulls: likeness[counts.ne(least).any()]
+    )
+    assert bool(count_classes(granted).counts.ne(least).any()) == displaced
+
+
 def test_public_images_played_through_the_training_count_the_classes_of_several_steps_of_hidden_length():
     digits, recipe, found = Digits().load(), Recipe(steps=4, batch_size=8, lr=0.1), []
     space = Space((1, 28, 28), 10)
