@@ -55,15 +55,9 @@ def count_classes(view: View) -> Counted:
         for softmax in _suppositions(view, classifier)
         for scale in _scales(view, classifier, pulls, softmax)
     ]
-    best, public = min(found, key=lambda counted: counted.misfit), view.public
-    distinct = {
-        tuple(counted.counts.tolist()): counted for counted in sorted(found, key=lambda counted: -counted.misfit)
-    }
-    if public is not None and len(distinct) > 1:
-        unlike = {counts: _unlikeness(view, public, counted.counts, pulls) for counts, counted in distinct.items()}
-        nearest = min(unlike, key=lambda counts: unlike[counts])
-        if unlike[nearest] + LIKE_ENOUGH < CLEARLY * unlike[tuple(best.counts.tolist())]:
-            best = distinct[nearest]
+    best = min(found, key=lambda counted: counted.misfit)
+    if view.public is not None:
+        best = _played(view, view.public, found, best, pulls)
     return Counted(best.counts.to(classifier.weight.device), best.misfit)
 
 
@@ -107,21 +101,30 @@ def _suppositions(view: View, classifier: Classifier) -> list[Tensor]:
     return supposed
 
 
+def _played(view: View, public: Batch, found: list[Counted], best: Counted, pulls: Tensor) -> Counted:
+    """`best`, unless other counts among `found` are clearly less unlike what was seen when they are played."""
+    distinct = {tuple(counted.counts.tolist()): counted for counted in (*found, best)}
+    if len(distinct) == 1:
+        return best
+    unlike = {counts: _unlikeness(view, public, counted.counts, pulls) for counts, counted in distinct.items()}
+    nearest = min(unlike, key=lambda counts: unlike[counts])
+    clearly = unlike[nearest] + LIKE_ENOUGH < CLEARLY * unlike[tuple(best.counts.tolist())]
+    return distinct[nearest] if clearly else best
+
+
 def _unlikeness(view: View, public: Batch, counts: Tensor, pulls: Tensor) -> float:
     """One minus the cosine of `pulls` and those of the client's step on public images of these classes, on average over
     `PLAYS` draws of them; on images of any class for a class that has none."""
     fixed = torch.Generator().manual_seed(0)  # the same for all counts
-    labels = torch.arange(len(counts)).repeat_interleave(counts)
     client, known = simulated_client(view), public.labels.cpu()
+    labels = torch.arange(len(counts)).repeat_interleave(counts)
+    places = [torch.nonzero(known == label).flatten() for label in range(len(counts))]
+    members = [each if len(each) else torch.arange(len(known)) for each in places]
     mean = torch.zeros_like(pulls)
     for _ in range(PLAYS):
         order = labels[torch.randperm(len(labels), generator=fixed)]
-        members = [torch.nonzero(known == label).flatten() for label in order.tolist()]
-        drawn = [int(torch.randint(len(each) or len(known), (1,), generator=fixed)) for each in members]
-        chosen = torch.tensor(
-            [int(each[place]) if len(each) else place for each, place in zip(members, drawn, strict=True)]
-        )
-        images = public.inputs[chosen.to(public.inputs.device)]
+        drawn = [members[label][torch.randint(len(members[label]), (1,), generator=fixed)] for label in order.tolist()]
+        images = public.inputs[torch.cat(drawn).to(public.inputs.device)]
         with torch.no_grad():
             step = client(images, order.to(images.device))
         mean += observed_classifier(replace(view, update=step)).pulls().double().cpu()

@@ -1,7 +1,7 @@
 """seethrough's GradInversion beside two attacks of breaching: same weights, batch, labels, information and time.
 
     python -m venv /tmp/with_breaching && /tmp/with_breaching/bin/pip install . breaching torchvision
-    /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --images 5
+    /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --images 5 --tv 0.005
     /tmp/with_breaching/bin/python benchmarks/against_breaching.py seethroughgradients --batch 4 --batches 3
 
 `invertinggradients`: natural 32x32 images that scikit-image and scikit-learn ship, one at a time, through breaching's ConvNet

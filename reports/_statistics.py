@@ -91,7 +91,7 @@ def value_of(scores: Sequence[Score]) -> Estimate | None:
     estimate, share = over_batches(values), _share(usable)
     if share is not None:
         estimate = _widened(estimate, *share, "Clopper-Pearson")
-    return _within(estimate, *_range(usable[0].metric, values))
+    return within(estimate, *_range(usable[0].metric, values))
 
 
 def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None:
@@ -110,7 +110,14 @@ def leak_of(scores: Sequence[Score], over: Guesser = "floor") -> Estimate | None
         floor = statistics.fmean(guesses)
         estimate = _widened(estimate, share[0] - floor, share[1] - floor, "Clopper-Pearson")
     low, high = _range(usable[0].metric, [_number(score.value) for score in usable] + guesses)
-    return _within(estimate, low - high, high - low)
+    return within(estimate, low - high, high - low)
+
+
+def within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
+    """`estimate`, its interval within what is possible."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(lowest, estimate.low), high=min(highest, estimate.high))
 
 
 def clopper_pearson(successes: int, total: int) -> tuple[float, float]:
@@ -166,13 +173,6 @@ def _widened(estimate: Estimate, low: float, high: float, method: str) -> Estima
         return Estimate(estimate.mean, min(low, estimate.mean), max(high, estimate.mean), estimate.n, method)
     widest = min(low, estimate.low), max(high, estimate.high)
     return Estimate(estimate.mean, *widest, estimate.n, f"{estimate.method}, widened by {method}")
-
-
-def _within(estimate: Estimate, lowest: float, highest: float) -> Estimate:
-    """`estimate`, its interval within what is possible."""
-    if estimate.low is None or estimate.high is None:
-        return estimate
-    return replace(estimate, low=max(lowest, estimate.low), high=min(highest, estimate.high))
 
 
 def _scaled(estimate: Estimate, scale: float) -> Estimate:

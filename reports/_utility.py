@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from reports._claims import bound
 from reports._findings import Block, Finding, unique
 from reports._row import Cell, Claim, Manifest, Place, Utility
-from reports._statistics import Estimate, finite, over_batches
+from reports._statistics import Estimate, finite, over_batches, within
 from reports._text import counted, last_line
 
 NO_BOUND = "no bound"
@@ -100,7 +100,7 @@ def _trained(path: tuple[str, str], cells: Sequence[Cell | None]) -> Trained:
     listed = ", ".join(f"{count} {state}" for state, count in states.items())
     return Trained(
         *path,
-        accuracy=_share([each.accuracy for each in measured]) if measured else None,
+        accuracy=within(over_batches([each.accuracy for each in measured]), 0.0, 1.0) if measured else None,
         floor=fmean(each.floor for each in measured) if measured else None,
         sent=fmean(each.sent for each in measured) if measured else 0.0,
         seconds=fmean(each.seconds for each in measured) if measured else 0.0,
@@ -110,14 +110,6 @@ def _trained(path: tuple[str, str], cells: Sequence[Cell | None]) -> Trained:
         reason=f"{listed}: {notes[0]}" if notes else listed,
         how=_how(measured),
     )
-
-
-def _share(values: Sequence[float]) -> Estimate:
-    """The mean of shares, its interval within what a share can be."""
-    found = over_batches(values)
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def _state(cell: Cell | None) -> str:

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from reports._statistics import clopper_pearson, leak_of, over_batches, value_of
+import audit.metrics
+from audit.metrics import Metric
+from defenses._catalog import catalog
+from reports._statistics import RANGES, SHARES, clopper_pearson, leak_of, over_batches, value_of
 from tests.reports_samples import score
 
 
@@ -134,6 +137,10 @@ def test_no_interval_goes_beyond_what_the_metric_can_be(metric, values, low, hig
     assert found == replace(
         student, low=student.low if low is None else low, high=student.high if high is None else high
     )
+
+
+def test_ranges_and_shares_are_those_of_metrics_that_exist():
+    assert SHARES < set(RANGES) <= set(catalog(audit.metrics, Metric))
 
 
 def test_no_interval_of_a_leak_goes_beyond_the_width_of_the_metrics_range():

@@ -115,7 +115,7 @@ def main(folder: Path) -> dict[str, Any]:
     found, harmed = dict(seen), os.path.exists(canary)
     seen.clear()
     for payload in payloads(canary):
-        with suppress(Exception):  # the positive control: unpickled for good, harm is what the watch must see
+        with suppress(Exception):  # the positive control: our own payloads, whose harm the watch must see
             pickle.loads(payload)
     return {"files": len(files), "refused": refused, "seen": found, "harmed": harmed, "control": dict(seen)}
 
