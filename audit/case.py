@@ -10,6 +10,7 @@ from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from attacks import Attack
+from audit._section import Section
 from audit._stream import drawing_from, stream
 from audit.client import batchnorm_layers
 from audit.data import Images, Split, deal, split
@@ -43,7 +44,7 @@ def key_of(case: Case, environment: str) -> str:
         "environment": environment,
         "seed": case.seed,
         "trial": case.trial,
-        "setting": written_out(setting),
+        "setting": written_out(setting, "name"),
         "content": content_of(setting),
         "threat": [sorted(case.threat.grants), case.threat.batchnorm],
         "defense": repr(case.defense),
@@ -54,9 +55,9 @@ def key_of(case: Case, environment: str) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def written_out(setting: Setting) -> list[str]:
-    """Every field of the setting but its name."""
-    return [f"{field}={getattr(setting, field)!r}" for field in type(setting).model_fields if field != "name"]
+def written_out(section: Section, without: str) -> list[str]:
+    """Every field of a section of the spec but `without`, the one that decides no number."""
+    return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
 
 
 @cache

@@ -109,14 +109,16 @@ class Setting(Section):
 class Utility(Section):
     """How every defense's cost is measured: by a federated training of its own, from the broadcast weights on.
 
-    In each round every one of `clients` trains on the next batch of its share, and the server moves the weights by the mean
-    step times `server_lr`. Of several such rates the one is taken that does best on half of the held-out images.
+    In each round every one of `clients` trains on the next batch of its share, and the server moves the weights along the mean
+    step: by `server_lr` times that step (`sgd`), or by what Adam makes of it at that rate (`adam`). Of several rates the one
+    is taken that does best on half of the held-out images.
     """
 
     rounds: int = Field(default=20, ge=1, le=100_000)
     clients: int = Field(default=8, ge=1, le=1000)
     repeats: int = Field(default=3, ge=1, le=1000)
     server_lr: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1.0,)
+    server_optimizer: Literal["sgd", "adam"] = "sgd"
 
 
 def _distinct(values: tuple[Any, ...], label: Any) -> tuple[Any, ...]:

@@ -1,16 +1,21 @@
 """What a defense costs: a federated training under it, by the very rounds that the attacks look into.
 
-Federated averaging (McMahan et al., AISTATS 2017, arXiv:1602.05629): w <- w + server_lr * mean of the clients' steps.
+Federated averaging (McMahan et al., AISTATS 2017, arXiv:1602.05629): w <- w + server_lr * mean of the clients' steps; or
+FedAdam (Reddi et al., ICLR 2021, arXiv:2003.00295), which hands that mean to Adam as a gradient. Departs from the paper: Adam
+corrects its bias, and its epsilon is 1e-8 instead of 1e-3, so that a defense that only scales every step costs nothing.
 """
 
 import copy
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
 
 from audit._stream import stream
 from audit.case import SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
@@ -23,6 +28,8 @@ from defenses._base import weighted_mean
 from defenses._guarantee import composed
 from reports._row import Claim
 from reports._row import Utility as Measured
+
+SERVERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": partial(Adam, betas=(0.9, 0.99))}
 
 
 class DivergedError(ArithmeticError):
@@ -68,10 +75,10 @@ def key_of_training(training: Training, environment: str) -> str:
         "environment": environment,
         "seed": training.seed,
         "repeat": training.repeat,
-        "setting": written_out(setting),
+        "setting": written_out(setting, "name"),
         "content": content_of(setting),
         "defense": repr(training.defense),
-        "utility": [training.utility.rounds, training.utility.clients, training.utility.server_lr],
+        "utility": written_out(training.utility, "repeats"),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -99,6 +106,7 @@ def run_training(training: Training) -> Trained:
         sent=run.sent,
         seconds=run.seconds,
         server_lr=run.rate,
+        server_optimizer=plan.server_optimizer,
         tried=len(plan.server_lr),
     )
     return Trained(measured, claim_of(guarantee), unclaimed)
@@ -157,13 +165,14 @@ def _best(training: Training, start: nn.Module, images: Images, shares: tuple[Te
 
 def _run(training: Training, start: nn.Module, images: Images, shares: tuple[Tensor, ...], rate: float) -> _Run:
     model, plan = copy.deepcopy(start), training.utility
+    server = SERVERS[plan.server_optimizer](model.parameters(), lr=rate)
     began = time.perf_counter()
     for number in range(plan.rounds):
         batches = tuple(
             images.batch(_drawn(training, client, shares[client], number)) for client in range(plan.clients)
         )
         mean = _round(training, model, batches, rate, number)
-        _move(model, mean, rate)
+        _move(model, mean, server)
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             raise DivergedError(f"the weights are no longer finite after round {number + 1} at a server_lr of {rate:g}")
     seconds = (time.perf_counter() - began) / plan.rounds
@@ -203,10 +212,11 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
 
 
 @torch.no_grad()
-def _move(model: nn.Module, mean: Update, rate: float) -> None:
+def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
     """The server's step; running statistics of BatchNorm follow those of the clients' batches, where these are sent."""
     for name, parameter in model.named_parameters():
-        parameter.add_(rate * mean.step[name])
+        parameter.grad = -mean.step[name]
+    server.step()
     for name, layer in batchnorm_layers(model).items():
         for kind in ("running_mean", "running_var"):
             if f"{name}.{kind}" in mean.buffers and layer.running_mean is not None:

@@ -71,7 +71,8 @@ class Utility:
     clients: int  # that take part in each round
     sent: int  # bytes that one client uploads in one round
     seconds: float  # for one round, all its clients one after another
-    server_lr: float  # what the server multiplied the mean step with
+    server_lr: float  # of the server's steps
+    server_optimizer: str  # what makes them of the mean of the clients' steps
     tried: int = 1  # rates of the server among which that one did best on other held-out images
 
 

@@ -120,9 +120,10 @@ def _how(measured: Sequence[Utility]) -> str:
     if not measured:
         return ""
     first, rates = measured[0], unique(f"{each.server_lr:g}" for each in measured)
+    server = f"{first.server_optimizer} at server_lr {' and '.join(rates)}"
     chosen = f", the best of {first.tried} on other held-out images" if first.tried > 1 else ""
     return (
-        f"{counted(first.rounds, 'round')} of {counted(first.clients, 'client')}, server_lr {' and '.join(rates)}{chosen}; "
+        f"{counted(first.rounds, 'round')} of {counted(first.clients, 'client')}, {server}{chosen}; "
         f"{first.tested} images."
     )
 

@@ -68,7 +68,7 @@ def utility_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
 def _quantities(cell: Cell | None) -> list[tuple[str, str]]:
     if cell is None or cell.utility is None:
         return [("accuracy", "")]
-    numbers = [(field, repr(value)) for field, value in vars(cell.utility).items()]
+    numbers = [(field, str(value)) for field, value in vars(cell.utility).items()]
     return numbers + ([("epsilon", repr(cell.claim.epsilon)), ("delta", repr(cell.claim.delta))] if cell.claim else [])
 
 

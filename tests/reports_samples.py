@@ -58,7 +58,7 @@ def measured(at: Place, *scores: Score, **changes: object) -> Cell:
 def utility(accuracy: float, **changes: object) -> Utility:
     """What a training came to."""
     fields = {"accuracy": accuracy, "floor": 0.1, "tested": 360, "rounds": 20, "clients": 8, "sent": 4000}
-    return Utility(**(fields | {"seconds": 0.5, "server_lr": 1.0} | changes))  # type: ignore[arg-type]
+    return Utility(**(fields | {"seconds": 0.5, "server_lr": 1.0, "server_optimizer": "sgd"} | changes))  # type: ignore[arg-type]
 
 
 def png(color: int = 0) -> str:

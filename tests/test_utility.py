@@ -105,6 +105,20 @@ def test_a_round_is_federated_averaging():
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_adam_takes_the_mean_step_for_its_gradient_whatever_its_length():
+    plan = Utility(rounds=1, clients=1, server_lr=(0.01,), server_optimizer="adam")
+    images = Digits(size=16).load()
+    moved = []
+    for defense in (NoDefense(), Clipping(max_norm=0.1)):
+        one = training(defense, plan)
+        start = broadcast_model(one.setting, 0, 0)
+        model = _run(one, start, images, dealt(one.setting, 0, 0, 1), 0.01).model
+        moved.append([(end - was).detach() for end, was in zip(model.parameters(), start.parameters(), strict=True)])
+    for step, clipped in zip(*moved, strict=True):
+        assert float(step.abs().max()) == pytest.approx(0.01, rel=1e-3)
+        torch.testing.assert_close(step, clipped, rtol=0.0, atol=1e-3)
+
+
 def test_of_several_rates_the_best_on_other_images_is_taken():
     plan = Utility(rounds=40, clients=4, server_lr=(0.001, 1.0))
     measured = run_training(training(plan=plan)).utility
@@ -230,7 +244,7 @@ def test_the_key_changes_with_what_decides_the_numbers_and_not_with_names():
         dataclasses.replace(base, setting=setting(batch_size=4)),
         *(
             dataclasses.replace(base, utility=Utility(**({"rounds": 40, "clients": 8} | change)))
-            for change in ({"rounds": 41}, {"clients": 4}, {"server_lr": (2.0,)})
+            for change in ({"rounds": 41}, {"clients": 4}, {"server_lr": (2.0,)}, {"server_optimizer": "adam"})
         ),
     ]
     keys = [key_of_training(change, "code") for change in changes] + [key_of_training(base, "other code")]
@@ -257,8 +271,9 @@ metrics: [label_accuracy]
         ("{rounds: 2, clients: 6}", "utility.clients in whole cohorts of 4, as secure_aggregation needs them"),
         ("{server_lr: []}", "utility.server_lr"),
         ("{server_lr: [0.0]}", "a number above 0"),
+        ("{server_optimizer: lamb}", "utility.server_optimizer: found \"lamb\"; allowed: 'sgd' or 'adam'"),
         ("{round: 2}", "did you mean rounds?"),
-        ("yes", "a mapping with the keys rounds, clients, repeats, server_lr"),
+        ("yes", "a mapping with the keys rounds, clients, repeats, server_lr, server_optimizer"),
     ],
 )
 def test_a_mistake_in_the_section_gets_a_sentence(tmp_path, written, words):
