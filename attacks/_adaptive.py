@@ -11,7 +11,7 @@ import torch
 
 from attacks._base import View
 from attacks._priors import total_variation
-from defenses import Params
+from defenses import Params, Slopes
 
 
 def unaware(view: View) -> View:
@@ -22,6 +22,11 @@ def unaware(view: View) -> View:
 def clients_behind(view: View) -> int:
     """How many clients the attacker takes the update for a mean of: one, unless it knows defense and number."""
     return 1 if view.defense is None else view.participants or 1
+
+
+def as_computed(view: View, slopes: Slopes) -> Slopes:
+    """The gradient as a client computes it whose undefended gradient would be `slopes`."""
+    return slopes if view.defense is None else view.defense.expected_gradient(slopes)
 
 
 def as_seen(view: View, step: Params) -> Params:

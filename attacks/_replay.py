@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
-from attacks._adaptive import as_seen, clients_behind
+from attacks._adaptive import as_computed, as_seen, clients_behind
 from attacks._base import View
 from attacks._priors import photograph_like
 from defenses import Params, Recipe
@@ -39,7 +39,7 @@ def simulated_client(view: View, error: Tensor | None = None) -> Client:
         logits = functional_call(model, weights, (inputs,))
         return F.cross_entropy(logits, labels) if error is None else (logits * error).sum()
 
-    gradient = grad(loss)
+    gradient = as_computed(view, grad(loss))
 
     def client(inputs: Tensor, labels: Tensor) -> Params:
         drift = {name: weight.new_zeros(weight.shape) for name, weight in broadcast.items()}

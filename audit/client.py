@@ -11,6 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
 
 
+class DivergedError(ArithmeticError):
+    """A training left the finite numbers."""
+
+
 @dataclass(frozen=True, eq=False)
 class Round:
     """One round: what was broadcast, what the clients hold, and what the server has afterward."""
@@ -42,6 +46,7 @@ def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradF
     """What a client's local training changes, before any defense of the finished update.
 
     The step is summed from the steps of SGD themselves, so that no digits are lost in a difference of weights.
+    Raises: DivergedError, if it is not finite.
     """
     local = copy.deepcopy(model)
     broadcast = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -52,6 +57,10 @@ def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradF
         with torch.no_grad():
             for name, parameter in local.named_parameters():
                 parameter.copy_(broadcast[name] + step[name])
+    if not all(part.isfinite().all() for part in step.values()):
+        raise DivergedError(
+            f"a client's update is not finite after {recipe.steps} local steps at a local.lr of {recipe.lr:g}"
+        )
     return Update(step, len(batch), batch_statistics(model, batch.inputs))
 
 

@@ -19,7 +19,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from audit._stream import stream
 from audit.case import SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
-from audit.client import batchnorm_layers, play_round
+from audit.client import DivergedError, batchnorm_layers, play_round
 from audit.data import Images
 from audit.spec import Setting, Utility
 from audit.trial import claim_of
@@ -30,10 +30,6 @@ from reports._row import Claim
 from reports._row import Utility as Measured
 
 SERVERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": partial(Adam, betas=(0.9, 0.99))}
-
-
-class DivergedError(ArithmeticError):
-    """The weights are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +167,11 @@ def _run(training: Training, start: nn.Module, images: Images, shares: tuple[Ten
         batches = tuple(
             images.batch(_drawn(training, client, shares[client], number)) for client in range(plan.clients)
         )
-        mean = _round(training, model, batches, rate, number)
-        _move(model, mean, server)
-        if not all(parameter.isfinite().all() for parameter in model.parameters()):
-            raise DivergedError(f"the weights are no longer finite after round {number + 1} at a server_lr of {rate:g}")
+        try:
+            mean = _round(training, model, batches, rate, number)
+            _move(model, mean, server)
+        except DivergedError as error:
+            raise DivergedError(f"round {number + 1} at a server_lr of {rate:g}: {error}") from error
     seconds = (time.perf_counter() - began) / plan.rounds
     return _Run(rate, model, training.defense.bytes_sent(mean), seconds)
 
@@ -213,7 +210,10 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
 
 @torch.no_grad()
 def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
-    """The server's step; running statistics of BatchNorm follow those of the clients' batches, where these are sent."""
+    """The server's step; running statistics of BatchNorm follow those of the clients' batches, where these are sent.
+
+    Raises: DivergedError, if the weights are not finite after it.
+    """
     for name, parameter in model.named_parameters():
         parameter.grad = -mean.step[name]
     server.step()
@@ -221,6 +221,8 @@ def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
         for kind in ("running_mean", "running_var"):
             if f"{name}.{kind}" in mean.buffers and layer.running_mean is not None:
                 getattr(layer, kind).lerp_(mean.buffers[f"{name}.{kind}"], layer.momentum or 0.1)
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise DivergedError("the weights are no longer finite")
 
 
 def _guarantee(training: Training, model: nn.Module, times: int) -> tuple[Guarantee | None, str]:

@@ -10,6 +10,7 @@ from defenses._base import (
     NotApplicableError,
     Params,
     Recipe,
+    Slopes,
     Update,
 )
 from defenses._chain import Chain
@@ -27,5 +28,6 @@ __all__ = [
     "NotApplicableError",
     "Params",
     "Recipe",
+    "Slopes",
     "Update",
 ]

@@ -42,6 +42,10 @@ class Batch:
 GradFn = Callable[[nn.Module, Batch, Generator], Params]
 """The gradient of the mean loss over a batch, at the weights and in the mode of the module."""
 
+Slopes = Callable[[Params, Tensor, Tensor], Params]
+"""The same as attackers simulate it, by how far the weights have moved, images [n, *shape] and labels [n] or [n, classes];
+differentiable and fit for `torch.func.vmap`."""
+
 
 @entry
 class Recipe:
@@ -153,6 +157,13 @@ class Defense:
         what chance adds, it leaves out.
         """
         return step
+
+    def expected_gradient(self, slopes: Slopes) -> Slopes:
+        """`slopes`, as a client defended by `train` computes it: the model of an attacker who knows the defense.
+
+        What chance adds, it leaves out.
+        """
+        return slopes
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """The mean variance of what is added to a tensor's coordinates, a scalar > 0 by name; what is left out has none.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from defenses._base import Aggregate, Defense, GradFn, Guarantee, Message, Params, Recipe, Update, sum_of
+from defenses._base import Aggregate, Defense, GradFn, Guarantee, Message, Params, Recipe, Slopes, Update, sum_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Chain(Defense):
         for part in self.parts:
             step = part.expected(step, observed)
         return step
+
+    def expected_gradient(self, slopes: Slopes) -> Slopes:
+        for part in self.parts:
+            slopes = part.expected_gradient(slopes)
+        return slopes
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         found = [part.noise(observed, recipe, count) for part in self.parts]

@@ -13,13 +13,15 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
+from torch.func import vmap
 
 from defenses._accounting import Accountant
-from defenses._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, entry
+from defenses._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes, entry
 from defenses._guarantee import gaussian_guarantee
 from defenses._mechanism import GaussianMechanism
 from defenses._per_sample import Clipped, clipped_noised_mean, per_sample_gradients
+from defenses.clipping import Clipping
 
 IN_ITS_PLACE = "add or remove one example in its place, with the public batch size as fixed normalizer"
 
@@ -58,6 +60,19 @@ class DPSGD(Defense):
             )
 
         return private_gradient
+
+    def expected_gradient(self, slopes: Slopes) -> Slopes:
+        """The mean of each example's clipped gradient, which is what every sampling comes to on average."""
+        clipping = Clipping(max_norm=self.max_grad_norm, per_layer=self.clipping == "per_layer")
+
+        def private(drift: Params, inputs: Tensor, labels: Tensor) -> Params:
+            def clipped(image: Tensor, label: Tensor) -> Params:
+                alone = slopes(drift, image[None], label[None])
+                return clipping.expected(alone, alone)
+
+            return {name: part.mean(dim=0) for name, part in vmap(clipped)(inputs, labels).items()}
+
+        return private
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
         """(lr * noise_multiplier * max_grad_norm / expected batch size)^2 for each step; known with recipe and count."""

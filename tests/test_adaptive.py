@@ -86,6 +86,15 @@ def test_a_clipped_client_is_simulated_exactly():
     assert apart(simulated_client(unaware(view))(batch.inputs, batch.labels), view.update) > 1e-3
 
 
+@pytest.mark.parametrize("clipping", ["flat", "per_layer"])
+@pytest.mark.parametrize("recipe", [RECIPE, Recipe(steps=3, batch_size=2, lr=0.2)])
+def test_a_client_who_clips_each_example_is_simulated_exactly(recipe: Recipe, clipping: Any):
+    batch, defense = a_batch(4), DPSGD(noise_multiplier=0.0, max_grad_norm=0.5, clipping=clipping)
+    view = a_view(defense, batch, recipe=recipe)
+    assert apart(simulated_client(view)(batch.inputs, batch.labels), view.update) < 1e-6
+    assert apart(simulated_client(unaware(view))(batch.inputs, batch.labels), view.update) > 1e-3
+
+
 @pytest.mark.parametrize("recipe", [RECIPE, Recipe(steps=2, batch_size=1, lr=0.2)])
 @pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
 def test_a_cohort_is_simulated_as_the_mean_of_clients_who_train_and_clip_by_themselves(recipe: Recipe, train: bool):
@@ -157,6 +166,7 @@ DEFENSES: list[Defense] = [
     PartialSharing(share=0.5),
     PartialSharing(withheld="first"),
     Soteria(pruned=0.8),
+    DPSGD(noise_multiplier=0.003, max_grad_norm=0.5),
     Chain((Clipping(max_norm=0.05), SecureAggregation(clients=2, clipping_range=0.5))),
 ]
 
@@ -208,6 +218,7 @@ def named(value: Any) -> str:
         (InvertingGradients(steps=60), PartialSharing(share=0.5), 2.0),
         (InvertingGradients(steps=60), Sign(), 2.0),
         (InvertingGradients(steps=60), GaussianNoise(std=0.003), 1.0),
+        (GradInversion(steps=60, seeds=1), DPSGD(noise_multiplier=0.0, max_grad_norm=0.5), 2.0),
     ],
     ids=lambda value: named(value) if isinstance(value, Defense) else type(value).__name__,
 )

@@ -9,7 +9,7 @@ from torch import nn
 
 from attacks import Space
 from audit._stream import stream
-from audit.client import batch_statistics, local_update, mean_gradient, play_round
+from audit.client import DivergedError, batch_statistics, local_update, mean_gradient, play_round
 from audit.models.convnet import ConvNet
 from defenses import Batch, NoDefense, Recipe
 
@@ -36,6 +36,11 @@ def test_the_step_is_what_sgd_changes(recipe: Recipe, batchnorm: bool):
     for name, before in model.named_parameters():
         difference = trained.get_parameter(name) - before
         assert torch.allclose(update.step[name], difference, atol=1e-6), name
+
+
+def test_a_training_that_diverges_says_so_and_at_which_rate():
+    with pytest.raises(DivergedError, match=r"not finite after 3 local steps at a local\.lr of 1e\+30"):
+        local_update(*setup(), Recipe(steps=3, lr=1e30), mean_gradient, stream(0))
 
 
 def test_training_leaves_the_broadcast_model_alone():

@@ -8,10 +8,11 @@ import torch
 from torch import Generator, nn
 
 from audit.case import broadcast_model
+from audit.client import DivergedError
 from audit.data.digits import Digits
 from audit.spec import AuditSpec, Setting, Utility
 from audit.specfile import SpecError, load_spec
-from audit.utility import DivergedError, Training, _drawn, _run, dealt, key_of_training, run_training
+from audit.utility import Training, _drawn, _run, dealt, key_of_training, run_training
 from defenses import Chain, Defense, NoDefense, NotApplicableError, Update
 from defenses._accounting import gaussian_epsilon
 from defenses._mechanism import GaussianMechanism
@@ -128,7 +129,7 @@ def test_of_several_rates_the_best_on_other_images_is_taken():
 def test_a_rate_that_diverges_loses_to_one_that_does_not_and_alone_is_an_error():
     plan = Utility(rounds=4, clients=2, server_lr=(1e30, 0.1))
     assert run_training(training(plan=plan)).utility.server_lr == 0.1
-    with pytest.raises(DivergedError, match="no longer finite after round"):
+    with pytest.raises(DivergedError, match=r"round 2 at a server_lr of 1e\+30: a client's update is not finite"):
         run_training(training(plan=Utility(rounds=4, clients=2, server_lr=(1e30,))))
 
 
