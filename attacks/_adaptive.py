@@ -11,6 +11,7 @@ import torch
 
 from attacks._base import View
 from attacks._priors import total_variation
+from attacks._rounds import observed, rounds_of, together
 from defenses import Params, Slopes
 
 
@@ -54,7 +55,11 @@ def keeps_direction(view: View) -> bool:
 
 
 def noise_variances(view: View) -> Params:
-    """The known variance of the noise on each tensor of `view.update`, a scalar by name; empty where none is known."""
+    """The known variance of the noise on each tensor of what was observed, a scalar by name; empty where none is known."""
+    return together([_noise_variances(each) for each in rounds_of(view)])
+
+
+def _noise_variances(view: View) -> Params:
     if view.defense is None:
         return {}
     clients = clients_behind(view)
@@ -85,7 +90,7 @@ def evidence(view: View) -> float:
     variances = noise_variances(view)
     if not variances:
         return math.inf
-    seen = sum(float((part.square() / variances[name]).sum()) for name, part in view.update.items())
+    seen = sum(float((part.square() / variances[name]).sum()) for name, part in observed(view).items())
     return math.sqrt(seen * max(seen - _size(view), LEAST_SIGNAL * seen))
 
 
@@ -94,7 +99,7 @@ def standardized_evidence(view: View, variances: Params) -> float:
     noise = noise_variances(view)
     if not noise:
         return math.inf
-    shares = [part.numel() * float(noise[name] / variances[name]) for name, part in view.update.items()]
+    shares = [part.numel() * float(noise[name] / variances[name]) for name, part in observed(view).items()]
     return _size(view) ** 2 / sum(shares) / 2
 
 
@@ -109,7 +114,7 @@ def smoothness(view: View, images: int) -> float:
 
 
 def _size(view: View) -> int:
-    return sum(part.numel() for part in view.update.values())
+    return sum(part.numel() for part in observed(view).values())
 
 
 SAME_DIRECTION = 1 - 1e-5  # cosine; rounding alone leaves less of a difference

@@ -22,6 +22,14 @@ class Space:
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """What the server saw of an earlier round."""
+
+    model: nn.Module  # as it was broadcast then
+    update: Params
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """All that the attacker has. What the threat model withholds is None, not hidden behind a flag."""
 
@@ -36,6 +44,7 @@ class View:
     defense: Defense | None = None  # what the clients do to their updates
     public: Batch | None = None  # data of the same kind that is nobody's secret
     participants: int | None = None  # clients behind `update`
+    past: tuple[Seen, ...] | None = None  # earlier rounds of the same clients on the same examples, the oldest first
 
     def need(self, *facts: str) -> None:
         """Raises: NotGrantedError, naming the first of `facts` that was withheld."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from attacks._adaptive import clients_behind, keeps_direction, noise_variances
 from attacks._base import View
 from attacks._replay import familiar_images, inputs_of, observed_gradient, update_scale
+from attacks._rounds import rounds_of
 from defenses import NotApplicableError
 
 
@@ -35,11 +36,12 @@ class Classifier:
 
 
 def observed_classifier(view: View) -> Classifier:
-    """The classifier of the view's model.
+    """The classifier of the view's model, in the round at hand.
 
     Raises: NotApplicableError, if it has no linear layer with an output a class; NotGrantedError, if `count` is withheld.
     """
     view.need("count")
+    view = rounds_of(view)[-1]
     linear = [
         (name, layer)
         for name, layer in view.model.named_modules()

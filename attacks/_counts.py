@@ -14,6 +14,7 @@ from attacks._adaptive import hides_length, noise_variances
 from attacks._base import View
 from attacks._classifier import Classifier, observed_classifier
 from attacks._replay import MOST_PUBLIC, familiar_images, simulated_client, softmax_of
+from attacks._rounds import rounds_of
 from defenses import Batch
 
 CLEARLY = 0.5  # share of unlikeness from which on the counts that are played best displace those of least misfit
@@ -35,6 +36,17 @@ class Counted:
 
 
 def count_classes(view: View) -> Counted:
+    """The counts that are nearest to the mean of those of every round.
+
+    Raises: NotApplicableError, if the model has no linear classifier.
+    """
+    found = [_count_in_round(each) for each in rounds_of(view)]
+    mean = torch.stack([counted.counts for counted in found]).double().mean(dim=0)
+    misfit = sum(counted.misfit for counted in found) / len(found)
+    return Counted(rounded(mean, int(found[0].counts.sum())), misfit)
+
+
+def _count_in_round(view: View) -> Counted:
     """The whole counts that leave least of dL/db unexplained, whatever was supposed of softmax and scale.
 
     Where public data are granted, counts are also played: others displace them whose public images, put through the client's
@@ -45,7 +57,6 @@ def count_classes(view: View) -> Counted:
     divided by dL/db_j (iLRG, Ma et al., ICLR 2023). Scale: the recipe's, and the one at which some class is absent, since an
     absent class has dL/db_j = mean_k p_kj. The latter sees through clipping, an unknown rate and several local steps;
     where it is the right one and yet every class is present, the rarest class loses its examples.
-    Raises: NotApplicableError, if the model has no linear classifier.
     """
     classifier = observed_classifier(view)
     pulls = classifier.pulls().double().cpu()

@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 from attacks._adaptive import as_computed, as_seen, clients_behind
 from attacks._base import View
 from attacks._priors import photograph_like
+from attacks._rounds import observed, rounds_of, together
 from defenses import Params, Recipe
 
 PROBES = 64  # random images that stand in for public data
@@ -20,16 +21,22 @@ Client = Callable[[Tensor, Tensor], Params]
 """Images [n, *shape] in [0, 1] and labels (int64 [n], or probabilities [n, classes]) to the step they produce."""
 
 
-def simulated_client(view: View, error: Tensor | None = None) -> Client:
-    """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`.
+def simulated_client(view: View, read_error: Callable[[View], Tensor | None] = lambda view: None) -> Client:
+    """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`; that of every
+    round, if the view holds several.
 
-    Where `error` [n, classes] is given, it is taken for the loss's slopes in the logits, whatever the labels are: the loss
-    is then linear in the logits, and its gradient has the right length for images of any softmax.
+    What `read_error` makes of a round, [n, classes] or None, is taken for the loss's slopes in the logits, whatever the
+    labels are: the loss is then linear in the logits, and its gradient has the right length for images of any softmax.
 
     Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
     a single step, its length is not. Where the defense is known, the step is what would be seen of it; an update that
     several clients are behind is the mean of theirs, the examples being dealt out to them in turn.
     """
+    clients = [_simulated_round(each, read_error(each)) for each in rounds_of(view)]
+    return lambda inputs, labels: together([client(inputs, labels) for client in clients])
+
+
+def _simulated_round(view: View, error: Tensor | None) -> Client:
     model = _without_running_updates(view.model)
     broadcast = {name: parameter.detach() for name, parameter in model.named_parameters()}
     recipe = view.recipe or Recipe(steps=1, lr=1.0)
@@ -65,8 +72,8 @@ def _dealt(examples: Tensor, clients: int) -> Tensor:
 
 
 def observed_gradient(view: View) -> Params:
-    """The mean gradient of the loss that the observed step stands for, up to a positive scale if the recipe is unknown."""
-    return {name: -step / update_scale(view) for name, step in view.update.items()}
+    """The mean gradient of the loss that each observed step stands for, up to a positive scale if the recipe is unknown."""
+    return {name: -step / update_scale(view) for name, step in observed(view).items()}
 
 
 def update_scale(view: View) -> float:

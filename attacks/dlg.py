@@ -25,6 +25,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import error_variances, standardized_l2
 from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
+from attacks._rounds import observed
 from attacks._search import Variables, quasi_newton
 from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
 from defenses._base import entry
@@ -51,17 +52,17 @@ class DLG(Attack):
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
-        client = simulated_client(view)
+        client, seen = simulated_client(view), observed(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
         start = 0.5 + self.spread * noise
         free = free_labels(view, labels, self.restarts, self.joint_labels, self.confidence)
         certain = F.one_hot(labels, view.space.classes).to(start.dtype)
         begin = starting_logits(labels, view.space.classes, self.confidence).softmax(dim=-1)
-        variances = error_variances(client(start[0], begin), view.update)
+        variances = error_variances(client(start[0], begin), seen)
         prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
         def distance(images: Tensor, *logits: Tensor) -> Tensor:
-            apart = standardized_l2(client(images, guessed(certain, *logits)), view.update, variances)
+            apart = standardized_l2(client(images, guessed(certain, *logits)), seen, variances)
             return apart + prior * rounded_variation(images)
 
         def objective(variables: Variables) -> Tensor:

@@ -109,8 +109,9 @@ class GradInversion(Attack):
         view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
-        error = output_error(view) if self.read_error and not self.joint_labels else None
-        client, measure = simulated_client(view, error), batch_statistics(view.model)
+        reads = self.read_error and not self.joint_labels
+        client = simulated_client(view, output_error) if reads else simulated_client(view)
+        measure = batch_statistics(view.model)
         seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 

@@ -26,6 +26,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import cosine
 from attacks._priors import total_variation
 from attacks._replay import simulated_client
+from attacks._rounds import observed
 from attacks._search import Variables, cosine_schedule, descend
 from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses._base import entry
@@ -50,7 +51,7 @@ class InvertingGradients(Attack):
         """The restart of lowest objective; all restarts run as one."""
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
-        client, seen = simulated_client(view), whitened(view, view.update)
+        client, seen = simulated_client(view), whitened(view, observed(view))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from attacks._latents import Match, let_go, search_latents
 from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
+from attacks._rounds import observed
 from attacks._soft_labels import free_labels
 from attacks._vae import VAEPlan
 from defenses import Batch, Params
@@ -89,7 +90,7 @@ class LatentPrior(Attack):
         def sent(images: Tensor, classes: Tensor) -> Params:
             return whitened(view, client(images, classes))
 
-        match = Match(sent, whitened(view, view.update), DISTANCES[self.distance], certain)
+        match = Match(sent, whitened(view, observed(view)), DISTANCES[self.distance], certain)
         prior = max(self.prior, len(labels) / evidence(view))
         freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)

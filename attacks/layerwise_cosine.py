@@ -21,6 +21,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import layerwise_cosine
 from attacks._priors import total_variation
 from attacks._replay import simulated_client
+from attacks._rounds import observed, rounds_of, together
 from attacks._search import Variables, descend, shortened
 from attacks._soft_labels import guessed, likeliest
 from defenses import NotApplicableError, Params
@@ -47,10 +48,12 @@ class LayerwiseCosine(Attack):
         """The restart of lowest objective. Raises: NotApplicableError, if there are not as many weights as tensors."""
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
-        labels, client, weights = known_or_recovered(view), simulated_client(view), self._weights(view)
+        labels, client = known_or_recovered(view), simulated_client(view)
+        rounds = rounds_of(view)
+        seen, weights = observed(view), together([self._weights(each, len(rounds)) for each in rounds])
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
-            distance = layerwise_cosine(client(images, guessed(labels, *logits)), view.update, weights)
+            distance = layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights)
             return distance + self.tv * images.numel() * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
@@ -71,10 +74,13 @@ class LayerwiseCosine(Attack):
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
 
-    def _weights(self, view: View) -> Params:
+    def _weights(self, view: View, rounds: int) -> Params:
         given = self.layer_weights or (1.0,) * len(view.update)
         if len(given) != len(view.update):
             raise NotApplicableError(
                 f"`layer_weights` holds {len(given)} numbers, but the model has {len(view.update)} parameter tensors"
             )
-        return {name: part.new_tensor(weight) for (name, part), weight in zip(view.update.items(), given, strict=True)}
+        return {
+            name: part.new_tensor(weight / rounds)
+            for (name, part), weight in zip(view.update.items(), given, strict=True)
+        }

@@ -192,7 +192,8 @@ def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | Non
     return torch.tensor(chosen)
 
 
-def round_streams(seed: int, trial: int, clients: int, control: str) -> tuple[Generator, ...]:
-    """A stream for each client, and one for combining their updates; another set for the control."""
-    senders = (stream(seed, "clients", control, trial, client) for client in range(clients))
-    return (*senders, stream(seed, "aggregation", control, trial))
+def round_streams(seed: int, trial: int, clients: int, control: str, number: int) -> tuple[Generator, ...]:
+    """For one round, a stream for each client, and one for combining their updates; another set for the control."""
+    later = (number,) if number else ()
+    senders = (stream(seed, "clients", control, trial, client, *later) for client in range(clients))
+    return (*senders, stream(seed, "aggregation", control, trial, *later))

@@ -23,6 +23,10 @@ class Round:
     batches: tuple[Batch, ...]  # the truth, one batch a client; the first client is the one under attack
     aggregate: Aggregate
 
+    def read(self) -> Update:
+        """What the server reads of the client under attack: its own update if it can, else the mean of those in the sum."""
+        return self.aggregate.seen[0] if self.aggregate.seen else self.aggregate.mean
+
     def victims(self) -> tuple[Batch, ...]:
         """The batches behind what the server can read: the first client's, or those of all who are in the sum."""
         if self.aggregate.seen:
@@ -40,6 +44,44 @@ def play_round(
         local_update(model, batch, recipe, gradient, rng) for batch, rng in zip(batches, rngs[:-1], strict=True)
     )
     return Round(model, batches, defense.aggregate(defense.together(updates, rngs[:-1]), rngs[-1]))
+
+
+def play_rounds(
+    model: nn.Module,
+    batches: tuple[Batch, ...],
+    recipe: Recipe,
+    defense: Defense,
+    rngs: tuple[tuple[Generator, ...], ...],
+) -> tuple[Round, ...]:
+    """As many rounds as `rngs` holds streams for, with the same clients on the same batches; after each, the server adds
+    their mean step to the weights.
+
+    Raises: DivergedError, if a step or the weights are not finite.
+    """
+    played: list[Round] = []
+    for streams in rngs:
+        if played:
+            model = _averaged(model, played[-1].aggregate.mean)
+        played.append(play_round(model, batches, recipe, defense, streams))
+    return tuple(played)
+
+
+@torch.no_grad()
+def _averaged(model: nn.Module, mean: Update) -> nn.Module:
+    moved = copy.deepcopy(model)
+    for name, parameter in moved.named_parameters():
+        parameter.add_(mean.step[name])
+    follow_statistics(moved, mean)
+    return moved
+
+
+@torch.no_grad()
+def follow_statistics(model: nn.Module, mean: Update) -> None:
+    """Move BatchNorm's running statistics toward those of the clients' batches, if it trains on these."""
+    for name, layer in batchnorm_layers(model).items() if model.training else ():
+        for kind in ("running_mean", "running_var"):
+            if f"{name}.{kind}" in mean.buffers and layer.running_mean is not None:
+                getattr(layer, kind).lerp_(mean.buffers[f"{name}.{kind}"], layer.momentum or 0.1)
 
 
 def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator) -> Update:

@@ -93,6 +93,7 @@ class Setting(Section):
     mode: Literal["eval", "train"] = "eval"
     batch_size: int = Field(ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
+    rounds: int = Field(default=1, ge=1, le=100)  # that the clients take part in, each time with the same batch
     local: Recipe = Recipe()
 
     @model_validator(mode="after")

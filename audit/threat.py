@@ -7,14 +7,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attacks import Space, View
+from attacks import Seen, Space, View
 from audit._section import Section
 from audit.client import Round, batchnorm_layers
 from defenses import Batch, Defense, NotApplicableError, Params, Recipe
 
 CPU = torch.device("cpu")
 
-Fact = Literal["count", "labels", "recipe", "defense", "public", "participants"]
+Fact = Literal["count", "labels", "recipe", "defense", "public", "participants", "past"]
 
 MEANING: dict[Fact, str] = {
     "count": "the number of examples behind the update it reads",
@@ -23,6 +23,7 @@ MEANING: dict[Fact, str] = {
     "defense": "which defense the clients use, with its parameters",
     "public": "public data of the same kind as the private data",
     "participants": "the number of clients behind the update it reads",
+    "past": "the updates of earlier rounds of these clients, if there were any, and the models broadcast then",
 }
 BATCHNORM = {
     "hidden": "no BatchNorm statistics (they stay with the clients)",
@@ -35,7 +36,7 @@ class ThreatModel(Section):
     """What an honest-but-curious server may use beside the model that it broadcast and the update that it reads."""
 
     name: str = Field(min_length=1)
-    grants: tuple[Fact, ...] = ("count", "recipe", "defense", "public", "participants")
+    grants: tuple[Fact, ...] = ("count", "recipe", "defense", "public", "participants", "past")
     batchnorm: Literal["hidden", "running", "exact"] = "running"
 
     def sentences(self) -> tuple[str, ...]:
@@ -52,34 +53,38 @@ class ThreatModel(Section):
 
 def view_of(
     threat: ThreatModel,
-    played: Round,
+    played: tuple[Round, ...],
     recipe: Recipe,
     defense: Defense,
     space: Space,
     public: Batch,
     device: torch.device = CPU,
 ) -> View:
-    """What the attacker sees of the round, every tensor a copy on `device`: the first update that the server could read,
-    else the mean of the clients who are in the sum.
+    """What the attacker sees of the last round, every tensor a copy on `device`: the first update that the server could
+    read, else the mean of the clients who are in the sum; and of the rounds before it, if that is granted.
 
     Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
     """
-    aggregate = played.aggregate
-    read = aggregate.seen[0] if aggregate.seen else aggregate.mean
-    victims = played.victims()
+    *earlier, last = played
+    read, victims = last.read(), last.victims()
     granted = set(threat.grants)
     return View(
-        model=_broadcast(threat, played.model).to(device),
+        model=_broadcast(threat, last.model).to(device),
         update=_copied(read.step, device),
         space=space,
         count=read.count if "count" in granted else None,
         labels=torch.cat([batch.labels for batch in victims]).sort().values.to(device) if "labels" in granted else None,
-        buffers=_statistics(threat, played.model, read.buffers, device),
+        buffers=_statistics(threat, last.model, read.buffers, device),
         recipe=recipe if "recipe" in granted else None,
         defense=defense if "defense" in granted else None,
         public=_on(public, device) if "public" in granted else None,
         participants=len(victims) if "participants" in granted else None,
+        past=tuple(_seen(threat, old, device) for old in earlier) if "past" in granted else None,
     )
+
+
+def _seen(threat: ThreatModel, played: Round, device: torch.device) -> Seen:
+    return Seen(_broadcast(threat, played.model).to(device), _copied(played.read().step, device))
 
 
 def _broadcast(threat: ThreatModel, model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""One trial, as data flows through it: batches, clients, a round under a defense, a View, an attack, scores.
+"""One trial, as data flows through it: batches, clients, rounds under a defense, a View, an attack, scores.
 
 Everything happens twice with the same streams: for the victim's batch, and for the decoy that takes its place.
 """
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from attacks import Reconstruction
 from audit._stream import stream
 from audit.case import Case, broadcast_model, draw_batches, public_batch, round_streams
-from audit.client import Round, batchnorm_layers, play_round
+from audit.client import Round, batchnorm_layers, play_rounds
 from audit.recovery import recovery_of
 from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
 from audit.threat import view_of
 from defenses import Batch, Guarantee
+from defenses._guarantee import composed
 from reports._row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
@@ -49,13 +50,14 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
     returned = _attacked(case, played, device)
     found, decoy = (guess_from(batches.victim, one) for one in (returned, _attacked(case, control, device)))
     guarantee, unclaimed = _guarantee(case, model)
-    size = sum(len(batch) for batch in played.victims())
+    size = sum(len(batch) for batch in played[-1].victims())
     public = public_batch(case.setting, case.seed)
     blind, scene = blind_guesses(batches.victim, public, size), Scene(model, public.inputs)
     scores = tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics)
     return Outcome(
         scores=tuple(
-            dataclasses.replace(one, note="; ".join(filter(None, (one.note, played.aggregate.note)))) for one in scores
+            dataclasses.replace(one, note="; ".join(filter(None, (one.note, played[-1].aggregate.note))))
+            for one in scores
         ),
         claim=claim_of(guarantee),
         unclaimed=unclaimed,
@@ -64,12 +66,13 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
     )
 
 
-def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> Round:
-    streams = round_streams(case.seed, case.trial, case.defense.cohort(), control)
-    return play_round(model, batches, case.setting.local, case.defense, streams)
+def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
+    clients, rounds = case.defense.cohort(), range(case.setting.rounds)
+    streams = tuple(round_streams(case.seed, case.trial, clients, control, number) for number in rounds)
+    return play_rounds(model, batches, case.setting.local, case.defense, streams)
 
 
-def _attacked(case: Case, played: Round, device: torch.device) -> Reconstruction:
+def _attacked(case: Case, played: tuple[Round, ...], device: torch.device) -> Reconstruction:
     space = case.setting.data.load().space
     public = public_batch(case.setting, case.seed)
     view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
@@ -89,7 +92,8 @@ def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
         return None, case.defense.why_unclaimed()
     if case.threat.batchnorm == "exact" and batchnorm_layers(model):
         return None, "the BatchNorm statistics of the batch are sent in the clear beside the update"
-    return guarantee, ""
+    rounds = case.setting.rounds
+    return guarantee if rounds == 1 else composed(guarantee, rounds, rounds), ""
 
 
 def claim_of(guarantee: Guarantee | None) -> Claim | None:

@@ -19,7 +19,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from audit._stream import stream
 from audit.case import SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
-from audit.client import DivergedError, batchnorm_layers, play_round
+from audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
 from audit.data import Images
 from audit.spec import Setting, Utility
 from audit.trial import claim_of
@@ -204,23 +204,16 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
         senders = (stream(training.seed, "utility", "client", *path, first + place) for place in range(len(cohort)))
         streams = (*senders, stream(training.seed, "utility", "aggregation", *path, first))
         means.append(play_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
-    mean = weighted_mean(tuple(means))
-    return mean if training.setting.mode == "train" else Update(mean.step, mean.count, {})
+    return weighted_mean(tuple(means))
 
 
 @torch.no_grad()
 def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
-    """The server's step; running statistics of BatchNorm follow those of the clients' batches, where these are sent.
-
-    Raises: DivergedError, if the weights are not finite after it.
-    """
+    """The server's step. Raises: DivergedError, if the weights are not finite after it."""
     for name, parameter in model.named_parameters():
         parameter.grad = -mean.step[name]
     server.step()
-    for name, layer in batchnorm_layers(model).items():
-        for kind in ("running_mean", "running_var"):
-            if f"{name}.{kind}" in mean.buffers and layer.running_mean is not None:
-                getattr(layer, kind).lerp_(mean.buffers[f"{name}.{kind}"], layer.momentum or 0.1)
+    follow_statistics(model, mean)
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise DivergedError("the weights are no longer finite")
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
 import attacks
-from attacks import Attack, NotGrantedError, Reconstruction, Space, View
+from attacks import Attack, NotGrantedError, Reconstruction, Seen, Space, View
 from attacks._replay import simulated_client
-from defenses import Batch, NoDefense, NotApplicableError, Recipe
+from defenses import Batch, NoDefense, NotApplicableError, Params, Recipe
 from defenses._catalog import catalog
 
 ENTRIES = catalog(attacks, Attack)
@@ -28,7 +28,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 """Small budgets, by the attack's name; an attack that is not here runs with its defaults."""
 
-FACTS = ("count", "labels", "buffers", "recipe", "defense", "public", "participants")
+FACTS = ("count", "labels", "buffers", "recipe", "defense", "public", "participants", "past")
 SPACE = Space((3, 8, 8), 4)
 COUNT = 3
 SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(NeurIPS|ICLR|ICML|CVPR|TIFS|TMLR) \d{4}")
@@ -47,7 +47,7 @@ def attack(request: pytest.FixtureRequest) -> Attack:
     return quick(request.param)
 
 
-def tiny_model(train: bool = False) -> nn.Sequential:
+def tiny_model(train: bool = False, seed: int = 7) -> nn.Sequential:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=2, padding=1),
         nn.BatchNorm2d(4),
@@ -55,7 +55,7 @@ def tiny_model(train: bool = False) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(64, SPACE.classes),
     )
-    rng = seeded(7)
+    rng = seeded(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
@@ -67,10 +67,15 @@ def a_view(train: bool = False, recipe: Recipe = Recipe(steps=1, lr=0.1)) -> Vie
     model = tiny_model(train)
     rng = seeded(1)
     inputs, labels = torch.rand((COUNT, *SPACE.shape), generator=rng), torch.tensor([0, 2, 3])
-    bare = View(model, {}, SPACE, recipe=recipe)
+
+    def sent(broadcast: nn.Module) -> Params:
+        bare = View(broadcast, {}, SPACE, recipe=recipe)
+        return {name: step.detach() for name, step in simulated_client(bare)(inputs, labels).items()}
+
+    older = tiny_model(train, seed=8)
     return View(
         model=model,
-        update={name: step.detach() for name, step in simulated_client(bare)(inputs, labels).items()},
+        update=sent(model),
         space=SPACE,
         count=COUNT,
         labels=labels,
@@ -79,6 +84,7 @@ def a_view(train: bool = False, recipe: Recipe = Recipe(steps=1, lr=0.1)) -> Vie
         defense=NoDefense(),
         public=Batch(torch.rand((24, *SPACE.shape), generator=rng), torch.arange(24) % SPACE.classes),
         participants=1,
+        past=(Seen(older, sent(older)),),
     )
 
 
@@ -91,6 +97,7 @@ def tensors_of(view: View) -> list[Tensor]:
         *(view.buffers or {}).values(),
         *([] if view.labels is None else [view.labels]),
         *public,
+        *(tensor for old in view.past or () for tensor in (*old.model.state_dict().values(), *old.update.values())),
     ]
 
 

@@ -115,7 +115,7 @@ def test_every_package_has_modules_to_walk():
 def test_what_a_view_is_not_given_it_does_not_have():
     view = View(nn.Linear(1, 2), {}, Space((1, 1, 1), 2))
     facts = [field.name for field in dataclasses.fields(View) if field.default is not dataclasses.MISSING]
-    assert set(facts) == {"count", "labels", "buffers", "recipe", "defense", "public", "participants"}
+    assert set(facts) == {"count", "labels", "buffers", "recipe", "defense", "public", "participants", "past"}
     for fact in facts:
         assert getattr(view, fact) is None
         with pytest.raises(NotGrantedError, match=f"needs `{fact}`, which the threat model does not grant"):

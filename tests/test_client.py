@@ -1,6 +1,7 @@
 """What a client sends, against a plain training loop."""
 
 import copy
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from torch import nn
 
 from attacks import Space
 from audit._stream import stream
-from audit.client import DivergedError, batch_statistics, local_update, mean_gradient, play_round
+from audit.client import DivergedError, batch_statistics, local_update, mean_gradient, play_round, play_rounds
 from audit.models.convnet import ConvNet
 from defenses import Batch, NoDefense, Recipe
+from defenses.gaussian_noise import GaussianNoise
 
 
 def setup(batchnorm: bool = False) -> tuple[nn.Module, Batch]:
@@ -48,6 +50,24 @@ def test_training_leaves_the_broadcast_model_alone():
     before = copy.deepcopy(model.state_dict())
     play_round(model, (batch,), Recipe(steps=2), NoDefense(), (stream(0), stream(1)))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
+def test_each_round_starts_from_the_weights_that_the_last_one_left(train: bool):
+    model, batch = setup(batchnorm=True)
+    rngs = tuple((stream(number, 0), stream(number, 1)) for number in range(3))
+    played = play_rounds(model.train(train), (batch,), Recipe(lr=0.5), GaussianNoise(std=0.1), rngs)
+    assert len(played) == 3 and played[0].model is model
+    for old, new in pairwise(played):
+        for name, weight in old.model.named_parameters():
+            assert torch.equal(new.model.get_parameter(name), weight + old.read().step[name])
+        before, after = old.model[1].running_mean, new.model[1].running_mean
+        assert torch.equal(before, after) != train
+        if train:
+            torch.testing.assert_close(after, 0.9 * before + 0.1 * old.read().buffers["1.running_mean"])
+    plain = [play_round(each.model, (batch,), Recipe(lr=0.5), NoDefense(), rngs[0]).read().step for each in played]
+    noises = [each.read().step["0.bias"] - step["0.bias"] for each, step in zip(played, plain, strict=True)]
+    assert not any(torch.allclose(left, right) for left, right in combinations(noises, 2))
 
 
 def test_batch_statistics_are_the_mean_and_variance_at_the_layers_input():

@@ -281,7 +281,7 @@ def test_no_error_is_read_off_an_update_that_was_pruned_without_a_word():
 
 def test_at_the_truth_the_step_of_the_read_error_is_the_one_that_was_seen():
     batch, view = one_digit(sure_of_itself())
-    step = simulated_client(view, output_error(view))(batch.inputs, batch.labels)
+    step = simulated_client(view, output_error)(batch.inputs, batch.labels)
     assert relative_l1(step, view.update) < 1e-4
 
 
@@ -297,7 +297,7 @@ def test_an_image_that_the_model_is_sure_of_is_found_by_the_error_read_and_not_w
 
 def test_a_tensor_that_never_varies_has_an_infinite_spread():
     batch, view = one_digit(sure_of_itself())
-    found = spreads(simulated_client(view, output_error(view)), view, batch.labels, 3, rng())
+    found = spreads(simulated_client(view, output_error), view, batch.labels, 3, rng())
     constant = [name for name, part in found.items() if part.isinf().any()]
     assert len(constant) == 1 and found[constant[0]].shape == (10,) and found[constant[0]].isinf().all()
 

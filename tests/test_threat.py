@@ -25,8 +25,18 @@ def round_of(mode: str = "eval", clients: int = 1, defense=None, batchnorm: bool
     return play_round(model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1)))
 
 
-def view(threat: ThreatModel, played: Round):
+def view(threat: ThreatModel, *played: Round):
     return view_of(threat, played, Recipe(), NoDefense(), SPACE, PUBLIC)
+
+
+def test_earlier_rounds_are_seen_in_their_order_as_copies_or_not_at_all():
+    first, second, last = (round_of(clients=count) for count in (1, 2, 1))
+    seen = view(ThreatModel(name="t", grants=("past",)), first, second, last)
+    for old, played in zip(seen.past, (first, second), strict=True):
+        for name, part in played.aggregate.seen[0].step.items():
+            assert torch.equal(old.update[name], part) and old.update[name].data_ptr() != part.data_ptr()
+        assert old.model is not played.model
+    assert view(ThreatModel(name="t", grants=("count",)), first, last).past is None
 
 
 @pytest.mark.parametrize("fact", list(MEANING))
