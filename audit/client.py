@@ -1,4 +1,4 @@
-"""The clients of one federated round: local training, and what each of them sends."""
+"""The clients of federated rounds: local training, and what each of them sends."""
 
 import copy
 from dataclasses import dataclass

@@ -201,6 +201,7 @@ def _described(setting: Setting, seed: int) -> Described:
     model = broadcast_model(setting, seed, 0)
     size = sum(parameter.numel() for parameter in model.parameters())
     local = setting.local
+    repeated = f", the same in each of {setting.rounds} rounds" if setting.rounds > 1 else ""
     return Described(
         setting.name,
         (
@@ -210,8 +211,8 @@ def _described(setting: Setting, seed: int) -> Described:
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
             f"{size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
-            f"each client: a batch of {setting.batch_size} with {setting.labels} labels, {local.steps} local step(s) on "
-            f"{local.batch_size or setting.batch_size} images at rate {local.lr}",
+            f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, {local.steps} local "
+            f"step(s) on {local.batch_size or setting.batch_size} images at rate {local.lr}",
         ),
     )
 

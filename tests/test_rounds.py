@@ -24,8 +24,10 @@ from audit.client import play_rounds
 from audit.data.digits import Digits
 from audit.metrics.psnr import PSNR
 from audit.models.convnet import ConvNet
+from audit.plan import make_plan
 from audit.scoring import guess_from
 from audit.spec import Setting
+from audit.specfile import load_spec
 from audit.threat import ThreatModel
 from audit.trial import run_trial
 from defenses import Batch, Defense, NoDefense, Recipe
@@ -149,3 +151,11 @@ def test_the_number_of_rounds_decides_the_key_and_the_numbers():
     assert key_of(one, "code") != key_of(three, "code")
     forgetful = a_case(3, NoDefense(), ("count", "recipe"))
     assert len({run_trial(case, CPU).scores[0].value for case in (one, three, forgetful)}) == 3
+
+
+def test_a_report_says_in_how_many_rounds_clients_take_part():
+    spec, text = load_spec("examples/rounds.yaml")
+    settings = make_plan(spec, text, "examples/rounds.yaml", CPU, 1).manifest.settings
+    told = [any("the same in each of" in fact for fact in setting.facts) for setting in settings]
+    assert told == [False, True, True]
+    assert any("unique labels, the same in each of 16 rounds" in fact for fact in settings[2].facts)

@@ -57,6 +57,8 @@ MISTAKES = [
     (changed("name", to=""), "name", '""', "at least 1 character"),
     (changed("settings", to=[]), "settings", "[]", "at least 1 item"),
     (changed("settings", to="digits"), "settings", '"digits"', "a list"),
+    (changed("settings", 0, "rounds", to=0), "settings[0].rounds", "0", "at least 1"),
+    (changed("settings", 0, "rounds", to=101), "settings[0].rounds", "101", "at most 100"),
     (
         changed("settings", 0, "partition", to={"dirichlet": 0}),
         "settings[0].partition.dirichlet",
