@@ -19,7 +19,7 @@ from attacks.dlg import DLG
 from attacks.gradinversion import GradInversion
 from attacks.inverting_gradients import InvertingGradients
 from audit._stream import drawing_from
-from audit.case import Case, key_of
+from audit.case import Case, key_of, round_streams
 from audit.client import play_rounds
 from audit.data.digits import Digits
 from audit.metrics.psnr import PSNR
@@ -135,6 +135,16 @@ def a_case(rounds: int, defense: Defense, grants: tuple[str, ...] = ("count", "r
     setting = Setting.model_validate_json(json.dumps(fields))
     threat = ThreatModel(name="server", grants=grants)
     return Case(0, 0, setting, threat, defense, InvertingGradients(steps=20), (PSNR(),))
+
+
+def test_every_round_of_every_client_has_a_stream_of_its_own():
+    drawn = [
+        float(torch.rand(1, generator=each))
+        for control in ("attack", "decoy")
+        for number in range(3)
+        for each in round_streams(0, 0, 2, control, number)
+    ]
+    assert len(set(drawn)) == len(drawn) == 18
 
 
 def test_what_is_claimed_covers_every_round():

@@ -107,15 +107,15 @@ def test_a_round_is_federated_averaging():
 
 
 def test_adam_takes_the_mean_step_for_its_gradient_whatever_its_length():
-    plan = Utility(rounds=1, clients=1, server_lr=(0.01,), server_optimizer="adam")
     images = Digits(size=16).load()
     moved = []
-    for defense in (NoDefense(), Clipping(max_norm=0.1)):
-        one = training(defense, plan)
+    for defense, server in ((NoDefense(), "adam"), (Clipping(max_norm=0.1), "adam"), (NoDefense(), "sgd")):
+        one = training(defense, Utility(rounds=1, clients=1, server_optimizer=server))
         start = broadcast_model(one.setting, 0, 0)
         model = _run(one, start, images, dealt(one.setting, 0, 0, 1), 0.01).model
         moved.append([(end - was).detach() for end, was in zip(model.parameters(), start.parameters(), strict=True)])
-    for step, clipped in zip(*moved, strict=True):
+    for step, clipped, mean in zip(*moved, strict=True):
+        assert (step * mean >= 0).all() and (step * mean > 0).any()
         assert float(step.abs().max()) == pytest.approx(0.01, rel=1e-3)
         torch.testing.assert_close(step, clipped, rtol=0.0, atol=1e-3)
 
