@@ -1,6 +1,6 @@
 """Several rounds of the same clients on the same data: each one by itself, and what they show together.
 
-Noise is drawn anew in each round and the data are not, so rounds taken together tell more than the best of them.
+Noise is drawn anew in each round and the data are not, so that it averages out over rounds taken together.
 """
 
 import dataclasses

@@ -10,7 +10,8 @@ Departs from the papers: M is the best of RLU's class means over public data (be
 iLRG's, of the mean over public or random images (ZLG, Geng et al., arXiv:2110.09074) and of the uniform one; so is the
 gradient's scale, which clipping, an unknown learning rate or a classifier without bias hide. Best is what leaves the least of
 this objective at the rounded counts, unless, where public data are granted, other counts come clearly nearer to dL/db when
-public images of these classes go through the client's training, local steps and all. Repeated labels are counted.
+public images of these classes go through the client's training, local steps and all. Repeated labels are counted; of several
+rounds, the counts nearest to the mean of each one's.
 """
 
 from typing import ClassVar

@@ -49,12 +49,12 @@ class LayerwiseCosine(Attack):
         view.need(*self.needs)
         view = view if self.adaptive else unaware(view)
         labels, client = known_or_recovered(view), simulated_client(view)
-        rounds = rounds_of(view)
-        seen, weights = observed(view), together([self._weights(each, len(rounds)) for each in rounds])
+        rounds = len(rounds_of(view))
+        seen, weights = observed(view), together([self._weights(view)] * rounds)
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
             distance = layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights)
-            return distance + self.tv * images.numel() * total_variation(images)
+            return distance / rounds + self.tv * images.numel() * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]
@@ -74,13 +74,10 @@ class LayerwiseCosine(Attack):
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
 
-    def _weights(self, view: View, rounds: int) -> Params:
+    def _weights(self, view: View) -> Params:
         given = self.layer_weights or (1.0,) * len(view.update)
         if len(given) != len(view.update):
             raise NotApplicableError(
                 f"`layer_weights` holds {len(given)} numbers, but the model has {len(view.update)} parameter tensors"
             )
-        return {
-            name: part.new_tensor(weight / rounds)
-            for (name, part), weight in zip(view.update.items(), given, strict=True)
-        }
+        return {name: part.new_tensor(weight) for (name, part), weight in zip(view.update.items(), given, strict=True)}

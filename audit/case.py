@@ -17,7 +17,8 @@ from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
 from audit.spec import Setting
 from audit.threat import ThreatModel
-from defenses import Batch, Defense, NotApplicableError
+from defenses import Batch, Defense, Guarantee, NotApplicableError
+from defenses._guarantee import composed
 
 SCHEMA = 1  # raised whenever the same key would otherwise stand for other numbers
 
@@ -58,6 +59,14 @@ def key_of(case: Case, environment: str) -> str:
 def written_out(section: Section, without: str) -> list[str]:
     """Every field of a section of the spec but `without`, the one that decides no number."""
     return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
+
+
+def claimed(defense: Defense, setting: Setting) -> Guarantee | None:
+    """The defense's guarantee for a client's part in all rounds of the setting; None claims nothing."""
+    guarantee = defense.guarantee(setting.local, setting.batch_size)
+    if guarantee is None or setting.rounds == 1:
+        return guarantee
+    return composed(guarantee, setting.rounds, setting.rounds)
 
 
 @cache

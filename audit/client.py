@@ -56,7 +56,7 @@ def play_rounds(
     """As many rounds as `rngs` holds streams for, with the same clients on the same batches; after each, the server adds
     their mean step to the weights.
 
-    Raises: DivergedError, if a step or the weights are not finite.
+    Raises: DivergedError, if a client's step is not finite.
     """
     played: list[Round] = []
     for streams in rngs:

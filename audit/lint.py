@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from audit.case import broadcast_model
-from audit.client import batchnorm_layers
+from audit.case import broadcast_model, claimed
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.threat import ThreatModel
 from defenses import Chain, Defense, Guarantee
@@ -23,7 +22,7 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for setting in spec.settings:
         for defense in spec.defenses:
-            guarantee = defense.guarantee(setting.local, setting.batch_size)
+            guarantee = claimed(defense, setting)
             sentences = [
                 *_of_defense(defense, guarantee),
                 *_of_sampling(defense, setting),
@@ -104,7 +103,7 @@ def _of_rounding(part: DPSGD, setting: Setting) -> Iterator[str]:
 
 def _of_statistics(defense: Defense, setting: Setting, threat: ThreatModel, seed: int) -> Iterator[str]:
     noisy = any(_adds_noise(part) for part in _parts(defense))
-    if noisy and threat.batchnorm == "exact" and batchnorm_layers(broadcast_model(setting, seed, 0)):
+    if noisy and threat.shows_batch_statistics(broadcast_model(setting, seed, 0), setting.rounds):
         yield (
             f"adds noise to the gradients, while {threat.name} has BatchNorm statistics of the batch sent in the clear "
             f"beside them at {setting.name}, so together they promise nothing; keep the statistics, or set fix_batchnorm: true"

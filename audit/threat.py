@@ -39,6 +39,12 @@ class ThreatModel(Section):
     grants: tuple[Fact, ...] = ("count", "recipe", "defense", "public", "participants", "past")
     batchnorm: Literal["hidden", "running", "exact"] = "running"
 
+    def shows_batch_statistics(self, model: nn.Module, rounds: int) -> bool:
+        """Whether it sees BatchNorm statistics of the clients' batches: as they are sent, or once an earlier round has moved
+        the model's running ones."""
+        moved = self.batchnorm == "running" and model.training and rounds > 1
+        return (self.batchnorm == "exact" or moved) and bool(batchnorm_layers(model))
+
     def sentences(self) -> tuple[str, ...]:
         """What is granted and what is withheld, in words."""
         granted = [MEANING[fact] for fact in MEANING if fact in self.grants] + [BATCHNORM[self.batchnorm]]

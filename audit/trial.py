@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from attacks import Reconstruction
 from audit._stream import stream
-from audit.case import Case, broadcast_model, draw_batches, public_batch, round_streams
-from audit.client import Round, batchnorm_layers, play_rounds
+from audit.case import Case, broadcast_model, claimed, draw_batches, public_batch, round_streams
+from audit.client import Round, play_rounds
 from audit.recovery import recovery_of
 from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
 from audit.threat import view_of
 from defenses import Batch, Guarantee
-from defenses._guarantee import composed
 from reports._row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
@@ -87,13 +86,12 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
     """The defense's guarantee, or none and the reason."""
-    guarantee = case.defense.guarantee(case.setting.local, case.setting.batch_size)
+    guarantee = claimed(case.defense, case.setting)
     if guarantee is None:
         return None, case.defense.why_unclaimed()
-    if case.threat.batchnorm == "exact" and batchnorm_layers(model):
+    if case.threat.shows_batch_statistics(model, case.setting.rounds):
         return None, "the BatchNorm statistics of the batch are sent in the clear beside the update"
-    rounds = case.setting.rounds
-    return guarantee if rounds == 1 else composed(guarantee, rounds, rounds), ""
+    return guarantee, ""
 
 
 def claim_of(guarantee: Guarantee | None) -> Claim | None:

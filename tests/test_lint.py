@@ -10,15 +10,16 @@ from audit.lint import lint
 from audit.spec import AuditSpec
 
 GOOD = {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}
+PRIVATE = {"client_dp": {"noise_multiplier": 1.0, "max_norm": 0.1}}
 
 
-def findings(*defenses, batchnorm="running", batch_size=8, local=None, fix=False, model=None) -> list[str]:
+def findings(*defenses, batchnorm="running", batch_size=8, local=None, fix=False, model=None, **more) -> list[str]:
     chosen = model or {"convnet": {"width": 4, "batchnorm": True}}
     setting = {"name": "digits", "data": "digits", "model": chosen, "batch_size": batch_size, "fix_batchnorm": fix}
     spec = {
         "name": "a",
         "trials": 1,
-        "settings": [setting | ({"local": local} if local else {})],
+        "settings": [setting | more | ({"local": local} if local else {})],
         "threats": [{"name": "server", "batchnorm": batchnorm}],
         "defenses": list(defenses),
         "attacks": ["label_sign"],
@@ -38,7 +39,7 @@ def only(found: list[str]) -> str:
     [
         "none",
         GOOD,
-        {"client_dp": {"noise_multiplier": 1.0, "max_norm": 0.1}},
+        PRIVATE,
         [{"clipping": {"max_norm": 0.1}}, {"gaussian_noise": {"std": 0.1}}],
         [{"clipping": {"max_norm": 0.1}}, {"gaussian_noise": {"std": 0.1}}, "secure_aggregation"],
         {"dp_sgd": {"noise_multiplier": 2.0, "max_grad_norm": 1.0, "sampling": "poisson", "sample_rate": 0.35}},
@@ -126,3 +127,14 @@ def test_batchnorm_statistics_in_the_clear_beside_noisy_gradients(noisy):
     assert findings(noisy, batchnorm="exact", fix=True) == []
     assert findings(noisy, batchnorm="exact", model={"convnet": {"width": 4}}) == []
     assert findings("none", batchnorm="exact") == []
+
+
+def test_batchnorm_statistics_that_an_earlier_round_moved_into_the_model():
+    assert "sent in the clear" in only(findings(PRIVATE, batch_size=100, mode="train", rounds=2))
+    assert findings(PRIVATE, batch_size=100, mode="train", rounds=2, batchnorm="hidden") == []
+    assert findings(PRIVATE, batch_size=100, mode="train") == findings(PRIVATE, batch_size=100, rounds=2) == []
+
+
+def test_an_epsilon_that_many_rounds_add_up_to_nothing():
+    assert findings(PRIVATE, batch_size=100) == []
+    assert "promises next to nothing" in only(findings(PRIVATE, batch_size=100, rounds=100))

@@ -130,9 +130,11 @@ def test_labels_are_counted_over_all_rounds():
     assert right[True] >= right[False] + 3, right
 
 
-def a_case(rounds: int, defense: Defense, grants: tuple[str, ...] = ("count", "recipe", "past")) -> Case:
+def a_case(
+    rounds: int, defense: Defense, grants: tuple[str, ...] = ("count", "recipe", "past"), **changes: object
+) -> Case:
     fields = {"name": "digits", "data": {"digits": {}}, "model": {"convnet": {}}, "batch_size": 1, "rounds": rounds}
-    setting = Setting.model_validate_json(json.dumps(fields))
+    setting = Setting.model_validate_json(json.dumps(fields | changes))
     threat = ThreatModel(name="server", grants=grants)
     return Case(0, 0, setting, threat, defense, InvertingGradients(steps=20), (PSNR(),))
 
@@ -154,6 +156,14 @@ def test_what_is_claimed_covers_every_round():
     assert three.claim.epsilon == gaussian_epsilon(GaussianMechanism(2.0, steps=3), 1e-5, "rdp")
     assert "all of 3 rounds, in at most 3" in three.claim.statement
     assert three.recovery.bound >= one.recovery.bound
+
+
+def test_statistics_that_a_round_moved_into_the_model_void_the_claim():
+    case = a_case(2, ClientDP(noise_multiplier=2.0, max_norm=1.0), model={"convnet": {"batchnorm": True}}, mode="train")
+    seen = run_trial(case, CPU)
+    assert seen.claim is None and "in the clear" in seen.unclaimed
+    hidden = dataclasses.replace(case, threat=ThreatModel(name="server", grants=case.threat.grants, batchnorm="hidden"))
+    assert run_trial(hidden, CPU).claim is not None
 
 
 def test_the_number_of_rounds_decides_the_key_and_the_numbers():
