@@ -55,11 +55,16 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """What the attacker claims was in the batch."""
+    """What the attacker claims was in the batch.
+
+    `shrunk` is its best guess in squared error, as a mean image is, and `inputs` the likeliest images, whose error may be
+    larger: they are drawn toward the mean public image by the attacker's own estimate of how far off they are.
+    """
 
     inputs: Tensor | None  # float32 [n, *space.shape] in [0, 1]; None where the attack recovers labels only
     labels: Tensor | None  # int64 [n]; None where it recovers no labels
     loss: float  # the attacker's own objective at what it returns; lower is better
+    shrunk: Tensor | None = None  # as `inputs`, and in the same order; None without public images
 
 
 @dataclass(frozen=True, eq=False)
