@@ -1,5 +1,5 @@
 """What an attacker makes of what it sees: one file, one attack."""
 
-from attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Seen, Space, View
+from attacks._base import Attack, NoGradientError, NotGrantedError, Prepared, Reconstruction, Seen, Space, View
 
-__all__ = ["Attack", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "View"]
+__all__ = ["Attack", "NoGradientError", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "View"]

@@ -13,6 +13,10 @@ class NotGrantedError(NotApplicableError):
     """The threat model withholds a fact that the attack cannot do without."""
 
 
+class NoGradientError(Exception):
+    """A search had nothing to go by, in any restart at any step, so that its end is no evidence; the message says why."""
+
+
 @dataclass(frozen=True)
 class Space:
     """Where inputs and labels live."""

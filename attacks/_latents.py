@@ -36,10 +36,12 @@ def search_latents(
     """Latents [n, latent], class probabilities [n, classes] and loss of the lowest of the restarts in `start` [restarts, n,
     latent]. `free` holds the logits [restarts, n, classes] that labels are searched from; where it is empty, they stay."""
 
-    def loss(latents: Tensor, *logits: Tensor) -> Tensor:
+    def misfit(latents: Tensor, *logits: Tensor) -> Tensor:
         classes = guessed(match.certain, *logits)
-        fit = match.misfit(drawer.draw(latents, classes), classes)
-        return fit + prior * latents.square().sum(dim=1).mean() / 2
+        return match.misfit(drawer.draw(latents, classes), classes)
+
+    def loss(latents: Tensor, *logits: Tensor) -> Tensor:
+        return misfit(latents, *logits) + prior * latents.square().sum(dim=1).mean() / 2
 
     (latents, *logits), lowest = descend(
         (start, *free),
@@ -47,6 +49,7 @@ def search_latents(
         steps=steps,
         lr=lr,
         factor=cosine_schedule(steps),
+        misfit=lambda variables: vmap(misfit)(*variables),
     ).best()
     return latents, guessed(match.certain, *logits), lowest
 
@@ -68,15 +71,16 @@ def let_go(
         away = variables[0][0] - start
         return ((start + away * (farthest / _lengths(away).clamp(min=1e-12)).clamp(max=1))[None],)
 
-    (found,), lowest = descend(
+    found = descend(
         (start[None],),
         lambda variables: match.misfit(show(variables[0][0]), classes)[None],
         steps=steps,
         lr=GENTLER * lr,
         factor=cosine_schedule(steps),
         after=within,
-    ).best()
-    return found, lowest
+    )
+    # Whether there is anything to go by was settled over the latents; here, what cannot move further stays where it is.
+    return found.variables[0][0], float(found.losses[0])
 
 
 def _lengths(rows: Tensor) -> Tensor:

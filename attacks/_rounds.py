@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from attacks._base import View
-from defenses import Params
+from defenses import NotApplicableError, Params
 
 
 def rounds_of(view: View) -> tuple[View, ...]:
@@ -26,3 +26,9 @@ def together(rounds: Sequence[Params]) -> Params:
 def observed(view: View) -> Params:
     """The updates of all rounds together."""
     return together([each.update for each in rounds_of(view)])
+
+
+def need_update(view: View) -> None:
+    """Raises: NotApplicableError, if nothing but zeros was sent, in any round: no search could tell images by it."""
+    if not any(part.any() for part in observed(view).values()):
+        raise NotApplicableError("the update is all zeros: nothing was sent that an attack could read")

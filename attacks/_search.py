@@ -1,7 +1,8 @@
 """The optimization loop over whatever is being optimized: pixels, labels, or latents through a generator.
 
 Variables carry the restarts in their first dimension, and an objective returns one loss for each restart. The result is
-the iterate with the lowest loss, restart by restart: the attacker's own objective decides, nothing else.
+the iterate with the lowest loss, restart by restart: the attacker's own objective decides, nothing else. A search that had
+nothing to go by is no evidence that nothing leaks, so it says so instead of returning its start.
 """
 
 import math
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Variables = tuple[Tensor, ...]  # each [restarts, ...]
+from attacks._base import NoGradientError
+from attacks._slopes import Variables, Watch, slopes_of, why_lost
+
 Objective = Callable[[Variables], Tensor]  # -> losses [restarts]
 Change = Callable[[int, Variables], Variables]  # step number and variables -> variables
 
@@ -22,9 +25,14 @@ class Found:
 
     variables: Variables
     losses: Tensor  # [restarts]; infinite where every iterate's loss was not a number
+    lost: str = ""  # why there was nothing to go by; empty if there was
 
     def best(self) -> tuple[Variables, float]:
-        """The restart with the lowest loss (its variables without the restarts' dimension), and that loss."""
+        """The restart with the lowest loss (its variables without the restarts' dimension), and that loss.
+
+        Raises: NoGradientError, if the search had nothing to go by."""
+        if self.lost:
+            raise NoGradientError(self.lost)
         winner = int(self.losses.argmin())
         return tuple(variable[winner] for variable in self.variables), float(self.losses[winner])
 
@@ -55,18 +63,26 @@ def descend(
     slope: Callable[[Tensor], Tensor] = torch.clone,
     after: Change = lambda step, variables: variables,
     at_once: int | None = None,
+    misfit: Objective | None = None,
 ) -> Found:
     """The lowest iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
     `slope` makes of each variable's gradient [restarts, ...] what Adam sees, such as its sign (`torch.sign`; Geiping et al.,
     2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that; None hands it all.
+    `misfit` is the part of the objective that looks at the update (None: all of it): where it never has a slope in the first
+    variable, priors alone have led the search, which is then lost.
     """
-    variables = tuple(part.clone() for part in start)
+    variables, together, watch = tuple(part.clone() for part in start), at_once or len(start[0]), Watch()
     adam = torch.optim.Adam(variables, lr=lr)
+
+    def steepness() -> Tensor:
+        return _slopes(misfit or objective, variables, together)[1][0]
+
     found = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
     for step in range(steps):
         adam.param_groups[0]["lr"] = lr * factor(step)
-        losses, slopes = _slopes(objective, variables, at_once or len(start[0]))
+        losses, slopes = _slopes(objective, variables, together)
+        watch.see(losses, steepness)
         found = _lower(found, variables, losses)
         for variable, gradient in zip(variables, slopes, strict=True):
             variable.grad = slope(gradient)
@@ -74,7 +90,10 @@ def descend(
         with torch.no_grad():
             for variable, changed in zip(variables, after(step, variables), strict=True):
                 variable.copy_(changed)
-    return _lower(found, variables, _slopes(objective, variables, at_once or len(start[0]))[0])
+    losses = _slopes(objective, variables, together)[0]
+    watch.see(losses, steepness)
+    found = _lower(found, variables, losses)
+    return Found(found.variables, found.losses, why_lost(found.losses, [watch]))
 
 
 def _slopes(objective: Objective, variables: Variables, at_once: int) -> tuple[Tensor, Variables]:
@@ -83,22 +102,28 @@ def _slopes(objective: Objective, variables: Variables, at_once: int) -> tuple[T
     for part in zip(*(variable.split(at_once) for variable in variables), strict=True):
         leaves = tuple(variable.detach().requires_grad_() for variable in part)
         loss = objective(leaves)
-        slopes.append(torch.autograd.grad(loss.sum(), leaves, materialize_grads=True))
+        slopes.append(slopes_of(loss, leaves))
         losses.append(loss.detach())
     return torch.cat(losses), tuple(torch.cat(parts) for parts in zip(*slopes, strict=True))
 
 
-def quasi_newton(start: Variables, objective: Objective, *, steps: int, history: int = 100) -> Found:
-    """The lowest iterates of L-BFGS with a strong-Wolfe line search, each restart by itself."""
+def quasi_newton(
+    start: Variables, objective: Objective, *, steps: int, history: int = 100, misfit: Objective | None = None
+) -> Found:
+    """The lowest iterates of L-BFGS with a strong-Wolfe line search, each restart by itself; `misfit` as in `descend`."""
+    watches = [Watch() for _ in start[0]]
     results = [
-        _quasi_newton_once(tuple(part[i : i + 1] for part in start), objective, steps, history)
-        for i in range(len(start[0]))
+        _quasi_newton_once(tuple(part[i : i + 1] for part in start), objective, steps, history, misfit, watch)
+        for i, watch in enumerate(watches)
     ]
     variables = tuple(torch.cat(parts) for parts in zip(*(result.variables for result in results), strict=True))
-    return Found(variables, torch.cat([result.losses for result in results]))
+    losses = torch.cat([result.losses for result in results])
+    return Found(variables, losses, why_lost(losses, watches))
 
 
-def _quasi_newton_once(start: Variables, objective: Objective, steps: int, history: int) -> Found:
+def _quasi_newton_once(
+    start: Variables, objective: Objective, steps: int, history: int, misfit: Objective | None, watch: Watch
+) -> Found:
     variables = tuple(part.clone().requires_grad_() for part in start)
     solver = torch.optim.LBFGS(
         variables,
@@ -113,7 +138,9 @@ def _quasi_newton_once(start: Variables, objective: Objective, steps: int, histo
     def closure() -> Tensor:
         losses = objective(variables)
         lowest.append(_lower(lowest.pop(), variables, losses))
-        for variable, slope in zip(variables, torch.autograd.grad(losses.sum(), variables), strict=True):
+        slopes = slopes_of(losses, variables)
+        watch.see(losses, lambda: slopes[0] if misfit is None else slopes_of(misfit(variables), variables)[0])
+        for variable, slope in zip(variables, slopes, strict=True):
             variable.grad = slope
         return losses.sum().detach()
 

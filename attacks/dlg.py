@@ -25,7 +25,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import error_variances, standardized_l2
 from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
-from attacks._rounds import observed
+from attacks._rounds import need_update, observed
 from attacks._search import Variables, quasi_newton
 from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
 from defenses._base import entry
@@ -50,6 +50,7 @@ class DLG(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective, each image with the likeliest class of its soft label."""
         view.need(*self.needs)
+        need_update(view)
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), observed(view)
@@ -61,12 +62,13 @@ class DLG(Attack):
         variances = error_variances(client(start[0], begin), seen)
         prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
-        def distance(images: Tensor, *logits: Tensor) -> Tensor:
-            apart = standardized_l2(client(images, guessed(certain, *logits)), seen, variances)
-            return apart + prior * rounded_variation(images)
+        def misfit(variables: Variables) -> Tensor:
+            sent = [client(images, guessed(certain, *logits)) for images, *logits in zip(*variables, strict=True)]
+            return torch.stack([standardized_l2(step, seen, variances) for step in sent])
 
         def objective(variables: Variables) -> Tensor:
-            return torch.stack([distance(*restart) for restart in zip(*variables, strict=True)])
+            return misfit(variables) + prior * torch.stack([rounded_variation(images) for images in variables[0]])
 
-        (images, *logits), loss = quasi_newton((start, *free), objective, steps=self.steps, history=self.history).best()
+        found = quasi_newton((start, *free), objective, steps=self.steps, history=self.history, misfit=misfit)
+        (images, *logits), loss = found.best()
         return Reconstruction(images.clamp(0, 1), likeliest(labels, *logits), loss)

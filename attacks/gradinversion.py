@@ -35,6 +35,7 @@ from attacks._match import Distance, cosine, layerwise_l2, relative_l1, standard
 from attacks._priors import l2_norm, total_variation
 from attacks._registration import registered_mean
 from attacks._replay import Client, observed_gradient, simulated_client
+from attacks._rounds import need_update
 from attacks._scales import spreads
 from attacks._search import Variables, cosine_schedule, descend
 from attacks._soft_labels import free_labels, guessed, likeliest
@@ -105,6 +106,7 @@ class GradInversion(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The seed of lowest objective."""
         view.need(*self.needs)
+        need_update(view)
         view = view if self.adaptive else unaware(view)
         view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
@@ -115,11 +117,13 @@ class GradInversion(Attack):
         seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
         steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
 
+        def misfit(scaled: Tensor, *logits: Tensor) -> Tensor:
+            step = whitened(view, client(MEAN + STD * scaled, guessed(labels, *logits)))
+            return distance({name: part / steps_of_sgd for name, part in step.items()}, seen)
+
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
-            images = MEAN + STD * scaled
-            step = whitened(view, client(images, guessed(labels, *logits)))
-            apart = distance({name: part / steps_of_sgd for name, part in step.items()}, seen)
-            return tuned.objective(scaled, apart, self._statistics(measure, images, view), consensus)
+            statistics = self._statistics(measure, MEAN + STD * scaled, view)
+            return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus)
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
@@ -137,6 +141,7 @@ class GradInversion(Attack):
             slope=torch.sign if self.signed else torch.clone,
             after=after,
             at_once=self.at_once,
+            misfit=lambda variables: vmap(misfit)(variables[0], *variables[2:]),
         ).best()
         return Reconstruction(MEAN + STD * scaled, likeliest(labels, *logits), lowest)
 

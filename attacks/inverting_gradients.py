@@ -26,7 +26,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import cosine
 from attacks._priors import total_variation
 from attacks._replay import simulated_client
-from attacks._rounds import observed
+from attacks._rounds import need_update, observed
 from attacks._search import Variables, cosine_schedule, descend
 from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses._base import entry
@@ -49,14 +49,17 @@ class InvertingGradients(Attack):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective; all restarts run as one."""
+        need_update(view)
         view = view if self.adaptive else unaware(view)
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), whitened(view, observed(view))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
+        def misfit(images: Tensor, *logits: Tensor) -> Tensor:
+            return cosine(whitened(view, client(images, guessed(labels, *logits))), seen)
+
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
-            step = whitened(view, client(images, guessed(labels, *logits)))
-            return cosine(step, seen) + tv * total_variation(images)
+            return misfit(images, *logits) + tv * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]
@@ -70,5 +73,6 @@ class InvertingGradients(Attack):
             factor=cosine_schedule(self.steps),
             slope=torch.sign,
             after=within_range,
+            misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)

@@ -27,7 +27,7 @@ from attacks._latents import Match, let_go, search_latents
 from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
-from attacks._rounds import observed
+from attacks._rounds import need_update, observed
 from attacks._soft_labels import free_labels
 from attacks._vae import VAEPlan
 from defenses import Batch, Params
@@ -78,6 +78,7 @@ class LatentPrior(Attack):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective."""
+        need_update(view)
         view = view if self.adaptive else unaware(view)
         view.need("count")
         if view.public is None:

@@ -21,7 +21,7 @@ from attacks._labels import known_or_recovered
 from attacks._match import layerwise_cosine
 from attacks._priors import total_variation
 from attacks._replay import simulated_client
-from attacks._rounds import observed, rounds_of, together
+from attacks._rounds import need_update, observed, rounds_of, together
 from attacks._search import Variables, descend, shortened
 from attacks._soft_labels import guessed, likeliest
 from defenses import NotApplicableError, Params
@@ -47,14 +47,17 @@ class LayerwiseCosine(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective. Raises: NotApplicableError, if there are not as many weights as tensors."""
         view.need(*self.needs)
+        need_update(view)
         view = view if self.adaptive else unaware(view)
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
         seen, weights = observed(view), together([self._weights(view)] * rounds)
 
+        def misfit(images: Tensor, *logits: Tensor) -> Tensor:
+            return layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights) / rounds
+
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
-            distance = layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights)
-            return distance / rounds + self.tv * images.numel() * total_variation(images)
+            return misfit(images, *logits) + self.tv * images.numel() * total_variation(images)
 
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]
@@ -71,6 +74,7 @@ class LayerwiseCosine(Attack):
             lr=self.lr,
             slope=shortened(self.longest_slope),
             after=within_range,
+            misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
 

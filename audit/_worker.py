@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
+from attacks import NoGradientError
 from audit.store import ForeignSchemaError, Store, encode
 from defenses._base import NotApplicableError
 from reports._row import Cell, Place
@@ -86,6 +87,8 @@ def _attempt(job: Job, place: Place) -> Cell:
         encode(cell)
     except NotApplicableError as error:
         return Cell(place.key, "n/a", str(error), seed=job.seed, code=job.code)
+    except NoGradientError as error:
+        return job.failed(place, str(error))
     except Exception:
         return job.failed(place, traceback.format_exc())
     return cell
