@@ -18,9 +18,20 @@ def rounded_variation(images: Tensor, corner: float = 0.01) -> Tensor:
     return means[0] + means[1]
 
 
+def summed_variation(images: Tensor) -> Tensor:
+    """The sum over all images of the absolute differences of neighboring pixels, vertical and horizontal."""
+    vertical, horizontal = images[..., 1:, :] - images[..., :-1, :], images[..., :, 1:] - images[..., :, :-1]
+    return vertical.abs().sum() + horizontal.abs().sum()
+
+
 def l2_norm(images: Tensor) -> Tensor:
     """The L2 norm of each image, averaged over the batch."""
     return torch.linalg.vector_norm(images.flatten(1), dim=1).mean()
+
+
+def l2_norm_of_all(images: Tensor) -> Tensor:
+    """The L2 norm of all images taken as one vector."""
+    return torch.linalg.vector_norm(images.flatten())
 
 
 def photograph_like(count: int, shape: tuple[int, int, int], rng: Generator) -> Tensor:

@@ -1,13 +1,15 @@
 """The optimization loop over whatever is being optimized: pixels, labels, or latents through a generator.
 
 Variables carry the restarts in their first dimension, and an objective returns one loss for each restart. The result is
-the iterate with the lowest loss, restart by restart: the attacker's own objective decides, nothing else. A search that had
+the iterate with the lowest loss, restart by restart, unless the last one is asked for: the attacker's own objective decides,
+nothing else. A search that had
 nothing to go by is no evidence that nothing leaks, so it says so instead of returning its start.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,8 +66,9 @@ def descend(
     after: Change = lambda step, variables: variables,
     at_once: int | None = None,
     misfit: Objective | None = None,
+    keep: Literal["lowest", "last"] = "lowest",
 ) -> Found:
-    """The lowest iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
+    """The lowest (or last) iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
     `slope` makes of each variable's gradient [restarts, ...] what Adam sees, such as its sign (`torch.sign`; Geiping et al.,
     2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that; None hands it all.
@@ -78,7 +81,7 @@ def descend(
     def steepness() -> Tensor:
         return _slopes(misfit or objective, variables, together)[1][0]
 
-    found = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
+    found = unmet = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
     for step in range(steps):
         adam.param_groups[0]["lr"] = lr * factor(step)
         losses, slopes = _slopes(objective, variables, together)
@@ -92,7 +95,7 @@ def descend(
                 variable.copy_(changed)
     losses = _slopes(objective, variables, together)[0]
     watch.see(losses, steepness)
-    found = _lower(found, variables, losses)
+    found = _lower(found if keep == "lowest" else unmet, variables, losses)
     return Found(found.variables, found.losses, why_lost(found.losses, [watch]))
 
 

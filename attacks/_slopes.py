@@ -27,7 +27,7 @@ class Watch:
 def why_lost(losses: Tensor, watches: Sequence[Watch]) -> str:
     """Why searches that end at these lowest losses [restarts] had nothing to go by; empty if one of them had."""
     if losses.isinf().all():
-        return "the objective is not a finite number at any step of the search"
+        return "the objective is not a finite number wherever the search could end"
     if not any(watch.steep for watch in watches):
         return "the update does not depend on the pixels: every slope is zero at every step of the search"
     if not any(watch.changed for watch in watches):

@@ -8,8 +8,10 @@ Find the images x and soft labels y that minimize, by L-BFGS, the squared distan
 Departs from the paper: w_l is not 1 but counts a layer's error in units of its mean square at the start, since under
 PyTorch's default initialization the first layers' gradients are thousands of times smaller than the last one's, and a plain
 sum leaves them unmatched. The start is mid-gray with a little noise, not N(0, 1), and the labels that the classifier's
-gradient gives away, not random ones. Granted labels stay fixed; so do recovered ones without `joint_labels`, which is
-iDLG (Zhao, Mopuri, Bilen, 2020, arXiv:2001.02610). The iterate of lowest objective is returned, clamped.
+gradient gives away, not random ones. L-BFGS searches along its steps by the strong Wolfe conditions, where the authors' code
+takes steps of 1; known noise adds a total variation of matching weight. Granted labels stay fixed; so do recovered ones
+without `joint_labels`, as the one label does that iDLG reads off signs (Zhao, Mopuri, Bilen, 2020, arXiv:2001.02610). The
+iterate of lowest objective is returned, clamped.
 """
 
 from typing import ClassVar

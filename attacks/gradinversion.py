@@ -9,11 +9,16 @@ with Langevin noise after each step; the seeds' mean is taken over images that w
 shift of whole pixels by cross-correlation (scikit-image), after assignment within equal labels; the paper's RANSAC-flow is
 research code without a package.
 
+Departs from the paper, always: pixels are 0.5 + 0.25 x, not scaled by the mean and deviation of ImageNet; seeds are laid
+over each other as said above; of the seeds, the one of lowest objective is returned.
+
 Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches;
-Adam sees only the gradient's signs, at a rate so high that it jumps out of local minima until it has cooled; labels are
+the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, or
+the cosine where noise is known, whose variance then sets the weight of total variation; Adam sees only the gradient's signs,
+at a rate so high that it jumps out of local minima until it has cooled; there is no Langevin noise; labels are
 recovered with their multiplicities, not as a set, or searched too on request; of a single image the slopes in the logits are
 read off the update, so that a model that is sure of it gives gradients of the right length; images are kept within [0, 1];
+priors are means over pixels and images, and the first BatchNorm layer counts ten times, as in the code of DeepInversion;
 the best iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a
 population, and they drew single images away from themselves.
 """
@@ -32,7 +37,7 @@ from attacks._batchnorm import Measure, batch_statistics, statistics_distance
 from attacks._classifier import output_error
 from attacks._labels import by_minimum, known_or_recovered
 from attacks._match import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
-from attacks._priors import l2_norm, total_variation
+from attacks._priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
 from attacks._registration import registered_mean
 from attacks._replay import Client, observed_gradient, simulated_client
 from attacks._rounds import need_update
@@ -44,6 +49,7 @@ from defenses._base import entry
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
+REDUCTIONS = {"mean": (total_variation, l2_norm), "sum": (summed_variation, l2_norm_of_all)}
 COSINE_TV = 1e-2  # the weight of total variation that suits the cosine distance without noise
 MEAN, STD, BOX = 0.5, 0.25, 2.0  # pixels are MEAN + STD * x with x in [-BOX, BOX], as networks are used to
 
@@ -66,11 +72,14 @@ class GradInversion(Attack):
     l2: float = Field(default=1e-6, ge=0)
     batchnorm: float = Field(default=1e-4, ge=0)
     first_batchnorm: float = Field(default=10.0, ge=0)  # multiplies the first layer's share of `batchnorm`
+    reduction: Literal["mean", "sum"] = "mean"  # total variation by pixel and norms by image, or those of all together
     group: float = Field(default=1e-4, ge=0)
     group_start: float = Field(default=0.25, ge=0, le=1)  # share of the steps after which the seeds are first averaged
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
+    keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
     at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: all of them
     read_error: bool = (
         True  # whether a single example's slopes in the logits are read off the update, where it tells them
@@ -85,7 +94,17 @@ class GradInversion(Attack):
 
     @classmethod
     def published(cls) -> "GradInversion":
-        """The paper's values, as far as they are known, for ImageNet at 224 pixels; 20,000 steps of 8 seeds."""
+        """What the paper has, as far as it is known, for ImageNet at 224 pixels; 20,000 steps of 8 seeds.
+
+        Its weights, rates and numbers of steps and seeds come from summaries of the paper, the 20,000 steps from another
+        implementation's configuration. Not known, hence chosen here: whether total variation is of absolute or squared
+        differences, in which directions, and whether summed (here absolute, vertical and horizontal, summed, as the term is
+        written); whether norms are of the batch or of each image (of the batch); whether a layer's bias is a layer of its
+        own in the distance (it is); Adam's decay rates (PyTorch's); the shape of the warm-up (linear); whether images are
+        bounded (only in the end) or moved and flipped on the way (no); which BatchNorm statistics are known (those of the
+        threat model); what is done to the seeds between two averages (each is drawn to the last one); which seed and which
+        iterate is taken (the lowest seed, the last iterate). No code of the authors is known.
+        """
         return cls(
             steps=20_000,
             seeds=8,
@@ -98,9 +117,14 @@ class GradInversion(Attack):
             gradient=1e-3,
             tv=1e-4,
             batchnorm=0.1,
+            first_batchnorm=1.0,
+            reduction="sum",
             group=0.01,
             group_every=100,
             langevin=0.2,
+            boxed=False,
+            keep="last",
+            adaptive=False,
         )
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
@@ -127,11 +151,11 @@ class GradInversion(Attack):
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
-            scaled = (variables[0] + noise).clamp(-BOX, BOX)
+            scaled = self._within_range(variables[0] + noise)
             return scaled, self._consensus(step, scaled, variables[1], labels), *variables[2:]
 
         schedule = cosine_schedule(self.steps, self.warmup)
-        start = self._normal(view, len(labels), rng).clamp(-BOX, BOX)
+        start = self._within_range(self._normal(view, len(labels), rng))
         (scaled, _, *logits), lowest = descend(
             (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
             lambda variables: vmap(one)(variables[0], variables[1].detach(), *variables[2:]),
@@ -142,8 +166,9 @@ class GradInversion(Attack):
             after=after,
             at_once=self.at_once,
             misfit=lambda variables: vmap(misfit)(variables[0], *variables[2:]),
+            keep=self.keep,
         ).best()
-        return Reconstruction(MEAN + STD * scaled, likeliest(labels, *logits), lowest)
+        return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
         """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
@@ -158,11 +183,11 @@ class GradInversion(Attack):
         `distance` is that of their gradient to the observed one, `statistics` theirs and the known ones at BatchNorm
         layers, `consensus` the seeds' registered mean.
         """
-        loss = self.gradient * distance
-        loss = loss + self.tv * total_variation(scaled) + self.l2 * l2_norm(scaled)
+        variation, length = REDUCTIONS[self.reduction]
+        loss = self.gradient * distance + self.tv * variation(scaled) + self.l2 * length(scaled)
         if statistics is not None:
             loss = loss + self.batchnorm * statistics_distance(*statistics, self.first_batchnorm)
-        return loss + self.group * l2_norm(scaled - consensus)
+        return loss + self.group * length(scaled - consensus)
 
     def _distance(self, client: Client, view: View, labels: Tensor, rng: Generator) -> Distance:
         if self.distance != "standardized_l1":
@@ -180,6 +205,9 @@ class GradInversion(Attack):
         if since < 0 or self.seeds == 1 or self.group == 0:
             return scaled
         return registered_mean(scaled, labels, self.shift) if since % self.group_every == 0 else last
+
+    def _within_range(self, scaled: Tensor) -> Tensor:
+        return scaled.clamp(-BOX, BOX) if self.boxed else scaled
 
     def _normal(self, view: View, count: int, rng: Generator) -> Tensor:
         drawn = torch.randn((self.seeds, count, *view.space.shape), generator=rng)

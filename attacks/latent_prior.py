@@ -3,11 +3,13 @@ G of images trained on public data: a variational autoencoder or a generative ad
 
 Search the latents z whose images produce the observed update: distance(update(G(z), y), observed) + prior * |z|^2 / 2,
 and the soft labels y with them where `soft` says so. In the last steps G's features, or the pixels, may leave the manifold, no
-farther than `radius` of their own length, as GIFD lets features do layer by layer (Fang, Chen, Wang, Wang, Xia, ICCV 2023,
-arXiv:2308.04699).
+farther than `radius` of their own length, much as GIFD lets features do layer by layer (Fang, Chen, Wang, Wang, Xia, ICCV
+2023, arXiv:2308.04699).
 
-Departs from the papers: the generator's weights stay as they are; it is small enough to be trained on the public data that
-the threat model grants; the features of one layer only are freed; the iterate of lowest objective is returned.
+Departs from the papers: the generator's weights stay as they are, while the first paper goes on to search them; it is small
+enough to be trained on the public data that the threat model grants; labels are recovered first; there is no prior on images
+but the generator and the radius, and known noise sets the weight of |z|^2; the features of one layer only are freed, and their
+distance is Euclidean and relative; the iterate of lowest objective is returned.
 """
 
 from collections.abc import Callable

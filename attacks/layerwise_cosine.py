@@ -6,6 +6,10 @@ Find the images x in [0, 1] and the label logits y that minimize, by Adam on slo
 
 Each layer counts by its direction alone, however small its gradient, and labels are searched from random logits unless they
 are granted or, on request, recovered and kept.
+
+Departs from the paper: in the distance, which is squared there; in Adam with a constant rate and slopes of bounded length for
+L-BFGS; in total variation, and its weight in proportion to the number of pixels; in a start near black, not N(0, 1); images
+are kept within [0, 1]; the iterate of lowest objective is returned. Of DLG there remain free labels and their random start.
 """
 
 from typing import ClassVar

@@ -14,7 +14,7 @@ from attacks._priors import l2_norm, photograph_like, total_variation
 from attacks._registration import assignment, registered, registered_mean
 from attacks._replay import simulated_client
 from attacks._scales import spreads
-from attacks._search import cosine_schedule
+from attacks._search import cosine_schedule, descend
 from attacks.gradinversion import GradInversion
 from audit.client import batch_statistics as clients_statistics
 from audit.client import local_update, mean_gradient
@@ -194,6 +194,40 @@ def test_published_is_the_papers_table():
     assert (paper.langevin, paper.lr, paper.steps, paper.seeds, paper.warmup) == (0.2, 0.1, 20_000, 8, 50)
     assert paper.group_start * paper.steps == 5_000 and paper.group_every == 100
     assert (paper.distance, paper.label_rule, paper.signed) == ("layerwise_l2", "minimum", False)
+
+
+def test_published_has_nothing_that_only_other_implementations_have():
+    paper = GradInversion.published()
+    assert paper.first_batchnorm == 1 and not paper.read_error and not paper.adaptive and not paper.joint_labels
+    assert paper.keep == "last" and not paper.boxed
+    x, consensus = images(), images(seed=3)
+    loss = paper.objective(x, torch.tensor(5.0), (statistics(0), statistics(1)), consensus)
+    steps = (x[..., 1:, :] - x[..., :-1, :]).abs().sum() + (x[..., 1:] - x[..., :-1]).abs().sum()
+    norms = sum((statistics(0)[name] - statistics(1)[name]).norm() for name in statistics(0))
+    slow = 1e-3 * 5 + 1e-4 * steps + 1e-6 * x.square().sum().sqrt() + 0.1 * norms
+    assert loss.item() == pytest.approx((slow + 0.01 * (x - consensus).square().sum().sqrt()).item(), rel=1e-6)
+
+
+def test_unbounded_pixels_are_cut_off_in_the_end_alone(monkeypatch):
+    def watched(start, *given, after, **options):
+        moved.append(after(0, start)[0])
+        return descend(start, *given, after=after, **options)
+
+    moved: list[torch.Tensor] = []
+    monkeypatch.setattr("attacks.gradinversion.descend", watched)
+    for boxed in (True, False):
+        found = GradInversion(steps=2, langevin=1.0, lr=2.0, warmup=0, boxed=boxed).reconstruct(a_view(), rng())
+        assert found.inputs.min() >= 0 and found.inputs.max() <= 1
+    assert moved[0].abs().max() == 2 and moved[1].abs().max() > 4
+
+
+@pytest.mark.parametrize("keep", ["lowest", "last"])
+def test_the_last_iterate_is_returned_where_it_is_asked_for_though_another_is_lower(keep):
+    def after(step, variables):
+        return (torch.full((1, 1), 7.0) if step == 2 else torch.full((1, 1), 1.0),)
+
+    found = descend((torch.full((1, 1), 3.0),), lambda v: v[0].square().sum(1), steps=3, lr=0.1, after=after, keep=keep)
+    assert found.best() == ((torch.tensor([1.0 if keep == "lowest" else 7.0]),), 1.0 if keep == "lowest" else 49.0)
 
 
 def digits_view(model: nn.Module, batch: Batch, recipe: Recipe, **granted) -> View:
