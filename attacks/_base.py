@@ -84,6 +84,7 @@ class Attack:
     """What an attacker makes of a View. Hyperparameters are its fields; there is one method to write."""
 
     needs: ClassVar[tuple[str, ...]] = ()  # facts of the View without which the cell is n/a
+    recovers_images: ClassVar[bool] = True  # False for attacks on labels alone
 
     def facts(self) -> str:
         """What beside the fields decides its claims, such as the content of a file. Raises: ValueError, a sentence."""

@@ -31,6 +31,7 @@ class LabelCounts(Attack):
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
+    recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is what the counts leave unexplained, in examples."""

@@ -23,6 +23,7 @@ class LabelMinimum(Attack):
     """Name the classes whose rows reach lowest."""
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
+    recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is the sum of the chosen minima. Raises: NotApplicableError, if count > classes."""

@@ -28,6 +28,7 @@ class LabelSign(Attack):
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
+    recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """Labels only; the loss is the sum of the chosen classes' pulls. Raises: NotApplicableError, if count > classes."""

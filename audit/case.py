@@ -20,7 +20,7 @@ from audit.threat import ThreatModel
 from defenses import Batch, Defense, Guarantee, NotApplicableError
 from defenses._guarantee import composed
 
-SCHEMA = 1  # raised whenever the same key would otherwise stand for other numbers
+SCHEMA = 2  # raised whenever the same key would otherwise stand for other numbers
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,28 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
     victim = take(shares[0], None)
     decoy = take(_elsewhere(labels, victim, shares[0]), victim.labels) if same_labels else take(shares[1], None)
     return Batches(victim, decoy, tuple(take(share, None) for share in shares[2:]))
+
+
+def swapped_batches(
+    setting: Setting, seed: int, trial: int, number: int, wanted: tuple[Tensor | None, ...]
+) -> tuple[Batch, ...]:
+    """Batches that might as well have been those of the trial: drawn as `draw_batches` draws clients' batches, one for each of
+    `wanted`, which holds the labels that they must repeat (int64 [n]) or None. By a stream of their own for each `number`, and
+    without regard to the trial's, so that all of them and the true ones are exchangeable.
+
+    Raises: NotApplicableError, as `draw_batches` does.
+    """
+    images, parts = divided(setting, seed)
+    order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "swapped batches", trial, number))]
+    labels = images.labels[order]
+    free = torch.ones(len(order), dtype=torch.bool)
+    shares = client_shares(setting, labels, stream(seed, "swapped partition", trial, number), len(wanted))
+    found = []
+    for share, repeated in zip(shares, wanted, strict=True):
+        chosen = _choose(labels, free if repeated is not None else free & share, setting, repeated)
+        free[chosen] = False
+        found.append(images.batch(order[chosen]))
+    return tuple(found)
 
 
 def client_shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:

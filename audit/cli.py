@@ -68,6 +68,8 @@ def run(
         plan = make_plan(audit, text, name, chosen, threads)
     for warning in plan.manifest.warnings:
         err.print(f"privacy misconfigured: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for limit in plan.manifest.limits:
+        err.print(f"too few batches: {limit}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     store = Store(directory)
     with store.lock():
         store.write_manifest(plan.manifest)

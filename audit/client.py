@@ -27,12 +27,16 @@ class Round:
         """What the server reads of the client under attack: its own update if it can, else the mean of those in the sum."""
         return self.aggregate.seen[0] if self.aggregate.seen else self.aggregate.mean
 
-    def victims(self) -> tuple[Batch, ...]:
-        """The batches behind what the server can read: the first client's, or those of all who are in the sum."""
+    def places(self) -> tuple[int, ...]:
+        """The clients behind what the server can read: the first one, or all who are in the sum."""
         if self.aggregate.seen:
-            return self.batches[:1]
+            return (0,)
         members = self.aggregate.members
-        return self.batches if members is None else tuple(self.batches[place] for place in members)
+        return tuple(range(len(self.batches))) if members is None else members
+
+    def victims(self) -> tuple[Batch, ...]:
+        """Their batches."""
+        return tuple(self.batches[place] for place in self.places())
 
 
 def play_round(

@@ -18,6 +18,7 @@ from audit.case import Case, broadcast_model, divided, draw_batches, key_of
 from audit.data import Images
 from audit.foreign import ForeignFileError
 from audit.lint import lint
+from audit.power import powerless
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
 from audit.utility import Training, dealt, key_of_training
@@ -128,7 +129,7 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
         for threat in spec.threats:
             for defense in spec.defenses:
                 for attack in spec.attacks:
-                    for trial in range(spec.trials):
+                    for trial in range(spec.trials_of(attack)):
                         case = Case(
                             spec.seed, trial, setting, threat, defense, attack, spec.metrics, spec.recovered_psnr
                         )
@@ -171,6 +172,7 @@ def _manifest(
         name=spec.name,
         seed=spec.seed,
         trials=spec.trials,
+        label_trials=spec.label_trials,
         spec=text,
         settings=tuple(_described(setting, spec.seed) for setting in spec.settings),
         threats=tuple(Described(threat.name, threat.sentences()) for threat in spec.threats),
@@ -182,6 +184,7 @@ def _manifest(
         places=places,
         trainings=trainings,
         warnings=lint(spec),
+        limits=powerless(spec),
     )
 
 

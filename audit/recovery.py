@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attacks import Reconstruction
 from audit.case import Case, divided, public_batch
-from audit.scoring import Guess
+from audit.scoring import Claimed
 from audit.spec import Setting
 from defenses import Batch, Guarantee
 from defenses._bound import Bound, pure_bound, reconstruction_bound
@@ -40,7 +40,7 @@ class Blind:
 
 
 def recovery_of(
-    case: Case, truth: Batch, found: Guess, returned: Reconstruction, guarantee: Guarantee | None
+    case: Case, truth: Batch, found: Claimed, returned: Reconstruction, guarantee: Guarantee | None
 ) -> Recovery | None:
     """The recovery of the images of `truth` by `found`, of all those that were `returned`; None if none were."""
     if found.inputs is None or returned.inputs is None:

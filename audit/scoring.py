@@ -1,6 +1,9 @@
-"""Scores beside their floors: what the attack found, what its decoy control found, and what a blind guesser gets."""
+"""Scores beside what is got without the update: by the same attack on another batch's update, by blind guessers, and by
+the same reconstruction held against other private batches."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,17 +12,23 @@ from torch import Tensor, nn
 
 from attacks import Reconstruction
 from audit._entries import label_of
-from audit.metrics import Metric, UnavailableError
+from audit.metrics import Metric, MetricNotApplicableError, UnavailableError
 from defenses import Batch
-from reports._row import Score
+from reports._row import Guess, Score
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    """What is held against a batch of n examples."""
+class Claimed:
+    """What is held against a batch: what an attacker claims to be in it, or a guesser."""
 
-    inputs: Tensor | None  # float32 [n, channels, height, width] in [0, 1], matched one to one with the batch's
+    inputs: Tensor | None  # float32 [m, channels, height, width] in [0, 1], in any order
     labels: Tensor | None  # int64 [m], in any order
+    shrunk: Tensor | None = None  # as `inputs`: the attacker's best guess in squared error
+    name: str = ""  # of a guesser
+
+    def matched_with(self, truth: Batch) -> "Claimed":
+        """The same, its images in the order of those of `truth` that they are matched with."""
+        return self if self.inputs is None else replace(self, inputs=matched(truth.inputs, self.inputs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +39,18 @@ class Scene:
     public: Tensor  # public images
 
 
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The truth of one trial, and all that a score is held against whatever the attack. One object for all its cells."""
+
+    truth: Batch
+    others: tuple[Batch, ...]  # private batches that might as well have been drawn
+    blind: tuple[Claimed, ...]  # guessers that look at no update
+    readable: Claimed  # all that the server can read: the batch, or those of all in a sum
+    granted: bool = False  # whether labels were part of the view, so that finding them says nothing
+    scene: Scene | None = None  # without it, metrics compare batch and guess alone
+
+
 def matched(truth: Tensor, found: Tensor) -> Tensor:
     """For each image of `truth` [n, ...] an image of `found` [m >= n, ...] of its own, so that the summed squared error is
     lowest (Hungarian matching). An image that holds a NaN is matched last."""
@@ -38,27 +59,137 @@ def matched(truth: Tensor, found: Tensor) -> Tensor:
     return found[torch.from_numpy(chosen)]
 
 
-def guess_from(truth: Batch, found: Reconstruction) -> Guess:
-    """The reconstruction, its images matched with the truth's."""
-    return Guess(None if found.inputs is None else matched(truth.inputs, found.inputs), found.labels)
+def claimed_by(found: Reconstruction) -> Claimed:
+    """What a reconstruction claims."""
+    return Claimed(found.inputs, found.labels, found.shrunk)
 
 
-def blind_guesses(truth: Batch, public: Batch, size: int) -> tuple[Guess, ...]:
-    """Guesses of `size` examples that look at no update: the mean public image, mid-gray, the first public images, and
-    for each example the nearer one of these and the mean.
+def joined(batches: tuple[Batch, ...]) -> Batch:
+    """One batch of all examples."""
+    return Batch(torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches]))
 
-    Labels are guessed as the commonest public class throughout, and in the proportions of the public classes.
+
+def all_of(batches: tuple[Batch, ...]) -> Claimed:
+    """The claim of who read all of `batches`."""
+    whole = joined(batches)
+    return Claimed(whole.inputs, whole.labels, whole.inputs)
+
+
+def blind_guessers(public: Batch, size: int, granted: Tensor | None) -> tuple[Claimed, ...]:
+    """Guessers of `size` examples that look at no update, each of them fixed before anything is seen.
+
+    Images are guessed as the mean public image throughout, as mid-gray, and as the first public images; by who is `granted`
+    the labels [size], also as the mean public image of each one's class. Labels are guessed as the commonest public class
+    throughout, and in the proportions of the public classes.
     """
     counts = torch.bincount(public.labels)
-    in_proportion = _in_proportion(counts, size)
-    mean = public.inputs.mean(dim=0).expand_as(truth.inputs)
-    drawn = torch.cat([public.inputs[:size], mean])
+    mean = public.inputs.mean(dim=0).expand(size, *public.inputs.shape[1:])
+    drawn = public.inputs[torch.arange(size) % len(public)]
+    guessed = {"the mean public image": mean, "mid-gray": torch.full_like(mean, 0.5), "public images": drawn}
+    if granted is not None:
+        guessed["the mean public image of each class"] = _class_means(granted, public)
+    named = {
+        "the commonest public class": counts.argmax().repeat(size),
+        "public proportions": _in_proportion(counts, size),
+    }
     return (
-        Guess(mean, counts.argmax().repeat(size)),
-        Guess(torch.full_like(mean, 0.5), in_proportion),
-        Guess(matched(truth.inputs, drawn[:size]), in_proportion),
-        Guess(matched(truth.inputs, drawn), in_proportion),
+        *(Claimed(images, None, images, name) for name, images in guessed.items()),
+        *(Claimed(None, labels, None, name) for name, labels in named.items()),
     )
+
+
+def score(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> Score:
+    """One metric of one cell. What keeps it from being measured is its own trouble: the other metrics do not hear of it."""
+    name = label_of(metric)
+    reason = _impossible(metric, trial, found)
+    if reason:
+        return Score(name, metric.better, "n/a", note=reason)
+    try:
+        return _measured(metric, trial, found, decoy)
+    except MetricNotApplicableError as error:
+        return Score(name, metric.better, "n/a", note=str(error))
+    except UnavailableError as error:
+        return Score(name, metric.better, "unavailable", note=str(error))
+
+
+def _impossible(metric: Metric, trial: Trial, found: Claimed) -> str:
+    """Why there is nothing to measure; empty where there is."""
+    if getattr(found, metric.compares) is None:
+        return f"this attack recovers no {'shrunk images' if metric.compares == 'shrunk' else metric.compares}"
+    return "the threat model grants the labels" if trial.granted and metric.compares == "labels" else ""
+
+
+def _measured(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> Score:
+    name, against = label_of(metric), _against(metric, trial)
+    values, control = (_held(metric, trial, claim, trial.truth) for claim in (found, decoy))
+    if not (np.isfinite(values).all() and np.isfinite(control).all()):
+        return Score(
+            name, metric.better, "nan", note="a value or its control is not a finite number", n=len(trial.truth)
+        )
+    low, high = metric.limits()
+    return Score(
+        metric=name,
+        better=metric.better,
+        status="ok",
+        value=float(values.mean()),
+        worst=float((max if metric.better == "higher" else min)(values)),
+        decoy=float(control.mean()),
+        guesses=against.guesses,
+        swapped=_swapped(metric, trial, found),
+        perfect=against.perfect,
+        perfect_swapped=against.perfect_swapped,
+        low=low,
+        high=high,
+        share=metric.share,
+        n=len(trial.truth),
+        note="" if trial.scene is None else metric.remark(trial.truth.inputs, trial.scene.public),
+    )
+
+
+@dataclass(frozen=True)
+class _Against:
+    """What every attack's score of one metric in one trial is held against."""
+
+    guesses: tuple[Guess, ...]
+    perfect: float
+    perfect_swapped: tuple[float, ...]
+
+
+@lru_cache(maxsize=512)
+def _against(metric: Metric, trial: Trial) -> _Against:
+    blind = [claim for claim in trial.blind if getattr(claim, metric.compares) is not None]
+    return _Against(
+        tuple(Guess(claim.name, float(_held(metric, trial, claim, trial.truth).mean())) for claim in blind),
+        float(_held(metric, trial, trial.readable, trial.truth).mean()),
+        _swapped(metric, trial, trial.readable),
+    )
+
+
+def _swapped(metric: Metric, trial: Trial, claim: Claimed) -> tuple[float, ...]:
+    return tuple(float(_held(metric, trial, claim, other).mean()) for other in trial.others)
+
+
+def _held(metric: Metric, trial: Trial, claim: Claimed, truth: Batch) -> np.ndarray:
+    """The values of a claim, which has what the metric compares, held against `truth`."""
+    part, measure = getattr(claim, metric.compares), _measure(metric, trial)
+    if metric.compares == "labels":
+        return measure(truth.labels, part)
+    return measure(truth.inputs, matched(truth.inputs, part))
+
+
+@lru_cache(maxsize=64)
+def _measure(metric: Metric, trial: Trial) -> Callable[[Tensor, Tensor], np.ndarray]:
+    return metric.score if trial.scene is None else metric.seen_by(trial.scene.model, trial.scene.public)
+
+
+def _class_means(labels: Tensor, public: Batch) -> Tensor:
+    """For each of `labels` [n] the mean public image of that class; of all images, for a class that has none."""
+    everything = public.inputs.mean(dim=0)
+    means = {
+        int(label): public.inputs[public.labels == label].mean(dim=0) if (public.labels == label).any() else everything
+        for label in labels.unique()
+    }
+    return torch.stack([means[int(label)] for label in labels])
 
 
 def _in_proportion(counts: Tensor, n: int) -> Tensor:
@@ -68,43 +199,3 @@ def _in_proportion(counts: Tensor, n: int) -> Tensor:
     rest = (exact - whole).argsort(descending=True, stable=True)[: n - int(whole.sum())]
     whole[rest] += 1
     return torch.arange(len(counts)).repeat_interleave(whole)
-
-
-def score(
-    metric: Metric,
-    truth: Batch,
-    found: Guess,
-    decoy: Guess,
-    blind: tuple[Guess, ...],
-    granted: bool,
-    scene: Scene | None = None,
-) -> Score:
-    """One metric of one cell; `granted` tells that the labels were part of the view, so that finding them says nothing.
-    Without a scene, metrics compare batch and guess alone."""
-    name = label_of(metric)
-    if getattr(found, metric.compares) is None:
-        return Score(name, metric.better, "n/a", note=f"this attack recovers no {metric.compares}")
-    if granted and metric.compares == "labels":
-        return Score(name, metric.better, "n/a", note="the threat model grants the labels")
-    compared = [getattr(guess, metric.compares) for guess in (found, decoy, *blind)]
-    measure = metric.score if scene is None else metric.seen_by(scene.model, scene.public)
-    try:
-        values, control, *guesses = (measure(getattr(truth, metric.compares), guess) for guess in compared)
-    except UnavailableError as reason:
-        return Score(name, metric.better, "unavailable", note=str(reason))
-    if not (np.isfinite(values).all() and np.isfinite(control).all()):
-        return Score(name, metric.better, "nan", note="a value or its control is not a finite number", n=len(truth))
-    best = max if metric.better == "higher" else min
-    blindly = best(float(guess.mean()) for guess in guesses)
-    return Score(
-        metric=name,
-        better=metric.better,
-        status="ok",
-        value=float(values.mean()),
-        worst=float(best(values)),
-        decoy=float(control.mean()),
-        blind=blindly,
-        floor=best(blindly, float(control.mean())),
-        n=len(truth),
-        note="" if scene is None else metric.remark(truth.inputs, scene.public),
-    )

@@ -145,6 +145,9 @@ class AuditSpec(Section):
     name: str = Field(min_length=1, max_length=200)
     seed: int = Field(default=0, ge=0, lt=2**63)
     trials: int = Field(ge=1, le=10_000)
+    label_trials: int | None = Field(
+        default=None, ge=1, le=10_000
+    )  # of attacks on labels alone, which are quick; None: as many
     recovered_psnr: float = Field(default=20.0, gt=0, le=60)  # dB from which on an image counts as recovered
     settings: Annotated[tuple[Setting, ...], Field(min_length=1), AfterValidator(_distinct_names)]
     threats: Annotated[tuple[ThreatModel, ...], Field(min_length=1), AfterValidator(_distinct_names)]
@@ -158,6 +161,10 @@ class AuditSpec(Section):
         tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
     ]
     utility: Utility | None = None  # None measures no utility
+
+    def trials_of(self, attack: Attack) -> int:
+        """How many batches the attack is tried on."""
+        return self.trials if attack.recovers_images or self.label_trials is None else self.label_trials
 
     @field_validator("utility")
     @classmethod

@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,16 +15,22 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attacks import Reconstruction
+from audit._entries import label_of
 from audit._stream import stream
-from audit.case import Case, broadcast_model, claimed, draw_batches, public_batch, round_streams
+from audit.case import Case, broadcast_model, claimed, draw_batches, public_batch, round_streams, swapped_batches
 from audit.client import Round, play_rounds
+from audit.metrics import Metric
 from audit.recovery import recovery_of
-from audit.scoring import Guess, Scene, blind_guesses, guess_from, score
+from audit.scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
+from audit.spec import Setting
 from audit.threat import view_of
-from defenses import Batch, Guarantee
+from defenses import Batch, Guarantee, NotApplicableError
 from reports._row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
+
+
+SWAPPED = 19  # private batches that every reconstruction is also scored against
 
 
 @dataclass(frozen=True)
@@ -46,23 +53,83 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         _played(case, model, (first, *batches.others), name)
         for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
-    returned = _attacked(case, played, device)
-    found, decoy = (guess_from(batches.victim, one) for one in (returned, _attacked(case, control, device)))
+    returned, misled = _attacked(case, played, device), _attacked(case, control, device)
+    found, decoy = claimed_by(returned), claimed_by(misled)
+    judged = judged_against(
+        case.setting, case.seed, case.trial, case.defense.cohort(), played[-1].places(), same_labels=granted
+    )
     guarantee, unclaimed = _guarantee(case, model)
-    size = sum(len(batch) for batch in played[-1].victims())
-    public = public_batch(case.setting, case.seed)
-    blind, scene = blind_guesses(batches.victim, public, size), Scene(model, public.inputs)
-    scores = tuple(score(metric, batches.victim, found, decoy, blind, granted, scene) for metric in case.metrics)
+    shown, shown_decoy = (claim.matched_with(batches.victim) for claim in (found, decoy))
     return Outcome(
-        scores=tuple(
-            dataclasses.replace(one, note="; ".join(filter(None, (one.note, played[-1].aggregate.note))))
-            for one in scores
-        ),
+        scores=tuple(_scored(metric, judged, found, decoy, played[-1].aggregate.note) for metric in case.metrics),
         claim=claim_of(guarantee),
         unclaimed=unclaimed,
-        recovery=recovery_of(case, batches.victim, found, returned, guarantee),
-        pictures=_side_by_side(batches.victim, found, decoy),
+        recovery=recovery_of(case, batches.victim, shown, returned, guarantee),
+        pictures=_side_by_side(batches.victim, shown, shown_decoy),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What reconstructions of one trial are held against, as reconstructions of one client's batch and of all in a sum."""
+
+    client: Trial
+    cohort: Trial | None  # None where the server reads one client alone
+
+
+@lru_cache(maxsize=64)
+def judged_against(
+    setting: Setting, seed: int, trial: int, clients: int, places: tuple[int, ...], same_labels: bool
+) -> Judged:
+    """What reconstructions are held against where the server reads the mean of the clients at `places` among `clients`, the
+    first of whom is under attack; one object for all attacks."""
+    scene = Scene(broadcast_model(setting, seed, trial), public_batch(setting, seed).inputs)
+    client, cohort = (
+        dataclasses.replace(trial_without_model(setting, seed, trial, clients, places, same_labels, whole), scene=scene)
+        for whole in (False, True)
+    )
+    return Judged(client, cohort if len(places) > 1 else None)
+
+
+def trial_without_model(
+    setting: Setting,
+    seed: int,
+    trial: int,
+    clients: int,
+    places: tuple[int, ...],
+    same_labels: bool,
+    whole: bool = False,
+) -> Trial:
+    """The truth, the guessers and the batches to swap; the truth is the first client's batch or, if `whole`, that of all
+    clients at `places`."""
+    batches = draw_batches(setting, seed, trial, clients, same_labels)
+    drawn = (batches.victim, *batches.others)
+    behind = tuple(drawn[place] for place in places)
+    wanted = tuple(batch.labels if same_labels else None for batch in behind)
+    swapped = [found for number in range(SWAPPED) if (found := _swapped(setting, seed, trial, number, wanted))]
+    labels = torch.cat([batch.labels for batch in behind]) if same_labels else None
+    blind = blind_guessers(public_batch(setting, seed), sum(len(batch) for batch in behind), labels)
+    truth = joined(behind) if whole else batches.victim
+    others = tuple(joined(found) if whole else found[0] for found in swapped)
+    return Trial(truth, others, blind, all_of(behind), same_labels)
+
+
+def _swapped(
+    setting: Setting, seed: int, trial: int, number: int, wanted: tuple[Tensor | None, ...]
+) -> tuple[Batch, ...]:
+    """Batches to swap, or none where this deal of the data to clients leaves too few of them a batch."""
+    try:
+        return swapped_batches(setting, seed, trial, number, wanted)
+    except NotApplicableError:
+        return ()
+
+
+def _scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note: str) -> Score:
+    trial = judged.client if metric.of == "client" else judged.cohort
+    if trial is None:
+        return Score(label_of(metric), metric.better, "n/a", note="the server reads one client's update, not a sum")
+    one = score(metric, trial, found, decoy)
+    return dataclasses.replace(one, note="; ".join(filter(None, (one.note, note))))
 
 
 def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
@@ -77,7 +144,8 @@ def _attacked(case: Case, played: tuple[Round, ...], device: torch.device) -> Re
     view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
     view.need(*case.attack.needs)
     found = case.attack.reconstruct(view, stream(case.seed, "attack", case.trial))
-    return dataclasses.replace(found, inputs=_on_cpu(found.inputs), labels=_on_cpu(found.labels))
+    inputs, labels, shrunk = (_on_cpu(tensor) for tensor in (found.inputs, found.labels, found.shrunk))
+    return dataclasses.replace(found, inputs=inputs, labels=labels, shrunk=shrunk)
 
 
 def _on_cpu(tensor: Tensor | None) -> Tensor | None:
@@ -102,7 +170,7 @@ def claim_of(guarantee: Guarantee | None) -> Claim | None:
     return Claim(guarantee.epsilon, guarantee.delta, *stated)
 
 
-def _side_by_side(truth: Batch, found: Guess, decoy: Guess) -> Pictures | None:
+def _side_by_side(truth: Batch, found: Claimed, decoy: Claimed) -> Pictures | None:
     if found.inputs is None or decoy.inputs is None:
         return None
     return Pictures(pictures(truth.inputs), pictures(found.inputs), pictures(decoy.inputs))

@@ -6,7 +6,7 @@ from pathlib import Path
 from reports._findings import Standing, read_blocks, read_grid
 from reports._recoveries import recoveries, refutation
 from reports._report import read_report
-from reports._row import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Status, Utility
+from reports._row import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Status, Utility
 from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
 from reports._write import write_whole
 from reports.page import render_page
@@ -16,6 +16,7 @@ __all__ = [
     "Cell",
     "Claim",
     "Described",
+    "Guess",
     "Manifest",
     "Pictures",
     "Place",

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
+from reports._evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
 from reports._row import Cell, Manifest, Place, Score
-from reports._statistics import Estimate, finite, leak_of, over_batches, value_of
+from reports._statistics import Estimate, finite, gain_of, leak_of, over_batches, value_of
 from reports._text import last_line
 
 Item = TypeVar("Item")
@@ -14,20 +15,23 @@ Item = TypeVar("Item")
 State = Literal["ok", "failed", "nan", "missing", "unavailable", "n/a"]
 """A row's status; `missing` is planned but not computed."""
 
-Standing = Literal["leaks", "failed", "nan", "missing", "inconclusive", "at the floor", "unavailable", "n/a"]
-"""What can be said of a combination, the one to look at first coming first."""
-
-STANDINGS: tuple[Standing, ...] = (
+Standing = Literal[
     "leaks",
     "failed",
     "nan",
     "missing",
+    "told apart",
     "inconclusive",
     "at the floor",
+    "no power",
     "unavailable",
     "n/a",
-)
-SIGN_TEST_TRIALS = 6  # the fewest equal signs that reach 95 % in a two-sided sign test
+]
+"""What can be said of a combination, the one to look at first coming first. `leaks`: the update said something, and the
+attacker beats every guesser. `told apart`: it said something, and no guesser is beaten. `inconclusive`: with so few batches a
+perfect attack could not have been called a leak. `no power`: nor with any number of them."""
+
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Reading:
     note: str = ""
     score: Score | None = None
     cell: Cell | None = None
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The combination that it is a trial of: setting, threat, defense, attack and metric."""
+        return self.place.setting, self.place.threat, self.place.defense, self.place.attack, self.metric
 
 
 @dataclass(frozen=True)
@@ -54,14 +63,17 @@ class Finding:
     standing: Standing
     better: str  # "higher" or "lower", empty where no trial says
     value: Estimate | None
-    floor: float | None  # mean over the trials that have one
-    leak: Estimate | None  # over the floor, paired by trial; positive means better than a guesser
+    guesser: str  # the blind guesser that does best on average
+    floor: float | None  # what it gets on average
+    leak: Estimate | None  # over that guesser, paired by trial; positive means that the attacker does better
     worst: float | None  # the example that leaked most, over all trials
     planned: int  # trials
     states: tuple[tuple[State, int], ...]  # how many trials have no number, and why
     note: str  # why the gravest of them has none
     remarks: tuple[str, ...]  # what the numbers rest on
-    over_decoy: Estimate | None = None  # as `leak`, over the decoy alone: what of it came from the update
+    over_decoy: Estimate | None = None  # as `leak`, over the same attack on another batch's update
+    chance: float | None = None  # what the reconstructions get, held against other private batches
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -96,16 +108,19 @@ def read_grid(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
 def read_blocks(readings: Sequence[Reading]) -> tuple[Block, ...]:
     """The findings by setting and threat model, in the order of the spec."""
     directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
-    groups: dict[tuple[str, ...], list[Reading]] = {}
-    for reading in readings:
-        place = reading.place
-        path = (place.setting, place.threat, place.defense, place.attack, reading.metric)
-        groups.setdefault(path, []).append(reading)
-    findings = [_finding(path, group, directions.get(path[-1], "")) for path, group in groups.items()]
+    findings = [_finding(path, group, directions.get(path[-1], "")) for path, group in grouped(readings).items()]
     return tuple(
         _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)])
         for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
     )
+
+
+def grouped(readings: Sequence[Reading]) -> dict[tuple[str, ...], list[Reading]]:
+    """The readings of all trials of each combination, by its path."""
+    groups: dict[tuple[str, ...], list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(reading.path, []).append(reading)
+    return groups
 
 
 def overall(findings: Iterable[Finding]) -> Standing | None:
@@ -135,11 +150,12 @@ def _reading(place: Place, metric: str, cell: Cell | None) -> Reading:
 def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str) -> Finding:
     setting, threat, defense, attack, metric = path
     scores = [reading.score for reading in readings if reading.state == "ok" and reading.score is not None]
-    value, leak = value_of(scores), leak_of(scores)
     states = Counter(reading.state for reading in readings if reading.state != "ok")
-    floors = [score.floor for score in scores if score.floor is not None and finite(score.floor)]
     worst = [score.worst for score in scores if score.worst is not None and finite(score.worst)]
-    standing = _standing(leak, len(readings)) if scores else min(states, key=STANDINGS.index)
+    evidence, guesser = evidence_of(scores), strongest_guesser(scores)
+    guesses = guesses_by(scores, guesser)
+    known = [guess for guess in guesses if guess is not None]
+    chances = [chance for score in scores if (chance := chance_of(score)) is not None]
     gaps = sorted((r for r in readings if r.state != "ok"), key=lambda reading: STANDINGS.index(reading.state))
     return Finding(
         setting=setting,
@@ -147,30 +163,45 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str) ->
         defense=defense,
         attack=attack,
         metric=metric,
-        standing=standing,
+        standing=_standing(evidence, len(scores), len(readings)) if scores else min(states, key=STANDINGS.index),
         better=better,
-        value=value,
-        floor=over_batches(floors).mean if floors else None,
-        leak=leak,
+        value=value_of(scores),
+        guesser=guesser,
+        floor=over_batches(known).mean if known else None,
+        leak=leak_of(scores, guesses),
         worst=(min if better == "lower" else max)(worst, default=None),
         planned=len(readings),
         states=tuple(states.items()),
         note=gaps[0].note if gaps else "",
         remarks=unique(score.note for score in scores if score.note),
-        over_decoy=leak_of(scores, "decoy"),
+        over_decoy=leak_of(scores, [score.decoy for score in scores]),
+        chance=over_batches(chances).mean if chances else None,
+        evidence=evidence,
     )
 
 
-def _standing(leak: Estimate | None, planned: int) -> Standing:
-    """What the paired leak over the floor says.
+def strongest_guesser(scores: Sequence[Score]) -> str:
+    """The name of the one blind guesser that does best on average over the trials; empty where nobody guesses."""
+    gains = {
+        name: [
+            gain_of(score, guess, 0.0)
+            for score, guess in zip(scores, guesses_by(scores, name), strict=True)
+            if guess is not None
+        ]
+        for name in guessers_of(scores)
+    }
+    averages = {name: over_batches(known).mean for name, known in gains.items() if known}
+    return max(averages, key=lambda name: averages[name], default="")
 
-    Without spread there is no interval, and the exact sign test decides in its stead.
-    """
-    if leak is None or leak.n < 2 or 2 * leak.n < planned:
+
+def _standing(evidence: Evidence | None, measured: int, planned: int) -> Standing:
+    if evidence is None or 2 * measured < planned:
         return "inconclusive"
-    if leak.low is None and leak.mean > 0:
-        return "leaks" if leak.n >= SIGN_TEST_TRIALS else "inconclusive"
-    return "leaks" if leak.low is not None and leak.low > 0 else "at the floor"
+    if evidence.tells and evidence.helps:
+        return "leaks"
+    if not evidence.powered:
+        return "no power" if evidence.needs is None else "inconclusive"
+    return "told apart" if evidence.tells else "at the floor"
 
 
 def _block(setting: str, threat: str, findings: Sequence[Finding]) -> Block:

@@ -1,5 +1,6 @@
 """Rows: the only thing that reports read."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +10,16 @@ nan: the measurement is not a finite number. Only `ok` rows enter a mean; the ot
 
 
 @dataclass(frozen=True)
+class Guess:
+    """What a blind guesser gets who was fixed before anything was seen."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Score:
-    """One metric of one cell, beside what a guesser without this update gets."""
+    """One metric of one cell, beside what is got without this update."""
 
     metric: str
     better: Literal["higher", "lower"]  # the direction in which the attacker does better
@@ -19,8 +28,13 @@ class Score:
     value: float | None = None  # mean over the examples of the batch
     worst: float | None = None  # the example that leaked most
     decoy: float | None = None  # the same attack, given the update of another batch
-    blind: float | None = None  # the best guess that looks at no update
-    floor: float | None = None  # the attacker's better one of decoy and blind
+    guesses: tuple[Guess, ...] = ()  # guesses that look at no update
+    swapped: tuple[float, ...] = ()  # the same reconstruction, with other private batches in the place of the truth
+    perfect: float | None = None  # what an attacker gets who recovers all that the server can read
+    perfect_swapped: tuple[float, ...] = ()  # that attacker's reconstruction, as in `swapped`
+    low: float = -math.inf  # what a value can be
+    high: float = math.inf
+    share: bool = False  # whether a value is a share of examples
     n: int = 0  # examples scored
 
 
@@ -132,3 +146,5 @@ class Manifest:
     places: tuple[Place, ...]  # the whole grid, in the order of the spec, whether computed yet or not
     warnings: tuple[str, ...] = ()  # what is wrong with the way that privacy is configured, one sentence each
     trainings: tuple[Place, ...] = ()  # one for each setting, defense and repeat; no threat model, no attack
+    label_trials: int | None = None  # of attacks on labels alone; None: as many
+    limits: tuple[str, ...] = ()  # what so few batches cannot show, one sentence each

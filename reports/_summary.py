@@ -61,8 +61,11 @@ def _cell(block: Block, defense: str, attack: str) -> SummaryCell:
     if standing is None:
         return SummaryCell(defense, None, ("not planned",))
     telling = [finding for finding in findings if finding.standing == standing]
-    if standing == "leaks":
+    if standing in ("leaks", "told apart"):
         return SummaryCell(defense, standing, tuple(_gain(finding) for finding in telling))
+    needed = [finding.evidence.needs for finding in telling if finding.evidence is not None and finding.evidence.needs]
+    if standing == "inconclusive" and needed:
+        return SummaryCell(defense, standing, (f"needs {max(needed)} batches",))
     measured = [finding.value.n for finding in telling if finding.value is not None]
     if measured:
         return SummaryCell(defense, standing, (f"n = {min(measured)}",))

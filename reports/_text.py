@@ -48,22 +48,34 @@ def _decimals(largest: float) -> int:
 
 
 def spread(estimate: Estimate, sign: bool = False) -> str:
-    """The interval of an estimate, as in `[1.02, 3.40]`; empty where there is none."""
-    if estimate.low is None or estimate.high is None:
+    """The interval of an estimate, as in `[1.02, 3.40]`; where there is none, what was seen, as in `1.90 to 3.02`; empty for
+    one value."""
+    bounded = estimate.low is not None and estimate.high is not None
+    low, high = (estimate.low, estimate.high) if bounded else (estimate.least, estimate.most)
+    if low is None or high is None or estimate.n == 1:
         return ""
-    ends = (estimate.mean, estimate.low, estimate.high)
-    return f"[{number(estimate.low, *ends, sign=sign)}, {number(estimate.high, *ends, sign=sign)}]"
+    first, last = (number(end, estimate.mean, low, high, sign=sign) for end in (low, high))
+    return f"[{first}, {last}]" if bounded else f"{first} to {last}"
 
 
 def average(estimate: Estimate, sign: bool = False) -> str:
     """The mean of an estimate, to as many digits as its interval."""
-    ends = () if estimate.low is None or estimate.high is None else (estimate.low, estimate.high)
+    ends = (
+        (estimate.least, estimate.most)
+        if estimate.low is None or estimate.high is None
+        else (estimate.low, estimate.high)
+    )
     return number(estimate.mean, *ends, sign=sign)
 
 
 def interval(estimate: Estimate, sign: bool = False) -> str:
-    """Mean and interval of an estimate, as in `2.21 [1.02, 3.40]`."""
-    return f"{average(estimate, sign)} {spread(estimate, sign) or '(no interval)'}"
+    """Mean and interval of an estimate, as in `2.21 [1.02, 3.40]`; or, without one, `2.21 (1.90 to 3.02)`."""
+    shown = spread(estimate, sign)
+    return f"{average(estimate, sign)} {shown}" if shown.startswith("[") else _unbounded(average(estimate, sign), shown)
+
+
+def _unbounded(mean: str, seen: str) -> str:
+    return f"{mean} ({seen or 'no interval'})"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

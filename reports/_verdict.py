@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports._findings import Block, Finding, Reading, overall, unique
+from reports._evidence import ALPHA
+from reports._fates import NO_DEFENSE, SILENT, Fate, fate, fates, tone, tried, vouched_for, weak_attacks
+from reports._findings import Block, Finding, Reading, unique
 from reports._problems import Statement, problems
 from reports._text import counted, interval, listed, number
 
-NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
 NOT_PROOF = (
     "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, "
     "may recover what these could not."
@@ -16,8 +17,10 @@ NOT_PROOF = (
 
 KINDS = {
     "label_accuracy": "labels",
+    "cohort_labels": "the labels of the clients together",
     "label_histogram": "how common each class is",
     "psnr": "single images",
+    "psnr_shrunk": "single images",
     "ssim": "single images",
     "lpips": "single images",
     "identifiability": "single images",
@@ -51,69 +54,45 @@ def judge(readings: Sequence[Reading], blocks: Sequence[Block]) -> Verdict:
     """The verdict over all that was planned."""
     return Verdict(
         headline=_headline(blocks),
-        tone=_tone(_fates(blocks, defended=True) or _fates(blocks, defended=False)),
+        tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
         caveats=(NOT_PROOF, *_comparisons(blocks)),
     )
 
 
-def _fate(block: Block, defense: str) -> str:
-    """`leaks` if any attack does, `held` if all that could be run are at the floor, else `undecided`."""
-    standing = overall(_tried(block.of(defense)))
-    return {"leaks": "leaks", "at the floor": "held"}.get(standing or "", "undecided")
-
-
-def _fates(blocks: Sequence[Block], defended: bool) -> list[str]:
-    """The fates of all defenses, or of the positive control."""
-    return [
-        _fate(block, defense) for block in blocks for defense in block.defenses if (defense != NO_DEFENSE) == defended
-    ]
-
-
-def _tone(fates: Sequence[str]) -> str:
-    if "leaks" in fates:
-        return "leaks"
-    return "held" if set(fates) == {"held"} else "undecided"
-
-
-def _tried(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    return tuple(finding for finding in findings if finding.standing not in ("n/a", "unavailable"))
-
-
 def _headline(blocks: Sequence[Block]) -> str:
     """One sentence: what the updates give away undefended, then how many defenses leak, held, or are undecided."""
-    opening, fates = _opening(_fates(blocks, defended=False)), _fates(blocks, defended=True)
-    if not fates:
+    opening, found = _opening(fates(blocks, defended=False)), fates(blocks, defended=True)
+    if not found:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
-    leaking, held = fates.count("leaks"), fates.count("held")
-    undecided = len(fates) - leaking - held
-    said = [
-        f"{leaking or 'none'} {'leaks' if leaking == 1 else 'leak'}",
-        f"{held or 'none'} held against every attack tried here",
-    ]
+    leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
+    said = [f"{leaking or 'none'} {'leaks' if leaking == 1 else 'leak'}"]
+    said += (
+        [f"{through} {'lets' if through == 1 else 'let'} something through that helps no guesser"] if through else []
+    )
+    said += [f"{held or 'none'} held against every attack tried here"]
     said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
-    scope = counted(len(fates), "defense" if len(blocks) == 1 else "defended case")
+    scope = counted(len(found), "defense" if len(blocks) == 1 else "defended case")
     return f"{opening}{'of' if opening else 'Of'} {scope} {listed(said)}."
 
 
-def _opening(control: Sequence[str]) -> str:
+def _opening(control: Sequence[Fate]) -> str:
     """What the positive control says; empty without one."""
     if not control:
         return ""
-    words = {
-        "leaks": "Undefended updates leak private data; ",
-        "held": "No leak was found even in undefended updates; ",
-        "undecided": "Too little was measured to judge undefended updates; ",
-    }
-    return words[_tone(control)]
+    if "leaks" in control:
+        return "Undefended updates leak private data; "
+    if "told apart" in control:
+        return "Undefended updates say something, but nothing that these attacks turn into a leak; "
+    return "No leak could be shown even in undefended updates, so nothing here says that a defense held; "
 
 
 def _statements(block: Block) -> tuple[Statement, ...]:
-    order = ("leaks", "undecided", "held")
-    defenses = sorted(block.defenses, key=lambda defense: order.index(_fate(block, defense)))
-    say = {"leaks": _leaks, "undecided": _undecided, "held": _held}
-    return (*(say[_fate(block, defense)](block, defense) for defense in defenses), *_power(block))
+    order = ("leaks", "told apart", "undecided", "held")
+    defenses = sorted(block.defenses, key=lambda defense: order.index(fate(block, defense)))
+    say = {"leaks": _leaks, "told apart": _told_apart, "undecided": _undecided, "held": _held}
+    return (*(say[fate(block, defense)](block, defense) for defense in defenses), *_control(block))
 
 
 def _leaks(block: Block, defense: str) -> Statement:
@@ -127,6 +106,17 @@ def _leaks(block: Block, defense: str) -> Statement:
         f"{'recovers' if attacks == 1 else 'recover'} more than a guesser.{_kinds(findings)} The most:",
         tuple(_gain(finding) for finding in most if finding is not None),
         "leaks",
+    )
+
+
+def _told_apart(block: Block, defense: str) -> Statement:
+    findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
+    most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
+    return Statement(
+        f"{_called(defense)}: told apart",
+        "reconstructions are nearer to their own batch than to others, so something of the update came through, but they "
+        "are no better than what a guesser gets who has no update:",
+        tuple(_gain(finding) for finding in most if finding is not None),
     )
 
 
@@ -152,47 +142,76 @@ def _gain(finding: Finding) -> str:
     if finding.value is None or finding.floor is None:
         return finding.metric
     guess = number(finding.floor, finding.value.mean)
-    return f"{finding.metric} {interval(finding.value)} by {finding.attack} (a guesser: {guess}; n = {finding.value.n})"
+    return (
+        f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; "
+        f"n = {finding.value.n})"
+    )
 
 
 def _held(block: Block, defense: str) -> Statement:
-    findings = _tried(block.of(defense))
-    fewest = min(finding.leak.n for finding in findings if finding.leak is not None)
-    room = [_largest_gain([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
-    allowed = listed([gain for gain in room if gain])
+    vouched = vouched_for(block, defense)
+    attacks = unique(finding.attack for finding in vouched)
+    fewest = min(finding.value.n for finding in vouched if finding.value is not None)
+    power = _power(vouched)
     return Statement(
         f"{_called(defense)}: held",
-        f"{counted(_number_tried(findings), 'attack')} that could be run, all at the floor: not to be told from "
-        f"guessing with n = {fewest}.{f' The intervals still allow a gain of up to {allowed}.' if allowed else ''}",
+        f"nothing was found by {counted(_number_tried(block.of(defense)), 'attack')} that could be run. Of these, "
+        f"{listed(attacks)} {'leaks' if len(attacks) == 1 else 'leak'} without a defense and could have shown a leak with "
+        f"n = {fewest}.{f' Found in four of five such audits: {power}.' if power else ''}",
         tone="held",
     )
 
 
-def _largest_gain(findings: Sequence[Finding]) -> str:
-    highs = [finding.leak.high for finding in findings if finding.leak is not None and finding.leak.high is not None]
-    highest = max(highs, default=0.0)
-    return f"{number(highest)} {findings[0].metric}" if highest > 0 else ""
+def _power(findings: Sequence[Finding]) -> str:
+    """For each metric, the smallest gain over other batches that would have been found; by the attack that finds least."""
+    said = []
+    for metric in unique(finding.metric for finding in findings):
+        reach = [
+            finding.evidence.detectable
+            for finding in findings
+            if finding.metric == metric and finding.evidence is not None and finding.evidence.detectable is not None
+        ]
+        said += [f"a gain of {number(min(reach))} {metric}"] if reach else []
+    return listed(said)
 
 
 def _undecided(block: Block, defense: str) -> Statement:
-    findings = block.of(defense)
-    if not _tried(findings):
-        return Statement(f"{_called(defense)}: undecided", "no attack could be run.")
-    open_ones = [finding for finding in _tried(findings) if finding.standing != "at the floor"]
+    findings, subject = block.of(defense), f"{_called(defense)}: undecided"
+    if not tried(findings):
+        return Statement(subject, "no attack could be run.")
+    open_ones = [finding for finding in tried(findings) if finding.standing not in SILENT]
+    if not open_ones:
+        return Statement(subject, _why_nothing_follows(block, defense))
     named = [
-        f"{attack}: {listed(unique(f'{f.metric} {f.standing}' for f in open_ones if f.attack == attack))}"
+        f"{attack}: {listed(unique(_open(finding) for finding in open_ones if finding.attack == attack))}"
         for attack in unique(finding.attack for finding in open_ones)
     ]
-    return Statement(f"{_called(defense)}: undecided", "no leak was found, but not all was measured:", tuple(named))
+    return Statement(subject, "no leak was found, but not all was measured with power:", tuple(named))
 
 
-def _power(block: Block) -> tuple[Statement, ...]:
+def _open(finding: Finding) -> str:
+    said = f"{finding.metric} {finding.standing}"
+    evidence = finding.evidence
+    if finding.standing != "inconclusive" or evidence is None or evidence.needs is None:
+        return said
+    gained = ", though told from other batches" if evidence.tells else ""
+    return f"{said}, needs {evidence.needs} batches{gained}"
+
+
+def _why_nothing_follows(block: Block, defense: str) -> str:
+    if defense == NO_DEFENSE:
+        return "nothing was found in undefended updates: the attacks are too weak for this setting, or it gives nothing away."
+    if NO_DEFENSE not in block.defenses:
+        return "nothing was found, but without an undefended run that may be for attacks that are too weak."
+    return "nothing was found, but by no attack and metric that finds a leak without a defense."
+
+
+def _control(block: Block) -> tuple[Statement, ...]:
     """What the undefended runs say of the attacks themselves."""
     if NO_DEFENSE not in block.defenses:
         text = "without an undefended run, a defense that held cannot be told from attacks that are too weak."
         return (Statement("No positive control", text),)
-    tried = unique(finding.attack for finding in _tried(block.of(NO_DEFENSE)))
-    weak = [attack for attack in tried if overall(block.of(NO_DEFENSE, attack)) == "at the floor"]
+    weak = weak_attacks(block)
     if not weak:
         return ()
     text = f"{listed(weak)} recovered nothing even without a defense, so failing against one says nothing of it."
@@ -200,14 +219,13 @@ def _power(block: Block) -> tuple[Statement, ...]:
 
 
 def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
-    count = sum(finding.leak is not None and finding.leak.n > 1 for block in blocks for finding in block.findings)
+    count = sum(finding.evidence is not None for block in blocks for finding in block.findings)
     if not count:
         return ()
-    chance = round(0.025 * count)  # one side of an interval at 95 %
-    some = f"about {chance}" if chance else "fewer than one"
     return (
-        f"{counted(count, 'comparison')} with the floor at 95 % each, not corrected for their number: if nothing "
-        f"leaked at all, {some} of them would still be called a leak by chance.",
+        f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them would be "
+        f"called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.1f} of them would be on "
+        "average; their number is not corrected for.",
     )
 
 
@@ -216,4 +234,4 @@ def _strongest(findings: Sequence[Finding]) -> Finding | None:
 
 
 def _number_tried(findings: Sequence[Finding]) -> int:
-    return len({finding.attack for finding in _tried(findings)})
+    return len({finding.attack for finding in tried(findings)})

@@ -10,7 +10,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from reports._claims import bound
-from reports._findings import Block, Finding, Reading, State, unique
+from reports._evidence import in_words
+from reports._findings import STANDINGS, Block, Finding, Reading, State, unique
 from reports._pictures import first_figures
 from reports._recoveries import refutation
 from reports._report import Report
@@ -30,9 +31,15 @@ class Sign:
 
 
 SIGNS = {
-    "leaks": Sign("leaks", "▲", "the attacker beats the guesser: the interval of the difference lies above zero"),
-    "at the floor": Sign("floor", "●", "not to be told from guessing with this number of batches"),
-    "inconclusive": Sign("open", "?", "fewer than two batches, or than half of those planned, have a number"),
+    "leaks": Sign(
+        "leaks", "▲", "the update said something of its own batch, and the attacker beats every blind guesser"
+    ),
+    "told apart": Sign(
+        "open", "△", "the update said something of its own batch, but nothing that beats every blind guesser"
+    ),
+    "at the floor": Sign("floor", "●", "nothing was found, with batches enough to find a perfect attack"),
+    "inconclusive": Sign("open", "?", "with so few batches not even a perfect attack could have been called a leak"),
+    "no power": Sign("absent", "○", "cannot leak by construction: not even a perfect attack would beat a guesser"),
     "failed": Sign("failed", "✕", "the computation broke"),
     "nan": Sign("absent", "≠", "the measurement is not a finite number"),
     "missing": Sign("absent", "…", "planned, but not computed yet"),
@@ -97,6 +104,7 @@ def _template() -> Template:
         number=number, spread=spread, interval=interval, facts_of=_facts_of, direction=_direction
     )
     environment.globals.update(scale_of=_scale_of, remarks_of=_remarks_of, methods_of=_methods_of)
+    environment.globals.update(in_words=in_words, guessers_in=_guessers_in, standings=STANDINGS)
     return environment.from_string(_packaged("page.html"))
 
 
@@ -119,6 +127,11 @@ def _remarks_of(block: Block, metric: str) -> tuple[str, ...]:
 def _methods_of(block: Block, metric: str) -> tuple[str, ...]:
     estimates = [each for finding in _of_metric(block, metric) for each in (finding.value, finding.leak)]
     return unique(estimate.method for estimate in estimates if estimate is not None)
+
+
+def _guessers_in(block: Block, metric: str) -> tuple[str, ...]:
+    found = [finding.evidence for finding in _of_metric(block, metric) if finding.evidence is not None]
+    return unique(name for evidence in found for name, _ in evidence.beaten)
 
 
 def _direction(block: Block, metric: str) -> str:

@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 
 from reports._claims import Promise, bound
-from reports._findings import Block, Finding, Reading
+from reports._evidence import chance_of, guesses_by, in_words
+from reports._findings import Block, Finding, Reading, grouped, strongest_guesser
 from reports._problems import Statement
 from reports._recoveries import Recovered, refutation
 from reports._report import Report
@@ -15,7 +16,20 @@ from reports._utility import Tradeoff, Trained
 from reports._verdict import Verdict
 
 COLUMNS = (
-    *("setting", "threat", "defense", "attack", "trial", "metric", "value", "floor", "decoy", "blind", "worst"),
+    *(
+        "setting",
+        "threat",
+        "defense",
+        "attack",
+        "trial",
+        "metric",
+        "value",
+        "floor",
+        "guesser",
+        "decoy",
+        "chance",
+        "worst",
+    ),
     *("better", "status", "note", "n", "seconds", "seed", "key", "code", "recovered", "images", "kappa", "bound"),
 )
 _FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")
@@ -25,11 +39,16 @@ _MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "<": "&lt;", ">":
 
 
 def results_csv(readings: Sequence[Reading]) -> str:
-    """CSV with one row for every planned number, floats in full precision."""
+    """CSV with one row for every planned number, floats in full precision. `floor` is what the blind guesser gets in the trial
+    who does best over all trials of the combination; `chance` is the mean over other private batches in the truth's place."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_csv_row(reading) for reading in readings)
+    guessers = {
+        path: strongest_guesser([reading.score for reading in group if reading.score is not None])
+        for path, group in grouped(readings).items()
+    }
+    writer.writerows(_csv_row(reading, guessers[reading.path]) for reading in readings)
     return text.getvalue()
 
 
@@ -80,14 +99,19 @@ def _utility_row(place: Place, cell: Cell | None, quantity: str, value: str) -> 
     return (*named, cell.status, _neutral(note), str(cell.seed), _neutral(place.key), _neutral(cell.code))
 
 
-def _csv_row(reading: Reading) -> tuple[str, ...]:
+def _csv_row(reading: Reading, guesser: str) -> tuple[str, ...]:
     place, score, cell = reading.place, reading.score, reading.cell
-    numbers = (score.value, score.floor, score.decoy, score.blind, score.worst) if score else (None,) * 5
+    value, floor, decoy, chance, worst = (None,) * 5
+    if score is not None:
+        value, decoy, worst, (floor,) = score.value, score.decoy, score.worst, guesses_by([score], guesser)
+        chance = chance_of(score)
     return (
         *(_neutral(text) for text in (place.setting, place.threat, place.defense, place.attack)),
         str(place.trial),
         _neutral(reading.metric),
-        *("" if value is None else repr(float(value)) for value in numbers),
+        *(_float(number) for number in (value, floor)),
+        _neutral(guesser) if floor is not None else "",
+        *(_float(number) for number in (decoy, chance, worst)),
         score.better if score else "",
         reading.state,
         _neutral(reading.note),
@@ -105,8 +129,11 @@ def _recovery(cell: Cell | None) -> tuple[str, ...]:
     found = None if cell is None else cell.recovery
     if found is None:
         return ("",) * 4
-    limits = (found.kappa, found.bound)
-    return (str(found.recovered), str(found.images), *("" if each is None else repr(float(each)) for each in limits))
+    return (str(found.recovered), str(found.images), _float(found.kappa), _float(found.bound))
+
+
+def _float(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
 
 
 def _neutral(text: str) -> str:
@@ -161,11 +188,15 @@ def _said(finding: Finding) -> str:
     states = ", ".join(f"{count} {state}" for state, count in finding.states)
     if finding.value is None:
         return f"{states}: {brief(finding.note)}" if finding.note else states
-    floor = "" if finding.floor is None else f", floor {number(finding.floor, finding.value.mean)}"
+    floor = "" if finding.floor is None else f", floor {number(finding.floor, finding.value.mean)} ({finding.guesser})"
     leak = "" if finding.leak is None else f", leak {interval(finding.leak, sign=True)}"
+    chance = "" if finding.chance is None else f", by chance {number(finding.chance, finding.value.mean)}"
     decoy = "" if finding.over_decoy is None else f", over the decoy {interval(finding.over_decoy, sign=True)}"
     rest = f", {states}" if states else ""
-    return f"{interval(finding.value)}{floor}{leak}{decoy}, n = {finding.value.n}{rest}: {finding.standing}"
+    tests = "" if finding.evidence is None else f" ({in_words(finding.evidence)})"
+    return (
+        f"{interval(finding.value)}{floor}{leak}{chance}{decoy}, n = {finding.value.n}{rest}: {finding.standing}{tests}"
+    )
 
 
 def _claims_table(promises: Sequence[Promise]) -> str:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from reports import Cell, Claim, Described, Manifest, Pictures, Place, Recovery, Score, Utility
+from reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
-    """A measured score, higher being better for the attacker."""
-    fields = {"metric": "ssim", "better": "higher", "status": "ok", "value": value, "floor": floor, "n": 4}
-    return Score(**(fields | changes))  # type: ignore[arg-type]
+    """A measured score, higher being better for the attacker; one guesser gets `floor`, and so does, give or take 0.2, the
+    reconstruction held against other batches. A perfect attack has 1, or 0 where lower is better."""
+    fields = {"metric": "ssim", "better": "higher", "status": "ok", "value": value, "n": 4, "low": -1.0, "high": 1.0}
+    about = () if floor is None else tuple(floor + 0.2 * step / 9 for step in range(-9, 10))
+    fields |= {"guesses": () if floor is None else (Guess("a guesser", floor),), "swapped": about}
+    perfect = 0.0 if changes.get("better") == "lower" else 1.0
+    return Score(**(fields | {"perfect": perfect, "perfect_swapped": about} | changes))  # type: ignore[arg-type]
 
 
 def place(trial: int = 0, attack: str = "attack", defense: str = "none", **changes: str) -> Place:
@@ -72,7 +76,8 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     """An audit with one cell of each kind; every string of every type in it is made by `text`."""
     setting, threat, defense, attack, metric, other = (text() for _ in range(6))
     places = tuple(Place(text(), setting, threat, defense, attack, trial) for trial in range(7))
-    good = Score(metric, "higher", "ok", text(), 0.9, 0.95, 0.1, 0.2, 0.2, 4)
+    guesses = (Guess(text(), 0.2), Guess(text(), 0.1))
+    good = Score(metric, "higher", "ok", text(), 0.9, 0.95, 0.1, guesses, (0.1, 0.2), 1.0, (0.1, 0.3), n=4)
     absent = Score(other, "lower", "unavailable", text())
     pictures = Pictures((picture,), (picture,), (picture,))
 
@@ -106,5 +111,6 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     pairs = ((text(), text()), (text(), text()))
     name, spec = text(), text()
     return Manifest(
-        name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings
+        *(name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings),
+        limits=(text(),),
     ), cells

@@ -23,7 +23,7 @@ from audit._stream import drawing_from
 from audit.client import local_update, mean_gradient
 from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
-from audit.scoring import guess_from
+from audit.scoring import claimed_by
 from defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
 from defenses._base import weighted_mean
 from defenses.adaptive_clipping import AdaptiveClipping
@@ -196,7 +196,7 @@ def gained(attack: Any, defense: Defense, trials: int) -> float:
         truth = Batch(torch.cat([batch.inputs for batch in behind]), torch.cat([batch.labels for batch in behind]))
         granted = dataclasses.replace(view, labels=truth.labels.sort().values)
         aware, plain = (
-            psnr(guess_from(truth, one.reconstruct(granted, seeded(trial))).inputs, truth.inputs)
+            psnr(claimed_by(one.reconstruct(granted, seeded(trial))).matched_with(truth).inputs, truth.inputs)
             for one in (attack, dataclasses.replace(attack, adaptive=False))
         )
         gains.append(aware - plain)

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 import audit.metrics
 from attacks import Reconstruction, Space
-from audit.metrics import Metric, UnavailableError
+from audit.metrics import Metric, MetricNotApplicableError, UnavailableError
 from audit.metrics._features import features
 from audit.metrics.cohort_distance import CohortDistance, frechet
 from audit.metrics.identifiability import Identifiability
@@ -23,7 +23,7 @@ from audit.metrics.mean_image import MeanImage
 from audit.metrics.psnr import PSNR
 from audit.metrics.ssim import SSIM
 from audit.models.convnet import ConvNet
-from audit.scoring import Guess, Scene, blind_guesses, guess_from, matched, score
+from audit.scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, matched, score
 from defenses import Batch
 from defenses._catalog import catalog
 from tests.conftest import SHARED
@@ -32,6 +32,10 @@ from tests.conftest import SHARED
 def batch(n: int = 3, shape=(1, 28, 28), seed: int = 0, classes: int = 10) -> Batch:
     rng = torch.Generator().manual_seed(seed)
     return Batch(torch.rand(n, *shape, generator=rng), torch.randint(0, classes, (n,), generator=rng))
+
+
+def a_trial(truth: Batch, *blind: Claimed, others: tuple[Batch, ...] = (), **changes: object) -> Trial:
+    return Trial(truth, others, blind, Claimed(truth.inputs, truth.labels, truth.inputs), **changes)  # type: ignore[arg-type]
 
 
 def test_psnr_is_minus_ten_log_ten_of_the_mean_squared_error_image_by_image():
@@ -88,9 +92,14 @@ def test_the_histogram_error_is_the_largest_difference_in_probability_of_any_set
 def test_the_public_proportions_are_a_blind_guess_of_the_histogram():
     truth = Batch(torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 0, 1]))
     public = Batch(torch.zeros(100, 1, 8, 8), torch.tensor([0] * 75 + [1] * 25))
-    wrong = Guess(None, torch.tensor([2, 2, 2, 2]))
-    row = score(LabelHistogram(), truth, Guess(None, truth.labels), wrong, blind_guesses(truth, public, 4), False)
-    assert (row.value, row.decoy, row.blind, row.floor, row.n) == (0, 1, 0, 0, 4)
+    wrong = Claimed(None, torch.tensor([2, 2, 2, 2]))
+    trial = a_trial(truth, *blind_guessers(public, 4, None))
+    row = score(LabelHistogram(), trial, Claimed(None, truth.labels), wrong)
+    assert (row.value, row.decoy, row.perfect, row.n) == (0, 1, 0, 4)
+    assert {guess.name: guess.value for guess in row.guesses} == {
+        "the commonest public class": 0.25,
+        "public proportions": 0,
+    }
 
 
 def test_the_mean_image_is_compared_whatever_the_order_of_the_images():
@@ -115,17 +124,19 @@ def test_the_cohort_distance_is_taken_on_what_the_attacked_models_classifier_rea
     model = ConvNet(width=4).build(Space((1, 28, 28), 10)).train()
     read = model[:-1](truth.inputs), model[:-1](found.inputs)
     assert torch.equal(features(model, truth.inputs), read[0])
-    guess = Guess(found.inputs, None)
-    row = score(CohortDistance(), truth, guess, Guess(truth.inputs, None), (guess,), False, Scene(model, truth.inputs))
-    assert row.value == pytest.approx(CohortDistance().score(*read)[0])
-    assert row.decoy == pytest.approx(0, abs=1e-6) and row.better == "lower" and row.floor == row.decoy
+    guess = Claimed(found.inputs, None)
+    scene = Scene(model, truth.inputs)
+    row = score(CohortDistance(), a_trial(truth, guess, scene=scene), guess, Claimed(truth.inputs, None))
+    matched_read = model[:-1](matched(truth.inputs, found.inputs))
+    assert row.value == pytest.approx(CohortDistance().score(read[0], matched_read)[0])
+    assert row.decoy == pytest.approx(0, abs=1e-6) and row.better == "lower"
     assert model.training
 
 
 def test_a_cohort_that_is_not_a_number_has_no_distance():
     truth = batch(2)
-    broken = Guess(torch.full_like(truth.inputs, math.nan), None)
-    row = score(CohortDistance(), truth, broken, Guess(truth.inputs, None), (Guess(truth.inputs, None),), False)
+    broken = Claimed(torch.full_like(truth.inputs, math.nan), None)
+    row = score(CohortDistance(), a_trial(truth), broken, Claimed(truth.inputs, None))
     assert row.status == "nan"
 
 
@@ -152,54 +163,75 @@ def test_matching_minimizes_the_summed_squared_error():
 def test_a_reconstruction_that_is_not_a_number_is_a_state_and_never_a_number():
     truth = batch(2)
     broken = Reconstruction(torch.full_like(truth.inputs, math.nan), None, 0.0)
-    row = score(
-        PSNR(), truth, guess_from(truth, broken), Guess(truth.inputs, None), (Guess(truth.inputs, None),), False
-    )
+    row = score(PSNR(), a_trial(truth), claimed_by(broken), Claimed(truth.inputs, None))
     assert row.status == "nan"
-    assert row.value is None and row.floor is None
+    assert row.value is None and row.guesses == ()
 
 
-def test_the_floor_is_the_better_one_of_the_decoy_and_the_best_blind_guess():
+def test_every_guesser_stands_by_itself_and_none_is_chosen_with_the_truth():
     truth = batch(4)
-    found = Guess(truth.inputs, None)
-    near, far = Guess(truth.inputs + 0.1, None), Guess(truth.inputs + 0.5, None)
-    for decoy, blind in ((near, far), (far, near)):
-        row = score(PSNR(), truth, found, decoy, (blind, far), False)
-        assert row.floor == pytest.approx(20, abs=1e-3)
-        assert {round(row.decoy, 3), round(row.blind, 3)} == {20.0, 6.021}
+    near, far = (Claimed(truth.inputs + gap, None, name=str(gap)) for gap in (0.1, 0.5))
+    row = score(PSNR(), a_trial(truth, near, far), Claimed(truth.inputs, None), far)
+    assert [(guess.name, round(guess.value, 3)) for guess in row.guesses] == [("0.1", 20.0), ("0.5", 6.021)]
+    assert row.decoy == pytest.approx(6.021, abs=1e-3) and row.value == row.perfect == 60.0
+
+
+def test_a_reconstruction_is_also_held_against_other_batches_and_matched_with_each_of_them():
+    truth, other = batch(4), batch(4, seed=7)
+    found = Claimed(other.inputs.flip(0), None)
+    row = score(PSNR(), a_trial(truth, others=(other, truth)), found, found)
+    assert row.swapped == (60.0, pytest.approx(row.value))
+    assert row.perfect_swapped == (pytest.approx(row.value), 60.0)
+
+
+def test_the_trouble_of_one_metric_is_a_reason_and_not_an_exception():
+    class Troubled(PSNR):
+        def score(self, truth, found):
+            raise MetricNotApplicableError("pictures are too small")
+
+    truth = batch(2)
+    row = score(Troubled(), a_trial(truth), Claimed(truth.inputs, None), Claimed(truth.inputs, None))
+    assert (row.status, row.note) == ("n/a", "pictures are too small")
 
 
 def test_the_worst_case_is_the_image_that_leaked_most():
     truth = batch(2)
-    found = Guess(truth.inputs + torch.tensor([0.1, 0.5]).view(2, 1, 1, 1), None)
-    assert score(PSNR(), truth, found, found, (found,), False).worst == pytest.approx(20, abs=1e-3)
+    found = Claimed(truth.inputs + torch.tensor([0.1, 0.5]).view(2, 1, 1, 1), None)
+    assert score(PSNR(), a_trial(truth), found, found).worst == pytest.approx(20, abs=1e-3)
 
 
 def test_labels_that_were_granted_are_not_scored():
     truth = batch(2)
-    guess = Guess(None, truth.labels)
-    assert score(LabelAccuracy(), truth, guess, guess, (guess,), True).status == "n/a"
+    guess = Claimed(None, truth.labels)
+    assert score(LabelAccuracy(), a_trial(truth, granted=True), guess, guess).status == "n/a"
 
 
 def test_an_attack_that_recovers_no_images_gets_no_psnr():
     truth = batch(2)
-    guess = Guess(None, truth.labels)
-    assert score(PSNR(), truth, guess, guess, (guess,), False).status == "n/a"
+    guess = Claimed(None, truth.labels)
+    assert score(PSNR(), a_trial(truth), guess, guess).status == "n/a"
 
 
-def test_blind_guesses_have_the_batchs_shape_and_look_only_at_public_data():
-    truth, public = batch(4), batch(50, seed=5)
-    for guess in blind_guesses(truth, public, size=4):
-        assert guess.inputs.shape == truth.inputs.shape
-        assert len(guess.labels) == 4
-    assert torch.allclose(blind_guesses(truth, public, 4)[0].inputs[0], public.inputs.mean(0))
+def test_blind_guessers_hand_in_as_many_examples_as_are_read_and_look_only_at_public_data():
+    public = batch(50, seed=5)
+    guessers = blind_guessers(public, 4, None)
+    assert all(len(each.labels if each.inputs is None else each.inputs) == 4 for each in guessers)
+    assert torch.allclose(guessers[0].inputs[0], public.inputs.mean(0))
+    assert len({each.name for each in guessers}) == len(guessers)
+
+
+def test_who_is_granted_labels_is_held_against_the_mean_public_image_of_each_class():
+    public, labels = batch(50, seed=5), torch.tensor([3, 3, 11])
+    (guess,) = [each for each in blind_guessers(public, 3, labels) if each.name.endswith("of each class")]
+    assert torch.allclose(guess.inputs[0], public.inputs[public.labels == 3].mean(0))
+    assert torch.allclose(guess.inputs[2], public.inputs.mean(0), atol=1e-6)  # no public image has that class
 
 
 def test_lpips_without_its_weights_is_unavailable_and_says_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     truth = batch(2)
-    guess = Guess(truth.inputs, None)
-    row = score(LPIPS(net="vgg"), truth, guess, guess, (guess,), False)
+    guess = Claimed(truth.inputs, None)
+    row = score(LPIPS(net="vgg"), a_trial(truth), guess, guess)
     assert row.status == "unavailable"
     assert "vgg16-397923af.pth" in row.note and "TORCH_HOME" in row.note
 
@@ -215,19 +247,19 @@ def test_lpips_equals_the_package_on_images_of_64_pixels(monkeypatch):
     assert values == pytest.approx([0.1040, 0.0921], abs=1e-4)
 
 
-def gallery_case(found_like: str) -> tuple[Batch, Guess, Scene]:
+def gallery_case(found_like: str) -> tuple[Batch, Claimed, Scene]:
     truth, public = batch(4), batch(300, seed=5)
     images = truth.inputs if found_like == "truth" else batch(4, seed=9).inputs
     noisy = (images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    return truth, Guess(noisy, None), Scene(torch.nn.Flatten(), public.inputs)
+    return truth, Claimed(noisy, None), Scene(torch.nn.Flatten(), public.inputs)
 
 
 @pytest.mark.parametrize("likeness", ["pixels", "features"])
 def test_a_good_reconstruction_identifies_its_original_and_one_of_other_images_does_not(likeness):
     for found_like, expected in (("truth", 1.0), ("others", 0.0)):
         truth, guess, scene = gallery_case(found_like)
-        others = Guess(batch(4, seed=11).inputs, None)
-        row = score(Identifiability(likeness=likeness), truth, guess, others, (others,), False, scene)
+        others = Claimed(batch(4, seed=11).inputs, None)
+        row = score(Identifiability(likeness=likeness), a_trial(truth, others, scene=scene), guess, others)
         assert row.value == expected
 
 
@@ -250,9 +282,17 @@ def test_guesses_that_cannot_be_told_apart_identify_nobody():
     assert Identifiability().score(same, same).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_identifiability_states_its_gallery_and_the_rate_of_chance():
+def test_identifiability_states_its_gallery_and_what_chance_finds_is_measured_not_supposed():
+    """Unrelated images hit far more often than one over the gallery, once they are matched."""
     truth, guess, scene = gallery_case("truth")
-    row = score(Identifiability(gallery=50), truth, guess, guess, (guess,), False, scene)
-    assert "50 images" in row.note and "2.0%" in row.note
-    small = Scene(scene.model, scene.public[:10])
-    assert "14 images" in score(Identifiability(), truth, guess, guess, (guess,), False, small).note
+    row = score(Identifiability(gallery=50), a_trial(truth, scene=scene), guess, guess)
+    assert row.note == "50 images in the gallery of identifiability"
+    hits = []
+    for seed in range(60):
+        others = tuple(batch(16, seed=1000 + 10 * seed + k) for k in range(5))
+        unrelated = Claimed(batch(16, seed=seed).inputs, None)
+        row = score(
+            Identifiability(), a_trial(batch(16, seed=500 + seed), others=others, scene=scene), unrelated, unrelated
+        )
+        hits += row.swapped
+    assert np.mean(hits) > 0.03  # the page used to say 1 %

@@ -17,7 +17,7 @@ from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
 from audit.recovery import allowed, blind_recovery, error_at, recovery_of
 from audit.runner import run_cells
-from audit.scoring import Guess
+from audit.scoring import Claimed
 from audit.spec import Setting
 from audit.threat import ThreatModel
 from defenses import Batch, Guarantee, NoDefense
@@ -32,9 +32,9 @@ SETTING = Setting(name="s", data=Digits(), model=ConvNet(width=8), batch_size=2)
 CASE = Case(0, 0, SETTING, ThreatModel(name="t"), NoDefense(), InvertingGradients(), ())
 
 
-def found(batch: Batch, noise: float) -> tuple[Guess, Reconstruction]:
+def found(batch: Batch, noise: float) -> tuple[Claimed, Reconstruction]:
     images = batch.inputs + noise
-    return Guess(images, None), Reconstruction(images, None, 0.0)
+    return Claimed(images, None), Reconstruction(images, None, 0.0)
 
 
 def a_claim(epsilon: float, mechanism: GaussianMechanism | None) -> Guarantee:
@@ -53,7 +53,7 @@ def test_an_image_counts_as_recovered_from_the_declared_psnr_on():
 
 def test_an_attack_without_images_has_no_recovery():
     batch = Batch(torch.rand((2, 1, 28, 28)), torch.tensor([0, 1]))
-    assert recovery_of(CASE, batch, Guess(None, batch.labels), Reconstruction(None, batch.labels, 0.0), None) is None
+    assert recovery_of(CASE, batch, Claimed(None, batch.labels), Reconstruction(None, batch.labels, 0.0), None) is None
 
 
 def test_the_bound_is_that_of_the_claimed_mechanism_at_the_blind_guessers_limit():

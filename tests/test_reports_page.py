@@ -175,21 +175,33 @@ def test_pictures_stand_side_by_side_for_the_first_trial_that_has_them(tmp_path)
 
 
 def test_the_page_shows_numbers_states_claims_and_how_to_repeat_it(tmp_path):
-    at = [place(trial, defense=defense) for defense in ("none", "dp") for trial in range(4)]
+    at = [place(trial, defense=defense) for defense in ("none", "dp") for trial in range(6)]
     cells = [
         measured(each, score(0.7 + 0.1 * (each.trial % 3), 0.1, worst=0.95), claim=Claim(2.5, 1e-5, "as stated"))
-        for each in at[:6]
+        for each in at[:8]
     ]
     cells += [
-        measured(at[6], status="failed", note="Traceback\nValueError: boom"),
-        measured(at[7], status="n/a", note="no"),
+        measured(at[8], status="failed", note="Traceback\nValueError: boom"),
+        measured(at[9], status="n/a", note="no"),
     ]
     text = Page(page_of(tmp_path, manifest(at), cells)).text
     for words in (
-        *("0.775", "[0.623, 0.927]", "floor 0.100", "over it +0.675 [+0.523, +0.827]", "worst 0.950", "n 4 of 4"),
+        *("0.800", "[0.685, 0.915]", "floor 0.100, a guesser", "over it +0.700 [+0.585, +0.815]", "worst 0.950"),
+        *(
+            "n 6 of 6",
+            "median 0.800",
+            "by chance 0.100",
+            "against other batches p = 0.0001",
+            "Blind guessers: a guesser",
+        ),
         *("▲ leaks", "Undefended updates leak private data", "Failure to reconstruct is not proof of safety"),
-        *("2.5 1e-05 as stated", "Traceback ValueError: boom", "2 of 4, 1 failed, 1 n/a", "1 failed, 1 n/a, 6 ok"),
-        *("python 3", "data 00", "name: an audit", "about threat", "about none", "Intervals: Student t"),
+        *(
+            "2.5 1e-05 as stated",
+            "Traceback ValueError: boom",
+            "2 of 6, 1 failed, 1 n/a",
+            "1 failed, 2 missing, 1 n/a, 8 ok",
+        ),
+        *("python 3", "data 00", "name: an audit", "about threat", "about none", "Intervals: the wider of Student t"),
     ):
         assert words in text, words
 

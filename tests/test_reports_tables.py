@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from reports import Cell, Recovery, Score, write_reports
+from reports import Cell, Guess, Recovery, Score, write_reports
 from reports._findings import read_blocks, read_grid
 from reports._statistics import finite
 from reports.tables import COLUMNS, results_csv
@@ -24,7 +24,10 @@ SCORES = some.builds(
     better=some.sampled_from(["higher", "lower"]),
     status=some.sampled_from(["ok", "ok", "ok", "n/a", "failed", "unavailable", "nan"]),
     note=TEXTS,
-    **{name: some.none() | FLOATS for name in ("value", "worst", "decoy", "blind", "floor")},
+    **{name: some.none() | FLOATS for name in ("value", "worst", "decoy", "perfect")},
+    guesses=some.lists(some.builds(Guess, some.sampled_from(["a", "b"]), FLOATS), max_size=2).map(tuple),
+    **{name: some.lists(FLOATS, max_size=3).map(tuple) for name in ("swapped", "perfect_swapped")},
+    share=some.booleans(),
     n=some.integers(0, 2**40),
 )
 
@@ -48,8 +51,8 @@ def bits(value):
 
 def test_the_columns_are_the_promised_ones():
     assert ", ".join(COLUMNS) == (
-        "setting, threat, defense, attack, trial, metric, value, floor, decoy, blind, worst, better, status, note, n, "
-        "seconds, seed, key, code, recovered, images, kappa, bound"
+        "setting, threat, defense, attack, trial, metric, value, floor, guesser, decoy, chance, worst, better, status, note, "
+        "n, seconds, seed, key, code, recovered, images, kappa, bound"
     )
 
 
@@ -66,7 +69,7 @@ def test_recovered_images_stand_beside_their_limits_in_full_precision():
 
 def test_a_measured_number_is_one_row_in_full_precision():
     at = place(3)
-    number = score(0.1 + 0.2, 1 / 3, decoy=math.inf, blind=-0.0, worst=math.nan, note="fine")
+    number = score(0.1 + 0.2, 1 / 3, decoy=math.inf, swapped=(0.25, 0.5), worst=math.nan, note="fine")
     (row,) = rows_of(manifest([at]), [measured(at, number, seconds=1.5, seed=7, code="abc")])
     assert row == {
         "setting": "setting",
@@ -77,8 +80,9 @@ def test_a_measured_number_is_one_row_in_full_precision():
         "metric": "ssim",
         "value": "0.30000000000000004",
         "floor": "0.3333333333333333",
+        "guesser": "a guesser",
         "decoy": "inf",
-        "blind": "-0.0",
+        "chance": "0.375",
         "worst": "nan",
         "better": "higher",
         "status": "ok",
@@ -129,22 +133,25 @@ def test_text_that_a_spreadsheet_would_run_is_neutralized(start):
 
 def test_negative_numbers_stay_numbers():
     at = place()
-    (row,) = rows_of(manifest([at]), [measured(at, score(-0.5, -math.inf))])
-    assert (row["value"], row["floor"]) == ("-0.5", "-inf")
+    (row,) = rows_of(manifest([at]), [measured(at, score(-0.5, -2.5))])
+    assert (row["value"], row["floor"]) == ("-0.5", "-2.5")
 
 
 def test_the_markdown_shows_mean_interval_floor_and_n(tmp_path):
-    at = [place(trial) for trial in range(4)]
+    at = [place(trial) for trial in range(6)]
     cells = [measured(each, score(0.7 + 0.1 * (each.trial % 3), 0.1)) for each in at]
     text = markdown(tmp_path, manifest(at), cells)
-    assert "| attack | 0.775 [0.623, 0.927], floor 0.100, leak +0.675 [+0.523, +0.827], n = 4: leaks |" in text
+    assert (
+        "| attack | 0.800 [0.685, 0.915], floor 0.100 (a guesser), leak +0.700 [+0.585, +0.815], by chance 0.100, n = 6: "
+        "leaks (against other batches p = 0.0001; against a guesser p = 0.0157) |"
+    ) in text
 
 
 def test_the_markdown_shows_what_came_from_the_update_beside_the_leak(tmp_path):
     at = [place(trial) for trial in range(2)]
     cells = [measured(each, score(12.0 + each.trial, 11.0, decoy=8.0)) for each in at]
     text = markdown(tmp_path, manifest(at), cells).replace("\N{MINUS SIGN}", "-")
-    assert "leak +1.50 [-4.85, +7.85], over the decoy +4.50 [-1.85, +10.85], n = 2" in text
+    assert "leak +1.50 (+1.00 to +2.00), by chance 11.00, over the decoy +4.50 (+4.00 to +5.00), n = 2" in text
 
 
 def test_the_markdown_shows_the_state_of_what_has_no_number(tmp_path):

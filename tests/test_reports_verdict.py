@@ -5,13 +5,13 @@ import pytest
 from reports import summary
 from reports._claims import bound, promises
 from reports._findings import read_blocks, read_grid
-from reports._row import Claim
+from reports._row import Claim, Guess
 from reports._statistics import over_batches
 from reports._text import brief, interval, last_line, listed, number, visible
 from reports._verdict import NOT_PROOF, judge
 from tests.reports_samples import manifest, measured, place, score
 
-LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8), (0.1, -0.1, 0.1, -0.1)
+LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)
 
 
 def grid(*columns):
@@ -22,45 +22,88 @@ def grid(*columns):
     return manifest(places), cells
 
 
+def block_fate(verdict, defense):
+    ((said,),) = (
+        [each for each in section.statements if each.subject.startswith(f"{defense}:")] for section in verdict.sections
+    )
+    return said.subject.partition(": ")[2]
+
+
 def verdict_of(plan, cells):
     readings = read_grid(plan, cells)
     return judge(readings, read_blocks(readings))
 
 
-def standing_of(*values, planned=None):
-    plan, cells = grid(("none", (*values, *[None] * ((planned or len(values)) - len(values)))))
-    ((finding,),) = (block.findings for block in read_blocks(read_grid(plan, cells)))
-    return finding.standing
+def finding_of(*scores):
+    at = [place(trial) for trial in range(len(scores))]
+    cells = [measured(each, one) for each, one in zip(at, scores, strict=True) if one is not None]
+    ((finding,),) = (block.findings for block in read_blocks(read_grid(manifest(at), cells)))
+    return finding
 
 
-def test_an_interval_wholly_above_the_floor_leaks():
+def standing_of(*values, planned=None, **changes):
+    scores = [None if value is None else score(value, **changes) for value in values]
+    return finding_of(*scores, *[None] * ((planned or len(values)) - len(values))).standing
+
+
+def test_what_was_told_from_other_batches_and_beats_every_guesser_leaks():
     assert standing_of(*LEAK) == "leaks"
 
 
-def test_an_interval_that_holds_the_floor_or_lies_below_it_is_at_the_floor():
+def test_what_is_not_told_from_other_batches_is_at_the_floor_however_high_it_is():
     assert standing_of(*FLOOR) == "at the floor"
-    assert standing_of(-0.7, -0.8, -0.9) == "at the floor"
+    assert standing_of(*[-0.7] * 6) == "at the floor"
+    high = [score(0.9, 0.0, swapped=(0.9,) * 19) for _ in range(6)]
+    assert finding_of(*high).standing == "at the floor"
 
 
-def test_one_trial_or_fewer_than_half_of_those_planned_are_inconclusive():
-    assert standing_of(0.9) == "inconclusive"
-    assert standing_of(-0.9) == "inconclusive"
-    assert standing_of(*LEAK, planned=9) == "inconclusive"
-    assert standing_of(*LEAK, planned=8) == "leaks"
+def test_what_is_told_from_other_batches_and_beats_no_guesser_is_told_apart():
+    """It was said to be at the floor, as if nothing had come through."""
+    below = [score(value, 0.95, swapped=(0.2,) * 19, perfect_swapped=(0.2,) * 19) for value in LEAK]
+    assert finding_of(*below).standing == "told apart"
 
 
-def test_equal_gains_leak_once_a_sign_test_can_say_so():
+def test_too_few_batches_for_a_perfect_attack_are_inconclusive_and_never_at_the_floor():
+    for values in ((0.9,), (-0.9,), LEAK[:5], FLOOR[:4], (0.0, 0.0), (1.0,) * 4):
+        assert standing_of(*values) == "inconclusive"
+    assert finding_of(*[score(1.0)] * 4).evidence.needs == 6
+
+
+def test_fewer_than_half_of_those_planned_are_inconclusive():
+    assert standing_of(*LEAK, planned=13) == "inconclusive"
+    assert standing_of(*LEAK, planned=12) == "leaks"
+
+
+def test_equal_gains_leak_like_any_others():
     assert standing_of(*[0.5] * 5) == "inconclusive"
     assert standing_of(*[0.5] * 6) == "leaks"
-    assert standing_of(0.0, 0.0) == "at the floor"
 
 
-def test_a_score_without_a_floor_cannot_be_judged():
-    at = [place(trial) for trial in range(3)]
-    cells = [measured(each, score(0.9 + each.trial, floor=None)) for each in at]
-    (block,) = read_blocks(read_grid(manifest(at), cells))
-    assert block.findings[0].standing == "inconclusive"
-    assert block.findings[0].value.n == 3
+def test_a_cell_that_cannot_leak_by_construction_has_a_standing_of_its_own():
+    """Eight labels of a cohort held against a victim's two: guesser and perfect attack both have 1.000."""
+    assert standing_of(*[1.0] * 50, floor=1.0) == "no power"
+
+
+def test_images_of_a_batch_do_not_make_a_leak_of_two_batches():
+    assert finding_of(*[score(1.0, 0.2, share=True, low=0.0, n=8)] * 2).standing == "inconclusive"
+
+
+def test_five_equal_values_are_judged_like_any_other_five():
+    assert standing_of(*[20.0] * 5) == standing_of(20.0, 20.1, 19.9, 20.0, 20.2) == "inconclusive"
+
+
+def test_the_floor_is_the_one_guesser_who_does_best_on_average():
+    both = [
+        score(1.0, guesses=(Guess("a", float(k % 2)), Guess("b", float(1 - k % 2)), Guess("c", 0.4))) for k in range(6)
+    ]
+    found = finding_of(*both)
+    assert (found.guesser, found.floor) == ("a", 0.5)  # the better one by the truth would always have 1
+
+
+def test_a_score_without_a_guesser_cannot_be_called_a_leak():
+    found = finding_of(*[score(0.9 + trial, floor=None) for trial in range(6)])
+    assert found.standing != "leaks"
+    assert found.value.n == 6
 
 
 def test_failed_and_impossible_cells_are_counted_and_in_no_mean():
@@ -99,6 +142,7 @@ def test_the_worst_example_is_the_one_closest_to_its_original():
 
 def test_the_headline_tells_the_control_from_the_defenses():
     verdict = verdict_of(*grid(("none", LEAK), ("clipping", LEAK), ("noise", FLOOR), ("masks", (0.9,))))
+    assert [block_fate(verdict, name) for name in ("clipping", "noise", "masks")] == ["leaks", "held", "undecided"]
     assert verdict.headline == (
         "Undefended updates leak private data; of 3 defenses 1 leaks, 1 held against every attack tried here "
         "and 1 is undecided."
@@ -110,20 +154,46 @@ def test_the_verdict_does_not_alarm_when_only_the_control_leaks():
     assert verdict_of(*grid(("none", LEAK), ("noise", FLOOR))).tone == "held"
 
 
-def test_attacks_too_weak_for_undefended_updates_are_named():
-    (section,) = verdict_of(*grid(("none", FLOOR), ("noise", FLOOR))).sections
-    assert section.statements[-1].subject == "Weak attacks"
-    assert section.statements[-1].text.startswith("attack recovered nothing even without a defense")
+def test_attacks_too_weak_for_undefended_updates_are_named_and_nothing_held_against_them():
+    verdict = verdict_of(*grid(("none", FLOOR), ("noise", FLOOR)))
+    assert verdict.sections[0].statements[-1].subject == "Weak attacks"
+    assert verdict.sections[0].statements[-1].text.startswith("attack recovered nothing even without a defense")
+    assert verdict.tone == "undecided" and "none held" in verdict.headline
+    assert verdict.headline.startswith("No leak could be shown even in undefended updates, so nothing here says that")
 
 
-def test_an_audit_without_a_control_says_so():
-    (section,) = verdict_of(*grid(("noise", FLOOR))).sections
-    assert section.statements[-1].subject == "No positive control"
+def test_a_perfect_attack_on_few_batches_is_neither_weak_nor_evidence_that_a_defense_held():
+    """Every label was recovered, and the page said that no leak was found and that the attack recovered nothing."""
+    verdict = verdict_of(*grid(("none", (1.0,) * 4), ("noise", FLOOR[:4])))
+    said = [each.subject for each in verdict.sections[0].statements]
+    assert said == ["no defense: undecided", "noise: undecided"]
+    assert verdict.sections[0].statements[0].points == (
+        "attack: ssim inconclusive, needs 6 batches, though told from other batches",
+    )
+
+
+def test_an_attack_that_fails_without_a_defense_vouches_for_none():
+    at = [place(trial, attack, defense) for attack in "ab" for defense in ("none", "noise") for trial in range(6)]
+    leaks = {("a", "none")}
+    cells = [
+        measured(each, score(value))
+        for each in at
+        for value in ((LEAK if (each.attack, each.defense) in leaks else FLOOR)[each.trial],)
+    ]
+    verdict = verdict_of(manifest(at), cells)
+    held = [each for each in verdict.sections[0].statements if each.subject == "noise: held"]
+    assert "nothing was found by 2 attacks" in held[0].text and "a leaks without a defense" in held[0].text
+
+
+def test_an_audit_without_a_control_says_so_and_that_nothing_held():
+    verdict = verdict_of(*grid(("noise", FLOOR)))
+    assert verdict.sections[0].statements[-1].subject == "No positive control"
+    assert block_fate(verdict, "noise") == "undecided"
 
 
 def test_an_audit_of_which_nothing_was_measured_gives_no_verdict():
     verdict = verdict_of(*grid(("none", (None,)), ("noise", (None, None))))
-    assert verdict.headline.startswith("Too little was measured to judge undefended updates; of 1 defense none leak")
+    assert verdict.headline.startswith("No leak could be shown even in undefended updates")
     assert verdict.tone == "undecided"
     assert verdict.problems[0].subject == "3 of 3 cells not computed yet"
 
@@ -136,11 +206,11 @@ def test_every_verdict_says_that_failure_is_not_proof():
 def test_a_leak_is_told_with_its_numbers():
     (section,) = verdict_of(*grid(("none", LEAK))).sections
     assert section.statements[0].subject == "no defense: leaks"  # "none leaks" would say the opposite
-    assert section.statements[0].points == ("ssim 0.800 [0.670, 0.930] by attack (a guesser: 0.000; n = 4)",)
+    assert section.statements[0].points == ("ssim 0.800 [0.721, 0.878] by attack (a guesser: 0.000; n = 6)",)
 
 
 def test_a_leak_is_told_by_what_of_the_batch_leaked_and_what_did_not():
-    at = [place(trial) for trial in range(4)]
+    at = [place(trial) for trial in range(6)]
     metrics = {
         "label_histogram": ("lower", 0.1),
         "mean_image": ("lower", 0.1),
@@ -164,12 +234,11 @@ def test_a_leak_is_told_by_what_of_the_batch_leaked_and_what_did_not():
     )
 
 
-def test_a_defense_that_held_is_told_with_what_its_intervals_still_allow():
-    verdict = verdict_of(*grid(("noise", FLOOR)))
-    high = 0.1154700538 * 3.182446 / 2  # standard deviation of the four values, Student t with three degrees of freedom
-    assert (
-        f"n = 4. The intervals still allow a gain of up to {high:.3f} ssim." in verdict.sections[0].statements[0].text
-    )
+def test_a_defense_that_held_is_told_with_what_its_batches_could_have_found():
+    (section,) = verdict_of(*grid(("none", LEAK), ("noise", FLOOR))).sections
+    spread = math.sqrt(sum((0.2 * step / 9) ** 2 for step in range(-9, 10)) / 18)
+    reach = (1.959964 + 0.841621) * spread / math.sqrt(6)
+    assert f"n = 6. Found in four of five such audits: a gain of {reach:.3f} ssim." in section.statements[1].text
 
 
 def test_a_defense_against_which_a_cell_failed_has_not_held():
@@ -202,10 +271,10 @@ def test_an_unavailable_metric_is_named_with_its_reason():
     assert (problems[0].subject, problems[0].text) == ("lpips unavailable in 1 cell", "no weights")
 
 
-def test_the_number_of_comparisons_is_told():
+def test_how_many_false_alarms_may_be_expected_is_derived_from_the_rule():
     verdict = verdict_of(*grid(*((f"defense {index}", LEAK) for index in range(40))))
-    assert verdict.caveats[1].startswith("40 comparisons with the floor at 95 % each")
-    assert "about 1 of them" in verdict.caveats[1]
+    assert verdict.caveats[1].startswith("40 combinations of attack, defense and metric")
+    assert "at most 2.5%, so at most 1.0 of them" in verdict.caveats[1]
 
 
 def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
@@ -214,7 +283,7 @@ def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
     assert (table.defenses, row.attack) == (("none", "noise", "masks"), "attack")
     assert [(cell.standing, cell.text) for cell in row.cells] == [
         ("leaks", "ssim 0.800 vs 0.000"),
-        ("at the floor", "n = 4"),
+        ("at the floor", "n = 6"),
         ("missing", ""),
     ]
 

@@ -25,7 +25,7 @@ from audit.data.digits import Digits
 from audit.metrics.psnr import PSNR
 from audit.models.convnet import ConvNet
 from audit.plan import make_plan
-from audit.scoring import guess_from
+from audit.scoring import claimed_by
 from audit.spec import Setting
 from audit.specfile import load_spec
 from audit.threat import ThreatModel
@@ -113,7 +113,7 @@ def test_noise_averages_out_over_rounds_that_the_attacker_remembers(attack: Any)
         view, truth = a_view(8, GaussianNoise(std=0.001), seed), a_batch(seed)
         granted = dataclasses.replace(view, labels=truth.labels.sort().values)
         remembering, forgetting = (
-            psnr(guess_from(truth, attack.reconstruct(one, seeded())).inputs, truth.inputs)
+            psnr(claimed_by(attack.reconstruct(one, seeded())).matched_with(truth).inputs, truth.inputs)
             for one in (granted, forgetful(granted))
         )
         gains.append(remembering - forgetting)

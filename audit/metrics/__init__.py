@@ -1,5 +1,5 @@
 """Scores: one file, one metric."""
 
-from audit.metrics._base import Metric, UnavailableError
+from audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
 
-__all__ = ["Metric", "UnavailableError"]
+__all__ = ["Metric", "MetricNotApplicableError", "UnavailableError"]

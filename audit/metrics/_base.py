@@ -1,5 +1,6 @@
 """Scores: how like the truth a guess is, example by example or as a batch."""
 
+import math
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -11,11 +12,23 @@ class UnavailableError(Exception):
     """The metric cannot be had on this machine; the message says what is missing and how to get it."""
 
 
+class MetricNotApplicableError(Exception):
+    """The metric cannot be taken of such data; the message is the reason that its n/a number shows."""
+
+
 class Metric:
     """A score. Parameters are its fields; there is one method to write."""
 
     better: ClassVar[Literal["higher", "lower"]]  # the direction in which the attacker does better
-    compares: ClassVar[Literal["inputs", "labels"]]
+    compares: ClassVar[Literal["inputs", "labels", "shrunk"]]
+    of: ClassVar[Literal["client", "cohort"]] = (
+        "client"  # whose batch is the truth: the attacked client's, or that of all in a sum
+    )
+    share: ClassVar[bool] = False  # whether values are shares of examples, or of labels
+
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value that can be."""
+        return -math.inf, math.inf
 
     def facts(self) -> str:
         """What beside the fields decides the values, such as the content of a file of weights."""

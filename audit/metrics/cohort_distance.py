@@ -9,6 +9,7 @@ images it is biased, as every such distance is, and so are its floors.
 """
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +27,9 @@ class CohortDistance(Metric):
 
     better = "lower"
     compares = "inputs"
+
+    def limits(self) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
         watched = copy.deepcopy(model).eval()

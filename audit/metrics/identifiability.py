@@ -31,6 +31,10 @@ class Identifiability(Metric):
 
     better = "higher"
     compares = "inputs"
+    share = True
+
+    def limits(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
         watched = copy.deepcopy(model).eval()
@@ -47,7 +51,7 @@ class Identifiability(Metric):
 
     def remark(self, truth: Tensor, public: Tensor) -> str:
         size = len(truth) + len(self._others(truth, public))
-        return f"{size} images in the gallery of identifiability, so chance finds {1 / size:.1%}"
+        return f"{size} images in the gallery of identifiability"
 
     def _others(self, truth: Tensor, public: Tensor) -> Tensor:
         """The last public images: the first ones serve as blind guesses."""

@@ -15,6 +15,10 @@ class LabelAccuracy(Metric):
 
     better = "higher"
     compares = "labels"
+    share = True
+
+    def limits(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         classes = int(max(truth.max(), found.max())) + 1

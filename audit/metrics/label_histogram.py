@@ -16,6 +16,10 @@ class LabelHistogram(Metric):
 
     better = "lower"
     compares = "labels"
+    share = True
+
+    def limits(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         classes = int(max(truth.max(), found.max())) + 1

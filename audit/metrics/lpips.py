@@ -1,5 +1,6 @@
 """Learned perceptual image patch similarity (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018), by the `lpips` package."""
 
+import math
 import warnings
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,9 @@ class LPIPS(Metric):
 
     better = "lower"
     compares = "inputs"
+
+    def limits(self) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def facts(self) -> str:
         try:

@@ -15,6 +15,9 @@ class MeanImage(Metric):
     better = "lower"
     compares = "inputs"
 
+    def limits(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         difference = as_images(found).mean(axis=0) - as_images(truth).mean(axis=0)
         return np.sqrt(np.square(difference).mean(keepdims=True)).ravel()

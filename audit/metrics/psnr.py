@@ -18,6 +18,9 @@ class PSNR(Metric):
     better = "higher"
     compares = "inputs"
 
+    def limits(self) -> tuple[float, float]:
+        return 0.0, self.cap
+
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         pairs = zip(as_images(truth), as_images(found), strict=True)
         errors = np.array([mean_squared_error(original, copy) for original, copy in pairs])

@@ -15,6 +15,9 @@ class SSIM(Metric):
     better = "higher"
     compares = "inputs"
 
+    def limits(self) -> tuple[float, float]:
+        return -1.0, 1.0
+
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         pairs = zip(as_images(truth), as_images(found), strict=True)
         return np.array([structural_similarity(a, b, data_range=1.0, channel_axis=-1) for a, b in pairs])
