@@ -1,13 +1,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: audit test check install clean
+.PHONY: audit controls test check install clean
 
 audit: install  ## the default audit: tables and a report in audit-results/
 	$(BIN)/seethrough run --out audit-results
 
 test: install check  ## lint, types and all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+controls: install  ## negative and positive controls over 200 seeds, with false-alarm rates (slow)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -s tests/test_controls.py
 
 check: install
 	$(BIN)/ruff check .

@@ -7,9 +7,12 @@ by the same metric, with batches enough to find one, is at the floor under it.
 from collections.abc import Sequence
 from typing import Literal
 
+from reports._evidence import ALPHA
 from reports._findings import Block, Finding, overall
 
 NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
+RANDOM_UPDATE = "random_update"  # what is sent is noise: the negative control of the whole audit
+CONTROLS = (NO_DEFENSE, RANDOM_UPDATE)
 
 Fate = Literal["leaks", "told apart", "undecided", "held"]
 
@@ -28,9 +31,19 @@ def fate(block: Block, defense: str) -> Fate:
 
 def fates(blocks: Sequence[Block], defended: bool) -> list[Fate]:
     """The fates of all defenses, or of the positive control."""
-    return [
-        fate(block, defense) for block in blocks for defense in block.defenses if (defense != NO_DEFENSE) == defended
-    ]
+    return [fate(block, defense) for block in blocks for defense in defenses_of(block, defended)]
+
+
+def defenses_of(block: Block, defended: bool = True) -> tuple[str, ...]:
+    """The defenses without the controls, or the positive control alone."""
+    return tuple(each for each in block.defenses if (each not in CONTROLS if defended else each == NO_DEFENSE))
+
+
+def false_alarms(block: Block) -> tuple[Finding, ...]:
+    """The findings by which noise in the place of an update is said to tell something, corrected for how many they are
+    (Bonferroni, at 5 % for all of a block together): a report that has any is wrong."""
+    tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
+    return tuple(each for each in tested if each.evidence is not None and each.evidence.told * len(tested) <= 2 * ALPHA)
 
 
 def tone(found: Sequence[Fate]) -> str:

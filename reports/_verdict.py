@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports._evidence import ALPHA
-from reports._fates import NO_DEFENSE, SILENT, Fate, fate, fates, tone, tried, vouched_for, weak_attacks
+from reports._fates import (
+    NO_DEFENSE,
+    RANDOM_UPDATE,
+    SILENT,
+    Fate,
+    false_alarms,
+    fate,
+    fates,
+    tone,
+    tried,
+    vouched_for,
+    weak_attacks,
+)
 from reports._findings import Block, Finding, Reading, unique
 from reports._problems import Statement, problems
 from reports._text import counted, interval, listed, number
@@ -63,6 +75,8 @@ def judge(readings: Sequence[Reading], blocks: Sequence[Block]) -> Verdict:
 
 def _headline(blocks: Sequence[Block]) -> str:
     """One sentence: what the updates give away undefended, then how many defenses leak, held, or are undecided."""
+    if any(false_alarms(block) for block in blocks):
+        return "The negative control fails: something was found in noise, so nothing here is to be trusted."
     opening, found = _opening(fates(blocks, defended=False)), fates(blocks, defended=True)
     if not found:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
@@ -90,7 +104,8 @@ def _opening(control: Sequence[Fate]) -> str:
 
 def _statements(block: Block) -> tuple[Statement, ...]:
     order = ("leaks", "told apart", "undecided", "held")
-    defenses = sorted(block.defenses, key=lambda defense: order.index(fate(block, defense)))
+    kept = [defense for defense in block.defenses if defense != RANDOM_UPDATE]
+    defenses = sorted(kept, key=lambda defense: order.index(fate(block, defense)))
     say = {"leaks": _leaks, "told apart": _told_apart, "undecided": _undecided, "held": _held}
     return (*(say[fate(block, defense)](block, defense) for defense in defenses), *_control(block))
 
@@ -207,7 +222,27 @@ def _why_nothing_follows(block: Block, defense: str) -> str:
 
 
 def _control(block: Block) -> tuple[Statement, ...]:
-    """What the undefended runs say of the attacks themselves."""
+    """What the controls say: noise of the audit, undefended runs of the attacks."""
+    return (*_negative_control(block), *_positive_control(block))
+
+
+def _negative_control(block: Block) -> tuple[Statement, ...]:
+    tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
+    if not tested:
+        return ()
+    alarms = false_alarms(block)
+    if alarms:
+        found = listed([f"{each.attack} by {each.metric}" for each in alarms])
+        return (Statement("Negative control: fails", f"{found} finds something in noise", tone="leaks"),)
+    least = min(each.evidence.told for each in tested if each.evidence is not None)
+    text = (
+        f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and metric, as it "
+        f"must be (least p of these: {least:.4f})."
+    )
+    return (Statement("Negative control: holds", text, tone="held"),)
+
+
+def _positive_control(block: Block) -> tuple[Statement, ...]:
     if NO_DEFENSE not in block.defenses:
         text = "without an undefended run, a defense that held cannot be told from attacks that are too weak."
         return (Statement("No positive control", text),)

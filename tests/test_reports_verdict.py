@@ -329,3 +329,14 @@ def test_foreign_text_cannot_hide_or_reorder():
         "a and b",
         "a, b and c",
     )
+
+
+def test_the_negative_control_is_no_defense_and_a_report_in_which_it_leaks_trusts_nothing():
+    verdict = verdict_of(*grid(("none", LEAK), ("random_update", FLOOR), ("noise", FLOOR)))
+    assert verdict.headline == (
+        "Undefended updates leak private data; of 1 defense none leak and 1 held against every attack tried here."
+    )
+    assert verdict.sections[0].statements[-1].subject == "Negative control: holds"
+    broken = verdict_of(*grid(("none", LEAK), ("random_update", LEAK)))
+    assert broken.headline.startswith("The negative control fails")
+    assert broken.sections[0].statements[-1].subject == "Negative control: fails"
