@@ -18,7 +18,10 @@ from statistics import fmean
 
 import yaml
 
-from reports._row import Score
+import audit.metrics
+from audit.metrics import Metric
+from defenses._catalog import catalog
+from reports._row import Guess, Score
 from reports._statistics import Estimate, over_batches, value_of
 
 HERE = Path(__file__).parent
@@ -102,7 +105,7 @@ def _measured(rows: Rows, line: tuple[str, ...], metric: str) -> str:
     estimate = value_of(scores)
     if estimate is None:
         return next((row["status"] for row in rows if _of(row, line, metric)), "not planned")
-    return f"{_stated(estimate)} ({fmean(score.floor for score in scores):.2f})"
+    return f"{_stated(estimate)} ({fmean(guess.value for score in scores for guess in score.guesses):.2f})"
 
 
 def _gain(rows: Rows, metric: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:
@@ -117,12 +120,17 @@ def _scores(rows: Rows, line: tuple[str, ...], metric: str) -> dict[str, Score]:
 
 
 def _score(row: dict[str, str]) -> Score:
+    metric = catalog(audit.metrics, Metric)[row["metric"].partition("(")[0]]
+    low, high = metric().limits()
     return Score(
         metric=row["metric"],
         better=row["better"],
         status="ok",
         value=float(row["value"]),
-        floor=float(row["floor"]),
+        low=low,
+        high=high,
+        share=metric.share,
+        guesses=(Guess(row["guesser"], float(row["floor"])),),
         n=int(row["n"]),
     )
 
@@ -132,7 +140,10 @@ def _of(row: dict[str, str], line: tuple[str, ...], metric: str) -> bool:
 
 
 def _stated(estimate: Estimate) -> str:
-    spread = "" if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    bounded = estimate.low is not None
+    spread = (
+        f" [{estimate.low:.2f}, {estimate.high:.2f}]" if bounded else f" ({estimate.least:.2f} to {estimate.most:.2f})"
+    )
     return f"{estimate.mean:.2f}{spread}"
 
 

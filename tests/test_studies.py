@@ -49,7 +49,16 @@ def test_the_preset_is_held_against_the_published_values_but_for_their_steps():
 
 def row(attack: str, trial: int, value: str, **changes: str) -> dict[str, str]:
     plain = {"setting": "s", "threat": "t", "defense": "none", "metric": "psnr", "better": "higher", "status": "ok"}
-    return {**plain, "floor": "10.0", "n": "8", "attack": attack, "trial": str(trial), "value": value, **changes}
+    return {
+        **plain,
+        "floor": "10.0",
+        "guesser": "g",
+        "n": "8",
+        "attack": attack,
+        "trial": str(trial),
+        "value": value,
+        **changes,
+    }
 
 
 def test_a_line_gains_what_its_trials_gain_over_those_of_the_line_before(study):
@@ -57,8 +66,8 @@ def test_a_line_gains_what_its_trials_gain_over_those_of_the_line_before(study):
     rows += [row("better", trial, value) for trial, value in enumerate(("13.0", "16.5", "13.5"))]
     heading, _, first, second = study._table(rows)
     assert "PSNR, dB (floor)" in heading
-    assert "12.33 [8.54, 16.13] (10.00)" in first and first.endswith("|  |")
-    assert "14.33" in second and "| 2.00 [0.76, 3.24] |" in second
+    assert "12.33 (11.00 to 14.00) (10.00)" in first and first.endswith("|  |")
+    assert "14.33" in second and "| 2.00 (1.50 to 2.50) |" in second
 
 
 def test_a_trial_without_a_number_leaves_both_sides_of_the_gain(study):
@@ -77,5 +86,5 @@ def test_the_interval_of_a_share_is_that_of_the_reports_and_stays_within_zero_an
     rows = [row("some", trial, value, metric=metric) for trial, value in enumerate(("0.0", "0.0", "0.125", "0.25"))]
     rows += [row("all", trial, "1.0", metric=metric) for trial in range(4)]
     some, every = list(study._table(rows))[2:]
-    assert "| 0.09 [0.00, 0.28] (10.00) |" in some
-    assert "| 1.00 [0.89, 1.00] (10.00) |" in every
+    assert "| 0.09 [0.00, 0.62] (10.00) |" in some
+    assert "| 1.00 [0.40, 1.00] (10.00) |" in every  # four batches, however many labels each has
