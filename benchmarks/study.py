@@ -140,10 +140,8 @@ def _of(row: dict[str, str], line: tuple[str, ...], metric: str) -> bool:
 
 
 def _stated(estimate: Estimate) -> str:
-    bounded = estimate.low is not None
-    spread = (
-        f" [{estimate.low:.2f}, {estimate.high:.2f}]" if bounded else f" ({estimate.least:.2f} to {estimate.most:.2f})"
-    )
+    seen = f" ({estimate.least:.2f} to {estimate.most:.2f})" if estimate.n > 1 else ""
+    spread = seen if estimate.low is None else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     return f"{estimate.mean:.2f}{spread}"
 
 

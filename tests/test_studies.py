@@ -86,5 +86,5 @@ def test_the_interval_of_a_share_is_that_of_the_reports_and_stays_within_zero_an
     rows = [row("some", trial, value, metric=metric) for trial, value in enumerate(("0.0", "0.0", "0.125", "0.25"))]
     rows += [row("all", trial, "1.0", metric=metric) for trial in range(4)]
     some, every = list(study._table(rows))[2:]
-    assert "| 0.09 [0.00, 0.62] (10.00) |" in some
+    assert "| 0.09 [0.01, 0.64] (10.00) |" in some
     assert "| 1.00 [0.40, 1.00] (10.00) |" in every  # four batches, however many labels each has
