@@ -86,7 +86,7 @@ class Attack:
     needs: ClassVar[tuple[str, ...]] = ()  # facts of the View without which the cell is n/a
     recovers_images: ClassVar[bool] = True  # False for attacks on labels alone
 
-    def facts(self) -> str:
+    def facts(self, space: Space) -> str:
         """What beside the fields decides its claims, such as the content of a file. Raises: ValueError, a sentence."""
         return ""
 

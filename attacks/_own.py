@@ -1,10 +1,8 @@
 """The user's own generator: a function that builds a module, and a safetensors file with its weights."""
 
 import hashlib
-import importlib
-import inspect
-import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import safetensors.torch
@@ -14,15 +12,25 @@ from torch import Tensor, nn
 
 from attacks._base import Space
 from attacks._generator import Drawer
+from attacks._user_code import UserCodeError, explained, user_function
 
 LARGEST = 2 * 2**30  # bytes
+PROBES = 16  # latents by whose images a generator is known again
 
 
-def own_facts(function: str, file: str) -> str:
-    """What decides the generator: SHA-256 of the module that defines it, and of the file. Raises: ValueError."""
-    _function(function)
-    source = inspect.getsource(sys.modules[function.split(":")[0]])
-    return f"{hashlib.sha256(source.encode()).hexdigest()} {hashlib.sha256(_content(file)).hexdigest()}"
+def own_facts(function: str, file: str, latent: int, conditional: bool, space: Space) -> str:
+    """What decides the generator: SHA-256 of what it draws and of the file. Raises: ValueError."""
+    content = hashlib.sha256(_content(file)).hexdigest()
+    return f"{content} {_drawn(function, file, latent, conditional, space, content)}"
+
+
+@cache
+def _drawn(function: str, file: str, latent: int, conditional: bool, space: Space, content: str) -> str:
+    """SHA-256 of images that the generator draws; of a file whose `content` is given, since it may be another one later."""
+    drawer = own_generator(function, file, latent, conditional, space, torch.device("cpu"))
+    latents = torch.randn((PROBES, latent), generator=torch.Generator().manual_seed(0))
+    drawn = drawer.draw(latents, torch.eye(space.classes)[torch.arange(PROBES) % space.classes])
+    return hashlib.sha256(drawn.contiguous().numpy().tobytes()).hexdigest()
 
 
 def own_generator(
@@ -33,9 +41,11 @@ def own_generator(
 
     Raises: ValueError, naming what does not fit.
     """
-    net = _function(function)(space.shape, space.classes)
+    make = user_function(function)
+    with explained(f"{function}({space.shape}, {space.classes})", "failed"):
+        net = make(space.shape, space.classes)
     if not isinstance(net, nn.Module):
-        raise ValueError(f"`{function}` returned a {type(net).__name__}; allowed: a torch.nn.Module")
+        raise UserCodeError(f"`{function}` returned a {type(net).__name__}; allowed: a torch.nn.Module")
     try:
         net.load_state_dict(safetensors.torch.load(_content(file)))
     except (SafetensorError, RuntimeError) as error:
@@ -56,23 +66,12 @@ def own_generator(
 def _try_out(
     draw: Callable[[Tensor, Tensor], Tensor], function: str, latent: int, space: Space, device: torch.device
 ) -> None:
-    try:
+    with explained(function, f"cannot take two latents of {latent} numbers"):
         shape = tuple(draw(torch.zeros(2, latent, device=device), torch.zeros(2, space.classes, device=device)).shape)
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"`{function}` cannot take two latents of {latent} numbers ({reason:.300})") from error
     if shape != (2, *space.shape):
         raise ValueError(
             f"`{function}` makes a shape of {list(shape)} of two latents; allowed: {[2, *space.shape]}, as the data have"
         )
-
-
-def _function(function: str) -> Callable[[tuple[int, int, int], int], object]:
-    module, name = function.split(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"`{function}` cannot be imported ({error}); allowed: package.module:function") from error
 
 
 def _content(file: str) -> bytes:

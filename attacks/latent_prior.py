@@ -66,8 +66,9 @@ class LatentPrior(Attack):
 
     needs: ClassVar[tuple[str, ...]] = ("count", "public")
 
-    def facts(self) -> str:
-        return own_facts(self.generator, self.file) if ":" in self.generator else ""
+    def facts(self, space: Space) -> str:
+        own = ":" in self.generator
+        return own_facts(self.generator, self.file, self.latent or 16, self.conditional, space) if own else ""
 
     def prepare(self, public: Batch, space: Space, tell: Callable[[str], None]) -> Prepared:
         """The generator's losses and samples from its prior, after training where the cache has none."""

@@ -15,11 +15,16 @@ from audit._stream import drawing_from, stream
 from audit.client import batchnorm_layers
 from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
+from audit.probe import fingerprint, reaches_pixels
 from audit.spec import Setting
 from audit.threat import ThreatModel
 from defenses import Batch, Defense, Guarantee, NotApplicableError
 from defenses._guarantee import composed
 
+PROBED = 8  # images
+NO_SLOPE = (
+    "the loss has no slope in the pixels (they are cast to integers, or cut off), so images cannot be searched for"
+)
 SCHEMA = 2  # raised whenever the same key would otherwise stand for other numbers
 
 
@@ -46,10 +51,10 @@ def key_of(case: Case, environment: str) -> str:
         "seed": case.seed,
         "trial": case.trial,
         "setting": written_out(setting, "name"),
-        "content": content_of(setting),
+        "content": content_of(setting, case.seed),
         "threat": [sorted(case.threat.grants), case.threat.batchnorm],
         "defense": repr(case.defense),
-        "attack": f"{case.attack!r} {case.attack.facts()}",
+        "attack": f"{case.attack!r} {case.attack.facts(setting.data.load().space)}",
         "metrics": [_identity(metric) for metric in case.metrics],
         "recovered_psnr": case.recovered_psnr,
     }
@@ -70,9 +75,26 @@ def claimed(defense: Defense, setting: Setting) -> Guarantee | None:
 
 
 @cache
-def content_of(setting: Setting) -> tuple[str, ...]:
-    """What the setting's data, model and weights hold, by their hashes."""
-    return setting.data.load().fingerprint, setting.model.facts(), setting.weights.facts()
+def content_of(setting: Setting, seed: int) -> tuple[str, ...]:
+    """What the setting's data, model and weights hold, by their hashes. The model's is that of the module as it is built and
+    broadcast, whatever files its code stands in.
+
+    Raises: ValueError, for a model that cannot be audited.
+    """
+    model, batch = broadcast_model(setting, seed, 0), probe_batch(setting, seed)
+    return setting.data.load().fingerprint, fingerprint(model, batch), setting.weights.facts()
+
+
+@cache
+def pixels_matter(setting: Setting, seed: int) -> bool:
+    """Whether attacks can search the pixels of the setting's model."""
+    return reaches_pixels(broadcast_model(setting, seed, 0), probe_batch(setting, seed))
+
+
+def probe_batch(setting: Setting, seed: int) -> Batch:
+    """A few public images, on which a model is tried out and known again."""
+    public = public_batch(setting, seed)
+    return Batch(public.inputs[:PROBED], public.labels[:PROBED])
 
 
 @cache

@@ -69,7 +69,7 @@ def run(
     for warning in plan.manifest.warnings:
         err.print(f"privacy misconfigured: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for limit in plan.manifest.limits:
-        err.print(f"too few batches: {limit}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"cannot be shown: {limit}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     store = Store(directory)
     with store.lock():
         store.write_manifest(plan.manifest)
@@ -182,7 +182,8 @@ def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch
         markup=False,
         soft_wrap=True,
     )
-    compute = Computation({place.key: plan.cases[place.key] for place in left.todo}, device.type, code_revision())
+    todo = {place.key: plan.cases[place.key] for place in left.todo}
+    compute = Computation(todo, device.type, code_revision(), plan.environment)
     attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
     with err.status("preparing attacks") as status:
         for kept in prepare_attacks(attacked, store.directory, status.update):
@@ -225,7 +226,7 @@ def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
     contradiction = refuted(manifest, cells)
     if contradiction:
         _stop(contradiction, REFUTED)
-    failed = sum(cell.status == "failed" for cell in cells)
+    failed = sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
     if failed:
         _stop(
             f"{failed} of {len(cells)} cells failed; the report names them, --retry-failed computes them again", FAILED

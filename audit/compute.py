@@ -4,10 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from audit.case import Case
+from audit.case import Case, key_of
 from audit.trial import run_trial
-from audit.utility import Training, run_training
+from audit.utility import Training, key_of_training, run_training
 from reports._row import Cell, Place
+
+
+class ChangedError(Exception):
+    """What decides a cell's numbers is not what its key stands for."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,15 @@ class Computation:
     cases: dict[str, Case | Training]  # by key
     device: str
     code: str
+    environment: str = ""  # as it enters the keys; empty: keys are not checked
 
     def __call__(self, place: Place) -> Cell:
         """The measured cell. Raises: NotApplicableError, if the combination cannot be run; whatever breaks in it."""
         case = self.cases[place.key]
+        if self.environment and self._key(case) != place.key:
+            raise ChangedError(
+                "the data, the model or its weights have changed since the audit was planned; run it again"
+            )
         common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
         if isinstance(case, Training):
             trained = run_training(case)
@@ -34,3 +43,6 @@ class Computation:
             recovery=outcome.recovery,
             pictures=outcome.pictures,
         )
+
+    def _key(self, case: Case | Training) -> str:
+        return key_of(case, self.environment) if isinstance(case, Case) else key_of_training(case, self.environment)

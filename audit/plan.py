@@ -10,15 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from attacks import Attack
 from audit._entries import facts_of, label_of
-from audit.case import Case, broadcast_model, divided, draw_batches, key_of
-from audit.data import Images
+from audit.case import NO_SLOPE, Case, broadcast_model, divided, draw_batches, key_of, pixels_matter, probe_batch
 from audit.foreign import ForeignFileError
 from audit.lint import lint
 from audit.power import powerless
+from audit.probe import check
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
 from audit.utility import Training, dealt, key_of_training
@@ -47,6 +46,7 @@ class Plan:
 
     manifest: Manifest
     cases: dict[str, Case | Training]  # by key
+    environment: str  # code, libraries, device and threads, as they enter the keys
 
 
 def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threads: int) -> Plan:
@@ -54,10 +54,10 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
 
     Raises: SpecError, naming each setting that cannot be run and why.
     """
-    for position, attack in enumerate(spec.attacks):
-        _check_attack(attack, f"{file}, attacks[{position}]")
     for position, setting in enumerate(spec.settings):
         _check(spec, setting, f"{file}, settings[{position}]")
+    for position, attack in enumerate(spec.attacks):
+        _check_attack(spec, attack, f"{file}, attacks[{position}]")
     code = code_revision()
     environment = f"{code} {_versions(device, threads)}"
     grid = [(place, case) for place, case in _grid(spec, environment)]
@@ -65,7 +65,7 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
     cases: dict[str, Case | Training] = {place.key: case for place, case in grid}
     cases |= {place.key: training for place, training in trainings}
     planned = tuple(place for place, _ in grid), tuple(place for place, _ in trainings)
-    return Plan(_manifest(spec, text, *planned, device, threads), cases)
+    return Plan(_manifest(spec, text, *planned, device, threads), cases, environment)
 
 
 def code_revision() -> str:
@@ -87,7 +87,7 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         if not len(parts.public):
             raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
         draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
-        _try_out(broadcast_model(setting, spec.seed, 0), images)
+        check(broadcast_model(setting, spec.seed, 0), probe_batch(setting, spec.seed), images.classes)
         _check_utility(spec, setting, place)
     except NotApplicableError as error:
         raise SpecError((f"{place}.batch_size: {error}.",)) from error
@@ -106,22 +106,19 @@ def _check_utility(spec: AuditSpec, setting: Setting, place: str) -> None:
         raise SpecError((f"{place}, for utility.clients: {error}.",)) from error
 
 
-def _check_attack(attack: Attack, place: str) -> None:
+def _check_attack(spec: AuditSpec, attack: Attack, place: str) -> None:
     try:
-        attack.facts()
+        for setting in spec.settings:
+            attack.facts(setting.data.load().space)
     except ValueError as error:
         raise SpecError((f"{place}: {error}.",)) from error
 
 
-@torch.no_grad()
-def _try_out(model: nn.Module, images: Images) -> None:
-    """Raises: ValueError, unless the model makes one row of logits of an image."""
-    try:
-        logits = copy.deepcopy(model).eval()(images.batch(torch.tensor([0])).inputs)
-    except RuntimeError as error:
-        raise ValueError(f"it cannot take images of shape {list(images.pixels.shape[1:])} ({error})") from error
-    if logits.shape != (1, images.classes):
-        raise ValueError(f"it returns a shape of {list(logits.shape)} for one image; allowed: [1, {images.classes}]")
+def _unsearchable(spec: AuditSpec) -> Iterator[str]:
+    """One sentence for each setting whose pixels no attack can search."""
+    for setting in spec.settings:
+        if any(attack.recovers_images for attack in spec.attacks) and not pixels_matter(setting, spec.seed):
+            yield f"{setting.name}: {NO_SLOPE}; only attacks on labels can be run."
 
 
 def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
@@ -184,7 +181,7 @@ def _manifest(
         places=places,
         trainings=trainings,
         warnings=lint(spec),
-        limits=powerless(spec),
+        limits=(*_unsearchable(spec), *powerless(spec)),
     )
 
 

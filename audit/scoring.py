@@ -110,6 +110,8 @@ def score(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> Score
         return Score(name, metric.better, "n/a", note=str(error))
     except UnavailableError as error:
         return Score(name, metric.better, "unavailable", note=str(error))
+    except Exception as error:
+        return Score(name, metric.better, "failed", note=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _impossible(metric: Metric, trial: Trial, found: Claimed) -> str:

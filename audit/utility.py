@@ -72,7 +72,7 @@ def key_of_training(training: Training, environment: str) -> str:
         "seed": training.seed,
         "repeat": training.repeat,
         "setting": written_out(setting, "name"),
-        "content": content_of(setting),
+        "content": content_of(setting, training.seed),
         "defense": repr(training.defense),
         "utility": written_out(training.utility, "repeats"),
     }

@@ -26,6 +26,7 @@ def problems(readings: Sequence[Reading]) -> tuple[Statement, ...]:
     found = [
         _cells(readings, "failed", total, "failed"),
         _absent(readings, total),
+        *_metrics(readings, "failed", "failed"),
         *_metrics(readings, "nan", "not a finite number"),
         *_metrics(readings, "missing", "missing"),
         *_metrics(readings, "unavailable", "unavailable"),

@@ -235,7 +235,7 @@ def test_whatever_decides_a_number_changes_the_key():
 
 def test_the_content_of_an_attacks_files_changes_the_key(monkeypatch):
     before = key_of(case(), "env")
-    monkeypatch.setattr(LabelSign, "facts", lambda attack: "another file")
+    monkeypatch.setattr(LabelSign, "facts", lambda attack, space: "another file")
     assert key_of(case(), "env") != before
 
 

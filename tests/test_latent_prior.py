@@ -256,8 +256,8 @@ def test_the_content_of_the_users_file_decides(tmp_path):
     for seed in (0, 1):
         torch.manual_seed(seed)
         safetensors.torch.save_file(make_own((1, 28, 28), 10).state_dict(), file)
-        facts.append(LatentPrior(generator=OWN, file=str(file)).facts())
-    assert facts[0] != facts[1] == own_facts(OWN, str(file))
+        facts.append(LatentPrior(generator=OWN, file=str(file)).facts(SPACE))
+    assert facts[0] != facts[1] == own_facts(OWN, str(file), 16, False, SPACE)
 
 
 def make_nothing(shape, classes):
@@ -287,7 +287,7 @@ def test_a_generator_that_cannot_be_used_is_said_in_one_sentence(function, words
 
 def test_a_file_that_is_absent_or_damaged_is_said_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
-        LatentPrior(generator=OWN, file=str(tmp_path / "none.safetensors")).facts()
+        LatentPrior(generator=OWN, file=str(tmp_path / "none.safetensors")).facts(SPACE)
     (tmp_path / "bad.safetensors").write_bytes(b"\x80\x04pickled")
     with pytest.raises(ValueError, match="do not fit"):
         LatentPrior(generator=OWN, file=str(tmp_path / "bad.safetensors")).prepare(public(), SPACE, lambda told: None)

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from audit.foreign import sha256_of
-from audit.metrics._base import Metric, UnavailableError
+from audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
 from defenses._base import entry
 
 BACKBONES = {
@@ -45,6 +45,8 @@ class LPIPS(Metric):
             return "unavailable"
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        if truth.shape[1] not in (1, 3):
+            raise MetricNotApplicableError(f"LPIPS takes pictures of 1 or 3 channels, found {truth.shape[1]}")
         distance = _distance(self.net)
         with torch.no_grad():
             values = distance(self._prepared(truth), self._prepared(found))

@@ -4,8 +4,10 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from audit.metrics._base import Metric, as_images
+from audit.metrics._base import Metric, MetricNotApplicableError, as_images
 from defenses._base import entry
+
+WINDOW = 7  # pixels a side
 
 
 @entry
@@ -19,5 +21,12 @@ class SSIM(Metric):
         return -1.0, 1.0
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        smallest = min(truth.shape[2:])
+        if smallest < WINDOW:
+            raise MetricNotApplicableError(
+                f"pictures of {smallest} pixels a side are smaller than SSIM's window of {WINDOW}"
+            )
         pairs = zip(as_images(truth), as_images(found), strict=True)
-        return np.array([structural_similarity(a, b, data_range=1.0, channel_axis=-1) for a, b in pairs])
+        return np.array(
+            [structural_similarity(a, b, data_range=1.0, win_size=WINDOW, channel_axis=-1) for a, b in pairs]
+        )
