@@ -180,6 +180,10 @@ class Defense:
         """Why there is no guarantee, where `guarantee` claims nothing."""
         return "nothing here adds noise to what is sent, so nothing bounds what it tells"
 
+    def mixes_clients(self) -> bool:
+        """Whether what one client sends depends on what the others hold: on anything that they agree on in `together`."""
+        return type(self).together is not Defense.together
+
     def longest_step(self) -> float | None:
         """The largest L2 norm of a step that `release` sends, whatever it is handed; None where nothing limits it."""
         return None

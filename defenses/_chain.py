@@ -67,26 +67,52 @@ class Chain(Defense):
         names = {name for variances in found for name in variances}
         return {name: sum_of(variances[name] for variances in found if name in variances) for name in names}
 
+    def mixes_clients(self) -> bool:
+        return any(part.mixes_clients() for part in self.parts)
+
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
-        """What the part that claims by itself claims, else what noise after clipping does.
+        """What the part that claims by itself claims, else what noise after clipping does. Nothing, if the noise is for one
+        client's update and comes after clients have mixed theirs: one client then moves what all the others send.
 
         No other part can compute the gradient anew behind its back: one part of a chain may define `train`.
         """
         for part in self._overriding("guarantee"):
-            claimed = part.guarantee(recipe, count)
+            claimed = None if self._mixed_before(part) else part.guarantee(recipe, count)
             if claimed is not None:
                 return claimed
         return self._claimed_by_noise_after_clipping()
 
     def why_unclaimed(self) -> str:
+        mixing = [part for part in self.parts if part.mixes_clients()]
+        noisy = [part for part in self.parts if _claims_for_one(part) and self._mixed_before(part)]
+        if noisy:
+            return (
+                f"{type(mixing[0]).__name__} lets clients agree on something before {type(noisy[0]).__name__} adds its "
+                "noise, so one client moves what all the others send, and noise for the update of one does not cover that"
+            )
         reasons = [part.why_unclaimed() for part in self._overriding("why_unclaimed")]
         return "; ".join(dict.fromkeys(reasons)) or super().why_unclaimed()
 
+    def _mixed_before(self, part: Defense) -> bool:
+        """Whether clients have mixed their updates before `part` acts; what is noised in training comes before all that."""
+        if type(part).train is not Defense.train:
+            return False
+        return any(each.mixes_clients() for each in self.parts[: self.parts.index(part)])
+
     def _claimed_by_noise_after_clipping(self) -> Guarantee | None:
         longest = None
-        for part in self._overriding("release"):
+        for part in self.parts:
+            if part.mixes_clients():
+                return None
+            if type(part).release is Defense.release:
+                continue
             claimed = None if longest is None else part.guarantee_for(longest)
             if claimed is not None:
                 return claimed
             longest = part.longest_step()
         return None
+
+
+def _claims_for_one(part: Defense) -> bool:
+    """Whether the part claims by itself, or would right after clipping."""
+    return type(part).guarantee is not Defense.guarantee or type(part).guarantee_for is not Defense.guarantee_for
