@@ -22,7 +22,7 @@ KEY = "k000"
 any_text = st.text(st.characters(exclude_categories=()))
 st.register_type_strategy(str, any_text)
 keys = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
-hard = Score("", "higher", "ok", "\ud800 🔒", value=-0.0, worst=1e-320, decoy=math.nan, blind=math.inf, n=2**53 + 1)
+hard = Score("", "higher", "ok", "\ud800 🔒", value=-0.0, worst=1e-320, decoy=math.nan, high=math.inf, n=2**53 + 1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_cell_file_is_strict_json_behind_its_hash():
     document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
     assert (document["format"], document["schema"]) == ("seethrough cell", 3)
     assert document["content"]["scores"][0]["decoy"] == "NaN"
-    assert document["content"]["scores"][0]["floor"] is None
+    assert document["content"]["scores"][0]["perfect"] is None
 
 
 def test_a_text_that_reads_nan_stays_a_text(shared):
