@@ -14,6 +14,7 @@ without `joint_labels`, as the one label does that iDLG reads off signs (Zhao, M
 iterate of lowest objective is returned, clamped.
 """
 
+import dataclasses
 from typing import ClassVar
 
 import torch
@@ -29,6 +30,7 @@ from attacks._priors import rounded_variation
 from attacks._replay import simulated_client
 from attacks._rounds import need_update, observed
 from attacks._search import Variables, quasi_newton
+from attacks._shrinkage import steps_of_play, with_shrunk
 from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
 from defenses._base import entry
 
@@ -54,6 +56,10 @@ class DLG(Attack):
         view.need(*self.needs)
         need_update(view)
         view = view if self.adaptive else unaware(view)
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
+
+    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), observed(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)

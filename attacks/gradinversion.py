@@ -43,6 +43,7 @@ from attacks._replay import Client, observed_gradient, simulated_client
 from attacks._rounds import need_update
 from attacks._scales import spreads
 from attacks._search import Variables, cosine_schedule, descend
+from attacks._shrinkage import steps_of_play, with_shrunk
 from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses import Params, Recipe
 from defenses._base import entry
@@ -133,6 +134,10 @@ class GradInversion(Attack):
         need_update(view)
         view = view if self.adaptive else unaware(view)
         view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), seeds=1)
+        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
+
+    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         reads = self.read_error and not self.joint_labels

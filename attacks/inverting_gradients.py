@@ -14,6 +14,7 @@ iterate of the restart of lowest cosine distance; known noise weighs the tensors
 `lr` is that of the authors' code, `tv` what Guo et al. (arXiv:2503.11514) ran for CIFAR-10, in 24,000 steps, not 4,800.
 """
 
+import dataclasses
 from typing import ClassVar
 
 import torch
@@ -29,6 +30,7 @@ from attacks._priors import total_variation
 from attacks._replay import simulated_client
 from attacks._rounds import need_update, observed
 from attacks._search import Variables, cosine_schedule, descend
+from attacks._shrinkage import steps_of_play, with_shrunk
 from attacks._soft_labels import free_labels, guessed, likeliest
 from defenses._base import entry
 
@@ -52,6 +54,10 @@ class InvertingGradients(Attack):
         """The restart of lowest objective; all restarts run as one."""
         need_update(view)
         view = view if self.adaptive else unaware(view)
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
+
+    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), whitened(view, observed(view))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))

@@ -12,6 +12,7 @@ but the generator and the radius, and known noise sets the weight of |z|^2; the 
 distance is Euclidean and relative; the iterate of lowest objective is returned.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -30,6 +31,7 @@ from attacks._match import cosine, relative_l1, squared_l2
 from attacks._own import own_facts, own_generator
 from attacks._replay import simulated_client
 from attacks._rounds import need_update, observed
+from attacks._shrinkage import steps_of_play, with_shrunk
 from attacks._soft_labels import free_labels
 from attacks._vae import VAEPlan
 from defenses import Batch, Params
@@ -83,6 +85,10 @@ class LatentPrior(Attack):
         """The restart of lowest objective."""
         need_update(view)
         view = view if self.adaptive else unaware(view)
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
+
+    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         view.need("count")
         if view.public is None:
             raise NotGrantedError("needs `public`, which the threat model does not grant")

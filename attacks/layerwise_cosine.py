@@ -12,6 +12,7 @@ L-BFGS; in total variation, and its weight in proportion to the number of pixels
 are kept within [0, 1]; the iterate of lowest objective is returned. Of DLG there remain free labels and their random start.
 """
 
+import dataclasses
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,7 @@ from attacks._priors import total_variation
 from attacks._replay import simulated_client
 from attacks._rounds import need_update, observed, rounds_of, together
 from attacks._search import Variables, descend, shortened
+from attacks._shrinkage import steps_of_play, with_shrunk
 from attacks._soft_labels import guessed, likeliest
 from defenses import NotApplicableError, Params
 from defenses._base import entry
@@ -53,6 +55,10 @@ class LayerwiseCosine(Attack):
         view.need(*self.needs)
         need_update(view)
         view = view if self.adaptive else unaware(view)
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
+
+    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
         seen, weights = observed(view), together([self._weights(view)] * rounds)
