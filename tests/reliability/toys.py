@@ -27,8 +27,10 @@ def cell_of(key: str) -> Cell:
     """A cell whose content is a function of its key."""
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
     scores = (
-        Score("psnr", "higher", "ok", value=number, worst=2 * number, decoy=-0.0, guesses=(Guess("gray", 1e-320),), perfect=0.1, n=8),
-        Score("ssim", "higher", "nan", "not finite", value=float("nan"), decoy=float("inf"), perfect=float("-inf"), n=8),
+        Score("psnr", "higher", "ok", "", number, 2 * number, -0.0, (Guess("gray", 1e-320),), perfect=0.1, n=8),
+        Score(
+            "ssim", "higher", "nan", "not finite", value=float("nan"), decoy=float("inf"), perfect=float("-inf"), n=8
+        ),
         Score("lpips", "lower", "unavailable", "no weights"),
     )
     pictures = Pictures(("iVBORw0KGgo=" * 32,), ("iVBORw0KGgo=" * 32,), ())
