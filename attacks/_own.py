@@ -1,5 +1,6 @@
 """The user's own generator: a function that builds a module, and a safetensors file with its weights."""
 
+import copy
 import hashlib
 from collections.abc import Callable
 from functools import cache
@@ -11,25 +12,35 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from attacks._base import Space
-from attacks._generator import Drawer
+from attacks._generator import Drawer, one_thread
 from attacks._user_code import UserCodeError, explained, user_function
+from attacks._user_sources import code_of
 
 LARGEST = 2 * 2**30  # bytes
 PROBES = 16  # latents by whose images a generator is known again
 
 
 def own_facts(function: str, file: str, latent: int, conditional: bool, space: Space) -> str:
-    """What decides the generator: SHA-256 of what it draws and of the file. Raises: ValueError."""
+    """What decides the generator: SHA-256 of its code, of what it draws and of the file. Raises: ValueError."""
     content = hashlib.sha256(_content(file)).hexdigest()
-    return f"{content} {_drawn(function, file, latent, conditional, space, content)}"
+    drawn = _drawn(function, file, latent, conditional, space, content)
+    return f"{content} {drawn} {code_of(function.split(':')[0])}"
 
 
 @cache
 def _drawn(function: str, file: str, latent: int, conditional: bool, space: Space, content: str) -> str:
     """SHA-256 of images that the generator draws; of a file whose `content` is given, since it may be another one later."""
-    drawer = own_generator(function, file, latent, conditional, space, torch.device("cpu"))
+    twice = [own_generator(function, file, latent, conditional, space, torch.device("cpu")) for _ in range(2)]
     latents = torch.randn((PROBES, latent), generator=torch.Generator().manual_seed(0))
-    drawn = drawer.draw(latents, torch.eye(space.classes)[torch.arange(PROBES) % space.classes])
+    classes = torch.eye(space.classes)[torch.arange(PROBES) % space.classes]
+    with explained(function, "cannot draw images"), one_thread():
+        drawn, again = (drawer.draw(latents, classes) for drawer in twice)
+    if not drawn.isfinite().all():
+        raise UserCodeError(f"`{function}` makes images that are not finite; allowed: pixels in [0, 1]")
+    if not torch.equal(drawn, again):
+        raise UserCodeError(
+            f"`{function}` makes other images of the same latents each time it is built or run; allowed: one without chance"
+        )
     return hashlib.sha256(drawn.contiguous().numpy().tobytes()).hexdigest()
 
 
@@ -42,10 +53,11 @@ def own_generator(
     Raises: ValueError, naming what does not fit.
     """
     make = user_function(function)
-    with explained(f"{function}({space.shape}, {space.classes})", "failed"):
+    with explained(f"{function}({space.shape}, {space.classes})", "failed", make):
         net = make(space.shape, space.classes)
     if not isinstance(net, nn.Module):
         raise UserCodeError(f"`{function}` returned a {type(net).__name__}; allowed: a torch.nn.Module")
+    net = copy.deepcopy(net)  # even where it is one module for all callers
     try:
         net.load_state_dict(safetensors.torch.load(_content(file)))
     except (SafetensorError, RuntimeError) as error:
@@ -56,9 +68,13 @@ def own_generator(
     net.eval().requires_grad_(False).to(device)
 
     def features(latents: Tensor, classes: Tensor) -> Tensor:
-        return (net(latents, classes) if conditional else net(latents)).clamp(0, 1)
+        drawn = net(latents, classes) if conditional else net(latents)
+        if not isinstance(drawn, Tensor):
+            raise UserCodeError(f"`{function}` makes a {type(drawn).__name__} of latents; allowed: a tensor of images")
+        return drawn.clamp(0, 1)
 
-    _try_out(features, function, latent, space, device)
+    with explained(function, f"cannot take two latents of {latent} numbers", type(net).forward):
+        _try_out(features, function, latent, space, device)
     return Drawer(latent, features, lambda images: images, torch.zeros(0, 0))
 
 
@@ -66,10 +82,9 @@ def own_generator(
 def _try_out(
     draw: Callable[[Tensor, Tensor], Tensor], function: str, latent: int, space: Space, device: torch.device
 ) -> None:
-    with explained(function, f"cannot take two latents of {latent} numbers"):
-        shape = tuple(draw(torch.zeros(2, latent, device=device), torch.zeros(2, space.classes, device=device)).shape)
+    shape = tuple(draw(torch.zeros(2, latent, device=device), torch.zeros(2, space.classes, device=device)).shape)
     if shape != (2, *space.shape):
-        raise ValueError(
+        raise UserCodeError(
             f"`{function}` makes a shape of {list(shape)} of two latents; allowed: {[2, *space.shape]}, as the data have"
         )
 

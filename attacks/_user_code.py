@@ -2,12 +2,12 @@
 function, what was raised, and the line of the user's file."""
 
 import importlib
+import inspect
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 OURS = Path(__file__).resolve().parent.parent
@@ -23,19 +23,24 @@ def user_function(function: str) -> Callable[..., Any]:
     module, name = function.split(":")
     with explained(function, "cannot be imported"):
         found = importlib.import_module(module)
-    if not hasattr(found, name):
+        made = getattr(found, name, None)
+        present = hasattr(found, name)
+    file = getattr(found, "__file__", None) or "no file"
+    if not present:
         raise UserCodeError(
-            f"`{function}` cannot be imported: {module} has no {name}; allowed: package.module:function"
+            f"`{function}` cannot be imported: {module} has no {name} ({file}); allowed: package.module:function"
         )
-    if not callable(getattr(found, name)):
-        kind = type(getattr(found, name)).__name__
-        raise UserCodeError(f"`{function}` is a {kind}; allowed: a function (package.module:function)")
-    return getattr(found, name)
+    if not callable(made):
+        raise UserCodeError(
+            f"`{function}` is of type {type(made).__name__}; allowed: a function (package.module:function)"
+        )
+    return made
 
 
 @contextmanager
-def explained(function: str, did: str) -> Iterator[None]:
-    """Within, an exception becomes a UserCodeError: that `function` `did` so and so, and where.
+def explained(function: str, did: str, code: object = None) -> Iterator[None]:
+    """Within, an exception becomes a UserCodeError: that `function` `did` so and so, and where: the innermost line of the
+    user's own files that it passed through, else the line where `code` is defined, which was called.
 
     SystemExit too: a module that ends the process when it is imported must not end an audit.
     """
@@ -44,26 +49,36 @@ def explained(function: str, did: str) -> Iterator[None]:
     except UserCodeError:
         raise
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split()) or "no reason given"
-        raise UserCodeError(f"`{function}` {did}: {type(error).__name__}: {reason:.300}{_where(error)}") from error
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        reason = " ".join(message.split()) or "no reason given"
+        where = _passed(error) or _defined(code)
+        raise UserCodeError(f"`{function}` {did}: {type(error).__name__}: {reason:.300}{where}") from error
 
 
-def _where(error: BaseException) -> str:
-    """The innermost line of the user's own files that the exception passed through; empty where it passed through none."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({Path(error.filename).name}, line {error.lineno})"
-    lines = [frame for frame in _frames(error.__traceback__) if _is_the_users(Path(frame.filename))]
-    return f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
-
-
-def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return list(traceback.extract_tb(trace))
-
-
-def _is_the_users(file: Path) -> bool:
+def is_the_users(file: Path) -> bool:
     """Whether a source file is neither installed nor ours. Tests beside our packages are the user's of the tests."""
     if not file.is_file():
         return False
     real = file.resolve()
     rooms = (OURS / room for room in ("attacks", "audit", "defenses", "reports"))
     return not any(real.is_relative_to(place) for place in (*INSTALLED, *rooms))
+
+
+def _passed(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return _line(error.filename, error.lineno)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_the_users(Path(frame.filename))]
+    return _line(frames[-1].filename, frames[-1].lineno) if frames else ""
+
+
+def _defined(code: object) -> str:
+    plain = inspect.unwrap(code) if callable(code) else None
+    found = getattr(plain, "__init__", None) if inspect.isclass(plain) else plain
+    lines = getattr(found, "__code__", None)
+    return _line(lines.co_filename, lines.co_firstlineno) if lines and is_the_users(Path(lines.co_filename)) else ""
+
+
+def _line(file: str, line: int | None) -> str:
+    path = Path(file)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
+    return f" ({shown}, line {line})"

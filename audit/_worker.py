@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from attacks import NoGradientError
+from attacks._user_code import UserCodeError
+from audit.compute import ChangedError
 from audit.store import ForeignSchemaError, Store, encode
 from defenses._base import NotApplicableError
 from reports._row import Cell, Place
@@ -87,7 +89,7 @@ def _attempt(job: Job, place: Place) -> Cell:
         encode(cell)
     except NotApplicableError as error:
         return Cell(place.key, "n/a", str(error), seed=job.seed, code=job.code)
-    except NoGradientError as error:
+    except (NoGradientError, ChangedError, UserCodeError) as error:
         return job.failed(place, str(error))
     except Exception:
         return job.failed(place, traceback.format_exc())

@@ -10,21 +10,19 @@ from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from attacks import Attack
+from audit._fingerprint import fingerprint
 from audit._section import Section
 from audit._stream import drawing_from, stream
 from audit.client import batchnorm_layers
 from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
-from audit.probe import fingerprint, reaches_pixels
+from audit.probe import unsearchable
 from audit.spec import Setting
 from audit.threat import ThreatModel
 from defenses import Batch, Defense, Guarantee, NotApplicableError
 from defenses._guarantee import composed
 
 PROBED = 8  # images
-NO_SLOPE = (
-    "the loss has no slope in the pixels (they are cast to integers, or cut off), so images cannot be searched for"
-)
 SCHEMA = 2  # raised whenever the same key would otherwise stand for other numbers
 
 
@@ -77,18 +75,19 @@ def claimed(defense: Defense, setting: Setting) -> Guarantee | None:
 @cache
 def content_of(setting: Setting, seed: int) -> tuple[str, ...]:
     """What the setting's data, model and weights hold, by their hashes. The model's is that of the module as it is built and
-    broadcast, whatever files its code stands in.
+    broadcast, whatever files its code stands in; of a user's own, the code too.
 
     Raises: ValueError, for a model that cannot be audited.
     """
     model, batch = broadcast_model(setting, seed, 0), probe_batch(setting, seed)
-    return setting.data.load().fingerprint, fingerprint(model, batch), setting.weights.facts()
+    known = fingerprint(model, batch), setting.model.facts()
+    return setting.data.load().fingerprint, *known, setting.weights.facts()
 
 
 @cache
-def pixels_matter(setting: Setting, seed: int) -> bool:
-    """Whether attacks can search the pixels of the setting's model."""
-    return reaches_pixels(broadcast_model(setting, seed, 0), probe_batch(setting, seed))
+def why_unsearchable(setting: Setting, seed: int) -> str:
+    """Why no attack can search the pixels of the setting's model; empty where it can."""
+    return unsearchable(broadcast_model(setting, seed, 0), probe_batch(setting, seed))
 
 
 def probe_batch(setting: Setting, seed: int) -> Batch:
@@ -122,13 +121,18 @@ def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
 
     Raises: ValueError, if the architecture cannot take the data; ForeignFileError, if a weights file does not fit.
     """
-    drawn_for = 0 if setting.weights.needs_training() else trial
-    with drawing_from(stream(seed, "weights", drawn_for)):
+    model = built_model(setting, seed, 0 if setting.weights.needs_training() else trial)
+    setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
+    return model.train(setting.mode == "train")
+
+
+def built_model(setting: Setting, seed: int, number: int) -> nn.Module:
+    """The model with its layers' own initialization, anew at each call. Raises: ValueError, as `broadcast_model` does."""
+    with drawing_from(stream(seed, "weights", number)):
         model = setting.model.build(setting.data.load().space)
         if setting.fix_batchnorm:
             put_groupnorm(model)
-    setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
-    return model.train(setting.mode == "train")
+    return model
 
 
 def put_groupnorm(model: nn.Module) -> None:

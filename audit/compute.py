@@ -28,7 +28,7 @@ class Computation:
         case = self.cases[place.key]
         if self.environment and self._key(case) != place.key:
             raise ChangedError(
-                "the data, the model or its weights have changed since the audit was planned; run it again"
+                "the data, the model, its weights or its code have changed since the audit was planned; run it again"
             )
         common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
         if isinstance(case, Training):

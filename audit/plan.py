@@ -3,21 +3,35 @@
 import copy
 import hashlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.resources import files
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from attacks import Attack
 from audit._entries import facts_of, label_of
-from audit.case import NO_SLOPE, Case, broadcast_model, divided, draw_batches, key_of, pixels_matter, probe_batch
+from audit._fingerprint import forward
+from audit.case import (
+    Case,
+    broadcast_model,
+    built_model,
+    content_of,
+    divided,
+    draw_batches,
+    key_of,
+    probe_batch,
+    why_unsearchable,
+)
 from audit.foreign import ForeignFileError
 from audit.lint import lint
 from audit.power import powerless
-from audit.probe import check
+from audit.probe import check, check_built
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.specfile import SpecError
 from audit.utility import Training, dealt, key_of_training
@@ -58,6 +72,7 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
         _check(spec, setting, f"{file}, settings[{position}]")
     for position, attack in enumerate(spec.attacks):
         _check_attack(spec, attack, f"{file}, attacks[{position}]")
+    _check_elsewhere(spec, file)
     code = code_revision()
     environment = f"{code} {_versions(device, threads)}"
     grid = [(place, case) for place, case in _grid(spec, environment)]
@@ -87,7 +102,7 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         if not len(parts.public):
             raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
         draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
-        check(broadcast_model(setting, spec.seed, 0), probe_batch(setting, spec.seed), images.classes)
+        _check_model(setting, spec.seed, images.classes)
         _check_utility(spec, setting, place)
     except NotApplicableError as error:
         raise SpecError((f"{place}.batch_size: {error}.",)) from error
@@ -95,6 +110,39 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         raise SpecError((f"{place}.model: {error}.",)) from error
     except ForeignFileError as error:
         raise SpecError((f"{place}: {error}.",)) from error
+
+
+def _check_model(setting: Setting, seed: int, classes: int) -> None:
+    """Raises: ValueError. First as it is built, since training it may take long; then as it is broadcast."""
+    batch, train = probe_batch(setting, seed), setting.mode == "train"
+    built, again = (built_model(setting, seed, 0).train(train) for _ in range(2))
+    check_built(built, again, batch, classes)
+    check(broadcast_model(setting, seed, 0), batch, classes, setting.local.batch_size or setting.batch_size)
+    _accuracy(setting, seed)
+
+
+def _check_elsewhere(spec: AuditSpec, file: str) -> None:
+    """Workers import the user's code anew: what it makes must be the same there. Raises: SpecError."""
+    own: dict[str, Callable[[], object]] = {}
+    for position, setting in enumerate(spec.settings):
+        if setting.model.facts():
+            own[f"settings[{position}].model"] = partial(content_of, setting, spec.seed)
+        for number, attack in enumerate(spec.attacks):
+            if attack.facts(setting.data.load().space):
+                own[f"attacks[{number}]"] = partial(attack.facts, setting.data.load().space)
+    if not own:
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
+        for place, made in own.items():
+            there = another.submit(made)
+            if there.exception() or there.result() != made():
+                reason = there.exception() or "it is another one each time that its code is imported"
+                raise SpecError(
+                    (
+                        f"{file}, {place}: found one that another process does not make alike ({reason}); allowed: one that "
+                        "its code, the seed and torch's own chance decide.",
+                    )
+                )
 
 
 def _check_utility(spec: AuditSpec, setting: Setting, place: str) -> None:
@@ -117,8 +165,8 @@ def _check_attack(spec: AuditSpec, attack: Attack, place: str) -> None:
 def _unsearchable(spec: AuditSpec) -> Iterator[str]:
     """One sentence for each setting whose pixels no attack can search."""
     for setting in spec.settings:
-        if any(attack.recovers_images for attack in spec.attacks) and not pixels_matter(setting, spec.seed):
-            yield f"{setting.name}: {NO_SLOPE}; only attacks on labels can be run."
+        if any(attack.recovers_images for attack in spec.attacks) and (reason := why_unsearchable(setting, spec.seed)):
+            yield f"{setting.name}: {reason}; only attacks on labels can be run."
 
 
 def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
@@ -189,6 +237,8 @@ def _hashes(spec: AuditSpec, text: str) -> Iterator[tuple[str, str]]:
     yield "spec", hashlib.sha256(text.encode()).hexdigest()
     for setting in spec.settings:
         yield f"data of {setting.name}", setting.data.load().fingerprint
+        if setting.model.facts():
+            yield f"code of the model of {setting.name}", setting.model.facts()
         if setting.weights.facts():
             yield f"weights of {setting.name}", setting.weights.facts()
     for metric in spec.metrics:
@@ -227,6 +277,7 @@ def _partitioned(setting: Setting) -> str:
     )
 
 
+@cache
 def _accuracy(setting: Setting, seed: int) -> str:
     """How good the model of the first trial is, on images that nobody trained on."""
     images, parts = divided(setting, seed)
@@ -234,8 +285,7 @@ def _accuracy(setting: Setting, seed: int) -> str:
         return "no held-out images to test the model on"
     batch = images.batch(parts.held_out[:1000])
     model = copy.deepcopy(broadcast_model(setting, seed, 0)).eval()
-    with torch.no_grad():
-        right = int((model(batch.inputs).argmax(dim=1) == batch.labels).sum())
+    right = int((forward(model, batch.inputs).argmax(dim=1) == batch.labels).sum())
     return f"{right} of {len(batch)} held-out images classified rightly"
 
 

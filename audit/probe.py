@@ -1,74 +1,120 @@
-"""What a model is, and whether it can be audited: found on a few public images, before the first cell, in a second."""
+"""Whether a model can be audited: found on a few public images, before the first cell, in a second."""
 
 import copy
-import hashlib
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from attacks._generator import one_thread
 from attacks._user_code import explained
+from audit._fingerprint import fingerprint, forward, tried
 from audit._stream import drawing_from, stream
 from defenses import Batch
 
 CLOSE = 1e-4
+PROBABILITIES = "it returns probabilities (every row adds up to 1); allowed: logits, what comes before the softmax"
+NO_SLOPE = (
+    "the loss has no slope in the pixels (they are cast to integers, or cut off), so images cannot be searched for"
+)
 
 
-def fingerprint(model: nn.Module, batch: Batch) -> str:
-    """SHA-256 of all that decides what clients send: the modules and their settings, every parameter and buffer, which of them
-    train, the mode, and what the model makes of `batch`, forward and backward. The file that defines it does not enter."""
-    digest = hashlib.sha256(f"{model!r} {model.training}".encode())
-    for name, module in model.named_modules():
-        digest.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {module.training}".encode())
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.requires_grad}".encode())
-        digest.update(_bytes(tensor))
-    outputs, slopes = _tried(model, batch)
-    for tensor in (outputs, *(slope for slope in slopes if slope is not None)):
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
+def check_built(model: nn.Module, again: nn.Module, batch: Batch, classes: int) -> None:
+    """`model` and `again` are the same model, built twice by the same stream, before any weights are put in.
+
+    Raises: ValueError, a sentence without its period, if no audit of it could be right.
+    """
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            "it has layers that take their shape from the first images (lazy ones); allowed: layers of a fixed shape"
+        )
+    _passed(model, batch, classes)
+    with explained(type(model).__name__, "cannot be trained", type(model).forward):
+        outputs, _ = tried(model, batch)
+    if _are_probabilities(outputs):
+        raise ValueError(PROBABILITIES)
+    if fingerprint(model, batch) != fingerprint(again, batch):
+        raise ValueError(
+            "it is not the same when it is built or run twice by the same seed, so it draws chance from elsewhere than torch "
+            "(random, numpy, the clock) or counts its calls; allowed: chance that torch.manual_seed decides"
+        )
 
 
-def check(model: nn.Module, batch: Batch, classes: int) -> None:
-    """Raises: ValueError, a sentence without its period, if no audit of the model could be right."""
-    with explained(_named(model), "cannot take the images"), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        tried = copy.deepcopy(model).eval()
-        first, second = (tried(batch.inputs) for _ in range(2))
-    if not isinstance(first, Tensor):
-        raise ValueError(f"it returns a {type(first).__name__} for images; allowed: a tensor of logits [n, {classes}]")
-    expected = [len(batch), classes]
-    if list(first.shape) != expected:
-        raise ValueError(f"it returns a shape of {list(first.shape)} for {len(batch)} images; allowed: {expected}")
-    for problem in _problems(model, batch, first, second):
+def check(model: nn.Module, batch: Batch, classes: int, size: int) -> None:
+    """`model` as it is broadcast to clients with batches of `size` images.
+
+    Raises: ValueError, a sentence without its period, if no audit of it could be right.
+    """
+    for images in (batch.inputs, *(_repeated(batch, number).inputs for number in (1, size))):
+        outputs = _passed(model, Batch(images, batch.labels), classes)
+        if not outputs.isfinite().all():
+            raise ValueError(
+                "it returns numbers that are not finite for public images, at the weights that are broadcast"
+            )
+    for problem in _of_its_gradient(model, _repeated(batch, size)):
         raise ValueError(problem)
 
 
-def reaches_pixels(model: nn.Module, batch: Batch) -> bool:
-    """Whether the loss has a slope in any pixel: without one, nothing can be searched for."""
-    images = batch.inputs.clone().requires_grad_()
-    with drawing_from(stream(0, "probe")), torch.enable_grad():
-        outputs = copy.deepcopy(model)(images)
-        if not outputs.requires_grad:
-            return False
-        (slope,) = torch.autograd.grad(F.cross_entropy(outputs, batch.labels), images, allow_unused=True)
-    return slope is not None and bool((slope != 0).any())
+def unsearchable(model: nn.Module, batch: Batch) -> str:
+    """Why no attack can search the model's pixels by matching what clients send; empty where it can."""
+    images, copied = batch.inputs.clone().requires_grad_(), copy.deepcopy(model)
+    trained = [parameter for parameter in copied.parameters() if parameter.requires_grad]
+    rng = stream(0, "probe")
+    with drawing_from(rng), torch.enable_grad():
+        loss = F.cross_entropy(copied(images), batch.labels)
+        sent = torch.autograd.grad(loss, trained, allow_unused=True, create_graph=True)
+        along = [(slope * torch.randn(slope.shape, generator=rng)).sum() for slope in sent if slope is not None]
+        value = torch.stack(along).sum()
+        try:
+            if value.requires_grad:
+                value.backward()  # to every leaf: on the way to the pixels alone, torch would leave out what it cannot do
+        except Exception as error:  # the user's own backward may raise anything
+            reason = " ".join(str(error).split())
+            return f"the gradient cannot be differentiated again ({reason:.200}), so images cannot be searched for"
+    return "" if images.grad is not None and (images.grad != 0).any() else NO_SLOPE
 
 
-def _problems(model: nn.Module, batch: Batch, first: Tensor, second: Tensor) -> Iterator[str]:
-    if not first.isfinite().all():
-        yield "it returns numbers that are not finite for public images, at the weights that are broadcast"
-    if not torch.equal(first, second):
-        yield "it returns something else for the same images each time, in eval mode; allowed: a model without chance"
-    sums = first.double().sum(dim=1)
-    if len(first) > 1 and bool((first >= 0).all()) and bool(((sums - 1).abs() < CLOSE).all()):
-        yield "it returns probabilities (every row adds up to 1); allowed: logits, what comes before the softmax"
+def _passed(model: nn.Module, batch: Batch, classes: int) -> Tensor:
+    """What `model` makes of the images in eval mode: logits [n, classes]. Raises: ValueError, if it makes anything else."""
+    with explained(type(model).__name__, "cannot be copied"):
+        copied = copy.deepcopy(model).eval()
+    given = batch.inputs.clone()
+    outputs = forward(copied, given)
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            f"it returns a {type(outputs).__name__} for images; allowed: a tensor of logits [n, {classes}]"
+        )
+    expected = [len(given), classes]
+    if list(outputs.shape) != expected:
+        raise ValueError(f"it returns a shape of {list(outputs.shape)} for {len(given)} images; allowed: {expected}")
+    if not outputs.is_floating_point():
+        raise ValueError(f"it returns numbers of type {outputs.dtype} for images; allowed: logits of a floating type")
+    if not torch.equal(given, batch.inputs):
+        raise ValueError("it changes the images that it is given; allowed: a forward that leaves its input as it is")
+    with torch.no_grad(), drawing_from(stream(1, "probe")):
+        again = copied(given)
+    if not torch.equal(outputs.nan_to_num(), again.nan_to_num()):
+        raise ValueError(
+            "it returns something else for the same images each time, in eval mode; allowed: a model without chance"
+        )
+    return outputs
+
+
+def _are_probabilities(outputs: Tensor) -> bool:
+    sums = outputs.double().sum(dim=1)
+    return len(outputs) > 1 and bool((outputs >= 0).all()) and bool(((sums - 1).abs() < CLOSE).all())
+
+
+def _of_its_gradient(model: nn.Module, batch: Batch) -> Iterator[str]:
+    """What is wrong with the gradient of a client's batch, in the model's own mode."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         yield "none of its parameters trains (requires_grad), so clients would send nothing; allowed: at least one"
         return
-    with explained(_named(model), "cannot be differentiated"):
-        _, slopes = _tried(model, batch)
+    with explained(type(model).__name__, f"cannot be trained on a batch of {len(batch)}", type(model).forward):
+        outputs, slopes = tried(model, batch)
+    if _are_probabilities(outputs):
+        yield PROBABILITIES
     known = [slope for slope in slopes if slope is not None]
     if not all(slope.isfinite().all() for slope in known):
         yield "its gradient is not finite for public images, at the weights that are broadcast"
@@ -76,21 +122,7 @@ def _problems(model: nn.Module, batch: Batch, first: Tensor, second: Tensor) -> 
         yield "its gradient is zero in every parameter for public images, so clients would send nothing"
 
 
-def _tried(model: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
-    """Logits [n, classes] in the model's own mode, and the slopes of their loss in every parameter that trains."""
-    tried = copy.deepcopy(model)
-    trained = [parameter for parameter in tried.parameters() if parameter.requires_grad]
-    with drawing_from(stream(0, "probe")), one_thread(), torch.enable_grad():
-        outputs = tried(batch.inputs)
-        if not trained or not outputs.requires_grad:
-            return outputs.detach(), []
-        slopes = torch.autograd.grad(F.cross_entropy(outputs, batch.labels), trained, allow_unused=True)
-    return outputs.detach(), list(slopes)
-
-
-def _named(model: nn.Module) -> str:
-    return type(model).__name__
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+def _repeated(batch: Batch, size: int) -> Batch:
+    """A batch of `size` examples, over and over those of `batch` where it has fewer."""
+    chosen = torch.arange(size) % len(batch)
+    return Batch(batch.inputs[chosen], batch.labels[chosen])

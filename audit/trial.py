@@ -18,15 +18,14 @@ from attacks import Reconstruction
 from audit._entries import label_of
 from audit._stream import stream
 from audit.case import (
-    NO_SLOPE,
     Case,
     broadcast_model,
     claimed,
     draw_batches,
-    pixels_matter,
     public_batch,
     round_streams,
     swapped_batches,
+    why_unsearchable,
 )
 from audit.client import Round, play_rounds
 from audit.metrics import Metric
@@ -57,8 +56,8 @@ class Outcome:
 def run_trial(case: Case, device: torch.device) -> Outcome:
     """The scores of one attack on one batch. Raises: NotApplicableError, if the combination cannot be run."""
     granted = "labels" in case.threat.grants
-    if case.attack.recovers_images and not pixels_matter(case.setting, case.seed):
-        raise NotApplicableError(NO_SLOPE)
+    if case.attack.recovers_images and (reason := why_unsearchable(case.setting, case.seed)):
+        raise NotApplicableError(reason)
     batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels=granted)
     model = broadcast_model(case.setting, case.seed, case.trial)
     played, control = (

@@ -2,16 +2,22 @@
 
 import importlib
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from audit.case import broadcast_model, content_of, pixels_matter
+from attacks._own import _drawn
+from attacks._user_sources import code_of
+from audit._worker import Job, _attempt
+from audit.case import broadcast_model, content_of, why_unsearchable
+from audit.cli import main
 from audit.compute import ChangedError, Computation
-from audit.plan import Plan, make_plan
+from audit.plan import Plan, _accuracy, make_plan
 from audit.specfile import SpecError, load_spec
+from audit.store import Store
 from audit.trial import judged_against
 from defenses import NotApplicableError
 from tests.test_cli import rows, seethrough
@@ -30,83 +36,169 @@ HEAD = "import torch\nfrom torch import nn\n"
 LINEAR = "nn.Sequential(nn.Flatten(), nn.Linear(64, classes))"
 
 
-def written(folder: Path, model: str, attacks: str = "[label_minimum]") -> Path:
+def written(
+    folder: Path, model: str, attacks: str = "[label_minimum]", weights: str = "random", settings: str = ""
+) -> Path:
     (folder / "my_model.py").write_text(HEAD + model)
-    (folder / "spec.yaml").write_text(SPEC.replace("[label_minimum]", attacks))
+    text = SPEC.replace("[label_minimum]", attacks).replace("batch_size", f"weights: {weights}, {settings}batch_size")
+    (folder / "spec.yaml").write_text(text)
     return folder / "spec.yaml"
 
 
 @pytest.fixture
-def planned(tmp_path, monkeypatch):
-    """The plan of the spec in the user's folder, as a process makes it that has imported none of its modules yet."""
+def folder(tmp_path, monkeypatch):
+    """The user's folder, of whose modules this process has imported none and imports none at the end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    forget(tmp_path)
 
-    def plan(model: str, attacks: str = "[label_minimum]") -> Plan:
-        spec, text = load_spec(written(tmp_path, model, attacks))
-        forget()
+
+def forget(folder: Path) -> None:
+    for name in ("my_model", "helper"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    for known in (content_of, broadcast_model, why_unsearchable, judged_against, code_of, _accuracy, _drawn):
+        known.cache_clear()
+
+
+@pytest.fixture
+def planned(folder, monkeypatch):
+    """The plan of the spec in the user's folder, as a process makes it that has imported none of its modules yet; without the
+    seconds in which it starts another one to compare with."""
+    monkeypatch.setattr("audit.plan._check_elsewhere", lambda spec, file: None)
+
+    def plan(model: str, *given: str, **others: str) -> Plan:
+        spec, text = load_spec(written(folder, model, *given, **others))
+        forget(folder)
         return make_plan(spec, text, "spec.yaml", torch.device("cpu"), 1)
 
-    def forget() -> None:
-        for name in ("my_model", "helper"):
-            sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
-        for known in (content_of, broadcast_model, pixels_matter, judged_against):
-            known.cache_clear()
-
-    yield plan
-    forget()
+    return plan
 
 
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("def build(shape):\n    return 1\n", ["my_model:build", "TypeError", "allowed"][:2]),
-        ("def build(shape, classes):\n    return nn.Linear(wrong, 2)\n", ["NameError", "wrong", "my_model.py, line 4"]),
-        ("def build(shape, classes:\n", ["SyntaxError", "my_model.py, line 3"]),
-        ("raise SystemExit('no license')\n", ["SystemExit: no license", "my_model.py, line 3"]),
-        ("import nowhere_to_be_found\n", ["ModuleNotFoundError", "nowhere_to_be_found", "my_model.py, line 3"]),
-        ("build = 3\n", ["is a int", "allowed: a function"]),
-        ("def other(): pass\n", ["my_model has no build"]),
-        ("def build(shape, classes):\n    return [1]\n", ["returned a list", "torch.nn.Module"]),
-        (
-            "class Odd(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Linear(64, 10)\n"
-            "    def forward(self, x):\n        return {'logits': self.w(x.flatten(1))}\n"
-            "def build(shape, classes):\n    return Odd()\n",
-            ["returns a dict", "a tensor of logits [n, 10]"],
-        ),
-        (
-            "class Odd(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Linear(64, 10)\n"
-            "    def forward(self, x):\n        raise KeyError('pixels')\n"
-            "def build(shape, classes):\n    return Odd()\n",
-            ["Odd", "cannot take the images", "KeyError", "my_model.py, line 8"],
-        ),
-        (
-            f"def build(shape, classes):\n    return nn.Sequential({LINEAR}, nn.Softmax(1))\n",
-            ["probabilities", "before the softmax"],
-        ),
-        ("def build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n", ["[8, 3]", "[8, 10]"]),
-        (f"def build(shape, classes):\n    return {LINEAR}.requires_grad_(False)\n", ["none of its parameters trains"]),
-        (
-            f"def build(shape, classes):\n    net = {LINEAR}\n    net[1].weight.data.fill_(float('nan'))\n    return net\n",
-            ["not finite"],
-        ),
-        (
-            "class Odd(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Linear(64, 10)\n"
-            "    def forward(self, x):\n        return self.w(x.flatten(1)) + torch.rand(1)\n"
-            "def build(shape, classes):\n    return Odd()\n",
-            ["something else for the same images"],
-        ),
-    ],
-)  # fmt: skip
-def test_a_model_that_cannot_be_audited_is_one_sentence(planned, model, words):
-    with pytest.raises(SpecError) as caught:
-        planned(model)
-    (said,) = caught.value.sentences
-    assert said.startswith("spec.yaml, settings[0].model: ") and said.endswith(".")
+@pytest.fixture
+def command(folder, monkeypatch, capsys):
+    """The exit code of `seethrough run spec.yaml`, and what it writes to stderr."""
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def run(model: str, *given: str, **others: str) -> tuple[int, str]:
+        written(folder, model, *given, **others)
+        forget(folder)
+        monkeypatch.setattr(sys, "argv", ["seethrough", "run", "spec.yaml", "--out", "out", "--workers", "1"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    yield run
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def net(forward: str, init: str = "") -> str:
+    """A linear model of the user's, whose `forward` is the line given; line 10 of my_model.py where `init` is empty."""
+    return (
+        "class Net(nn.Module):\n    def __init__(self, classes):\n        super().__init__()\n"
+        f"        self.flat = nn.Flatten()\n        self.w = nn.Linear(64, classes)\n{init}"
+        f"    def forward(self, x):\n        {forward}\ndef build(shape, classes):\n    return Net(classes)\n"
+    )
+
+
+def sequential(*layers: str) -> str:
+    return f"def build(shape, classes):\n    return nn.Sequential({', '.join((LINEAR, *layers))})\n"
+
+
+MISTAKES = {
+    "too few parameters": ("def build(shape):\n    return 1\n", "my_model:build", "TypeError", "my_model.py, line 3"),
+    "a class of too few": (
+        "class build(nn.Module):\n    def __init__(self):\n        super().__init__()\n",
+        *("TypeError", "my_model.py, line 4"),
+    ),
+    "a name that is missing": (
+        "def build(shape, classes):\n    return nn.Linear(wrong, 2)\n",
+        *("NameError", "wrong", "my_model.py, line 4"),
+    ),
+    "a sentence over lines": (
+        "def build(shape, classes):\n    raise ValueError('first\\n  second')\n",
+        *("ValueError: first second", "my_model.py, line 4"),
+    ),
+    "an exit": ("def build(shape, classes):\n    exit(3)\n", "SystemExit: 3", "my_model.py, line 4"),
+    "no Python": ("def build(shape, classes:\n", "SyntaxError", "my_model.py, line 3"),
+    "an exit at import": ("raise SystemExit('no license')\n", "SystemExit: no license", "my_model.py, line 3"),
+    "an import of nothing": ("import nowhere\n", "ModuleNotFoundError", "'nowhere'", "my_model.py, line 3"),
+    "a division at import": ("x = 1 / 0\n", "ZeroDivisionError", "my_model.py, line 3"),
+    "not a function": ("build = 3\n", "is of type int", "allowed: a function"),
+    "no such function": ("def other(): pass\n", "my_model has no build", "my_model.py"),
+    "not a module": ("def build(shape, classes):\n    return [1]\n", "returned a list", "torch.nn.Module"),
+    "a lock": (net("return self.w(self.flat(x))", "        self.lock = __import__('threading').Lock()\n"), "cannot be copied"),
+    "lazy layers": (
+        "def build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))\n",
+        "take their shape from the first images",
+    ),
+    "a dict": (net("return {'logits': self.w(self.flat(x))}"), "returns a dict", "a tensor of logits [n, 10]"),
+    "a pair": (net("return self.w(self.flat(x)), x"), "returns a tuple", "a tensor of logits [n, 10]"),
+    "classes": (net("return self.w(self.flat(x)).argmax(1)"), "a shape of [8]", "[8, 10]"),
+    "whole numbers": (net("return self.w(self.flat(x)).round().long()"), "torch.int64", "a floating type"),
+    "another shape": (sequential("nn.Linear(classes, 3)"), "[8, 3]", "[8, 10]"),
+    "a forward that raises": (net("raise KeyError('pixels')"), "Net", "KeyError: 'pixels'", "my_model.py, line 9"),
+    "a forward of two": (net("return x").replace("self, x", "self, x, y"), "TypeError", "my_model.py, line 8"),
+    "one batch size": (net("return self.w(x.reshape(8, 64))"), "cannot take a batch of 1", "my_model.py, line 9"),
+    "no gradient": (net("return self.w(self.flat(x)).detach()"), "gradient is zero in every parameter"),
+    "a broken backward": (
+        "class Odd(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x * 1\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        raise IndexError('no slope')\n"
+        + net("return Odd.apply(self.w(self.flat(x)))"),
+        *("cannot be trained", "IndexError: no slope", "my_model.py, line 9"),
+    ),
+    "a softmax": (sequential("nn.Softmax(1)"), "probabilities", "before the softmax"),
+    "frozen": (net("return self.w(self.flat(x))", "        self.requires_grad_(False)\n"), "none of its parameters trains"),
+    "not a number": (net("return self.w(self.flat(x)) * float('nan')"), "not finite"),
+    "a slope that is none": (net("return (self.w(self.flat(x)) * 0).sqrt()"), "gradient is not finite"),
+    "chance": (net("return self.w(self.flat(x)) + torch.rand(1)"), "something else for the same images"),
+    "chance of numpy": (
+        "import numpy\n" + net("return self.w(self.flat(x)) + numpy.random.rand()"),
+        "something else for the same images",
+    ),
+    "chance in build": (
+        "import numpy\n" + net("return self.w(self.flat(x)) * self.scale", "        self.scale = numpy.random.rand()\n"),
+        "from elsewhere than torch",
+    ),
+    "chance at import": (
+        "import numpy\nSCALE = numpy.random.rand()\n" + net("return self.w(self.flat(x)) * SCALE"),
+        "another process does not make alike",
+    ),
+    "images in place": (net("return self.w(self.flat(x.clamp_(0.2, 0.8)))"), "changes the images that it is given"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_model_that_cannot_be_audited_is_one_sentence_and_exit_code_2(command, tmp_path, mistake):
+    model, *words = MISTAKES[mistake]
+    code, said = command(model)
+    assert code == 2 and said.startswith("spec.yaml, settings[0].model: ") and said.endswith(".\n"), said
+    assert said.count("\n") == 1 and "Traceback" not in said
     for word in words:
         assert word in said, said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("weights", ["{train: {epochs: 1}}", "random"])
+def test_a_model_that_fails_only_where_it_is_trained_is_one_sentence(command, weights):
+    forward = "if self.training: raise LookupError('unseen')\n        return self.w(self.flat(x))"
+    code, said = command(net(forward, "        self.norm = nn.BatchNorm1d(3)\n"), weights=weights)
+    assert code == 2 and "in train mode: LookupError: unseen (my_model.py, line 10)" in said
+
+
+def test_a_softmax_is_named_before_weights_are_trained(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEETHROUGH_CACHE", str(tmp_path / "cache"))
+    assert command(sequential("nn.Softmax(1)"), weights="{train: {epochs: 1}}")[0] == 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_probabilities_in_eval_mode_alone_are_no_fault_of_a_client_who_trains_in_train_mode(planned):
+    model = net("x = self.w(self.flat(x)); return x if self.training else x.softmax(1)")
+    assert planned(model, settings="mode: train, ").cases
+    with pytest.raises(SpecError, match="probabilities"):
+        planned(model)
 
 
 def test_the_command_answers_a_broken_model_with_its_line_and_exit_code_2(tmp_path):
@@ -146,6 +238,76 @@ def test_a_cell_whose_model_changed_after_it_was_planned_fails_instead_of_taking
         compute(place)
 
 
+def test_a_branch_that_no_probe_takes_enters_the_key_wherever_it_is_imported(planned, tmp_path):
+    model = net("if len(x) == 5: import helper; return helper.other(x)", "").replace(
+        "return helper.other(x)\n", "return helper.other(x)\n        return self.w(self.flat(x))\n"
+    )
+    keys = []
+    for factor in ("1", "2", "2  # twice"):
+        (tmp_path / "helper.py").write_text(f"def other(x):\n    return x * {factor}\n")
+        keys.append(set(planned(model).cases))
+    assert keys[1] == keys[2] and keys[0].isdisjoint(keys[1])
+
+
+def test_weights_are_trained_anew_where_only_what_the_model_computes_has_changed(planned, tmp_path, monkeypatch):
+    """The cache knew them by the layers and the first weights, and gave those of the former network."""
+    monkeypatch.setenv("SEETHROUGH_CACHE", str(tmp_path / "cache"))
+    trained = []
+    for sign in ("", "-"):
+        plan = planned(net(f"return {sign}self.w(self.flat(x))"), weights="{train: {epochs: 1}}")
+        (case,) = plan.cases.values()
+        trained.append(broadcast_model(case.setting, 0, 0).w.weight)
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+    assert (trained[0] - trained[1]).abs().max() > 0.01
+
+
+def test_a_module_that_is_one_for_all_calls_is_copied_for_each(planned):
+    """Weights that were trained for one setting stood in the model of another one, and of every trial."""
+    model = "NET = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\ndef build(shape, classes):\n    return NET\n"
+    (case,) = planned(model).cases.values()
+    first, second = (broadcast_model(case.setting, 0, trial) for trial in (0, 1))
+    assert first is not second and first[1].weight is not second[1].weight
+
+
+@pytest.mark.parametrize("weights", ["{train: {epochs: 1}}", "random"])
+def test_weights_do_not_depend_on_what_else_the_process_has_drawn(planned, tmp_path, monkeypatch, weights):
+    """Dropout drew from the process, so that BatchNorm's statistics were others in each, and no worker knew the model."""
+    layers = "nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(64), nn.Linear(64, classes)"
+    (case,) = planned(
+        f"def build(shape, classes):\n    return nn.Sequential({layers})\n", weights=weights
+    ).cases.values()
+    states = []
+    for drawn in (0, 1):
+        monkeypatch.setenv("SEETHROUGH_CACHE", str(tmp_path / f"cache {drawn}"))
+        broadcast_model.cache_clear()
+        torch.manual_seed(drawn)
+        states.append(broadcast_model(case.setting, 0, 0).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_cell_of_a_changed_model_is_failed_with_a_sentence(planned, tmp_path):
+    plan = planned(net("return self.w(self.flat(x))"))
+    compute = Computation(plan.cases, "cpu", "code", plan.environment)
+    planned(net("return self.w(self.flat(x)) + 1"))
+    cell = _attempt(Job(compute, Store(tmp_path / "out"), threads=1), plan.manifest.places[0])
+    assert cell.status == "failed"
+    assert cell.note.startswith("the data, the model, its weights or its code have changed")
+
+
+def test_a_model_of_types_that_numpy_does_not_know_has_a_fingerprint(planned):
+    extra = "        self.register_buffer('table', torch.zeros(2, dtype=torch.bfloat16))\n        self.table[1] = {}\n"
+    keys = [set(planned(net("return self.w(self.flat(x))", extra.format(value))).cases) for value in (1, 2, 1)]
+    assert keys[0] == keys[2] and keys[0].isdisjoint(keys[1])
+
+
+def test_where_an_object_lies_in_memory_does_not_enter_the_key(planned):
+    model = net(
+        "return self.w(self.flat(x))",
+        "        self.hook = print\n    def extra_repr(self):\n        return f'{object()}'\n",
+    )
+    assert set(planned(model).cases) == set(planned(model).cases)
+
+
 def test_pixels_that_are_cast_to_integers_are_not_searched_and_labels_still_are(planned):
     """Every search failed, and the page said that no defense had held."""
     model = (
@@ -160,6 +322,22 @@ def test_pixels_that_are_cast_to_integers_are_not_searched_and_labels_still_are(
     compute = Computation(plan.cases, "cpu", "code")
     assert compute(labels).status == "ok"
     with pytest.raises(NotApplicableError, match="no slope in the pixels"):
+        compute(search)
+
+
+def test_pixels_are_not_searched_where_the_gradient_cannot_be_differentiated_again(planned):
+    model = (
+        "from torch.autograd.function import once_differentiable\n"
+        "class Once(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x * 1\n"
+        "    @staticmethod\n    @once_differentiable\n    def backward(ctx, g):\n        return g\n"
+        + net("return Once.apply(self.w(self.flat(x)))")
+    )
+    plan = planned(model, "[label_minimum, {inverting_gradients: {steps: 3}}]")
+    assert "s: the gradient cannot be differentiated again" in plan.manifest.limits[0]
+    labels, search = plan.manifest.places
+    compute = Computation(plan.cases, "cpu", "code")
+    assert compute(labels).status == "ok"
+    with pytest.raises(NotApplicableError, match="cannot be differentiated again"):
         compute(search)
 
 
@@ -178,4 +356,4 @@ def test_pictures_smaller_than_the_window_of_ssim_lose_that_metric_alone(tmp_pat
     assert done.returncode == 0, done.stderr
     found = {row["metric"]: (row["status"], row["note"]) for row in rows(tmp_path / "out")}
     assert found["psnr"][0] == "ok"
-    assert found["ssim"] == ("n/a", "pictures of 6 pixels a side are smaller than SSIM's window of 7")
+    assert found["ssim"] == ("n/a", "pictures of 6x6 pixels are smaller than SSIM's window of 7")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from audit.metrics._base import Metric
+from audit.metrics._base import Metric, MetricNotApplicableError
 from audit.metrics._features import features
 from defenses._base import entry
 
@@ -39,7 +39,10 @@ class CohortDistance(Metric):
         private, guessed = (rows.detach().flatten(1).double().numpy() for rows in (truth, found))
         if not np.isfinite(guessed).all():
             return np.array([np.nan])
-        return np.array([frechet(private, guessed) / np.square(private).sum(axis=1).mean()])
+        length = np.square(private).sum(axis=1).mean()
+        if not length > 0:
+            raise MetricNotApplicableError("the features of the private batch have no length to be relative to")
+        return np.array([frechet(private, guessed) / length])
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:

@@ -21,10 +21,10 @@ class SSIM(Metric):
         return -1.0, 1.0
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
-        smallest = min(truth.shape[2:])
-        if smallest < WINDOW:
+        height, width = truth.shape[2:]
+        if min(height, width) < WINDOW:
             raise MetricNotApplicableError(
-                f"pictures of {smallest} pixels a side are smaller than SSIM's window of {WINDOW}"
+                f"pictures of {height}x{width} pixels are smaller than SSIM's window of {WINDOW}"
             )
         pairs = zip(as_images(truth), as_images(found), strict=True)
         return np.array(

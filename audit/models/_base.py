@@ -9,6 +9,10 @@ from attacks import Space
 class Model:
     """A classifier's architecture. Parameters are its fields; there is one method to write."""
 
+    def facts(self) -> str:
+        """What beside the fields decides the model, such as the user's code. Raises: ValueError, a sentence."""
+        return ""
+
     def build(self, space: Space) -> nn.Module:
         """The network from images [n, *space.shape] in [0, 1] to logits [n, space.classes], with its layers' own
         initialization. Raises: ValueError, if it cannot take this space; the message is a sentence."""

@@ -1,10 +1,13 @@
 """The user's own classifier."""
 
+import copy
+
 from pydantic import Field
 from torch import nn
 
 from attacks import Space
 from attacks._user_code import UserCodeError, explained, user_function
+from attacks._user_sources import code_of
 from audit.models._base import Model
 from defenses._base import entry
 
@@ -16,10 +19,16 @@ class Custom(Model):
 
     function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
+    def facts(self) -> str:
+        return code_of(self.function.split(":")[0])
+
     def build(self, space: Space) -> nn.Module:
         function = user_function(self.function)
-        with explained(f"{self.function}({space.shape}, {space.classes})", "failed"):
+        with explained(f"{self.function}({space.shape}, {space.classes})", "failed", function):
             model = function(space.shape, space.classes)
         if not isinstance(model, nn.Module):
             raise UserCodeError(f"`{self.function}` returned a {type(model).__name__}; allowed: a torch.nn.Module")
-        return model
+        with explained(self.function, "returned a model that cannot be copied"):
+            return copy.deepcopy(
+                model
+            )  # a module of its own for each trial and setting, even where there is one for all

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, nn
 
+from attacks._generator import one_thread
+from attacks._user_code import explained
 from defenses import Batch
 
 Public = Callable[[], Batch]
@@ -42,9 +44,10 @@ def set_batchnorm_statistics(model: nn.Module, public: Batch, size: int = 100) -
         layer.momentum = None
     was_training = model.training
     model.train()
-    for inputs in public.inputs.split(size):
-        if len(inputs) > 1:
-            model(inputs)
+    with one_thread(), explained(type(model).__name__, "cannot take public images in train mode", type(model).forward):
+        for inputs in public.inputs.split(size):
+            if len(inputs) > 1:
+                model(inputs)
     model.train(was_training)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -3,6 +3,7 @@
 from pydantic import Field
 from torch import Generator, nn
 
+from audit._stream import drawing_from
 from audit.weights._base import Public, Weights, set_batchnorm_statistics
 from defenses import Batch
 from defenses._base import entry
@@ -18,4 +19,5 @@ class Random(Weights):
     def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
         if self.batchnorm_images:
             batch = public()
-            set_batchnorm_statistics(model, Batch(batch.inputs[: self.batchnorm_images], batch.labels))
+            with drawing_from(rng):  # dropout before a BatchNorm layer draws
+                set_batchnorm_statistics(model, Batch(batch.inputs[: self.batchnorm_images], batch.labels))

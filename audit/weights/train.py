@@ -11,9 +11,14 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from attacks._cache import cached_tensors
+from attacks._user_code import explained
+from audit._fingerprint import fingerprint
+from audit._stream import drawing_from
 from audit.weights._base import Public, Weights
 from defenses import Batch
 from defenses._base import entry
+
+TRIED = 8  # images by which the model is known again
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -40,27 +45,32 @@ class Train(Weights):
         model.load_state_dict(dict(state))
 
     def _identity(self, model: nn.Module, public: Batch, rng: Generator) -> str:
-        start = ";".join(f"{name} {_digest(value)}" for name, value in model.state_dict().items())
+        start = fingerprint(model, Batch(public.inputs[:TRIED], public.labels[:TRIED]))
         data = f"{_digest(public.inputs)} {_digest(public.labels)}"
-        return f"weights 1; {self}; {model}; {start}; {data}; {rng.initial_seed()}; {torch.__version__}"
+        return f"weights 2; {self}; {start}; {data}; {rng.initial_seed()}; {torch.__version__}"
 
     def _trained(self, model: nn.Module, public: Batch, rng: Generator) -> dict[str, Tensor]:
-        optimizer = OPTIMIZERS[self.optimizer](model.parameters(), self.lr)
         was_training = model.training
         model.train()
+        with drawing_from(rng):  # what dropout draws
+            self._descend(model, public, rng)
+        model.train(was_training)
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def _descend(self, model: nn.Module, public: Batch, rng: Generator) -> None:
+        optimizer = OPTIMIZERS[self.optimizer](model.parameters(), self.lr)
         batches = -(-len(public) // self.batch_size)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * batches)
         for _ in range(self.epochs):
             for chosen in torch.randperm(len(public), generator=rng).split(self.batch_size):
                 if len(chosen) < 2:
                     continue
-                loss = F.cross_entropy(model(public.inputs[chosen]), public.labels[chosen])
-                optimizer.zero_grad()
-                loss.backward()
+                with explained(type(model).__name__, "cannot be trained on public images", type(model).forward):
+                    loss = F.cross_entropy(model(public.inputs[chosen]), public.labels[chosen])
+                    optimizer.zero_grad()
+                    loss.backward()
                 optimizer.step()
                 schedule.step()
-        model.train(was_training)
-        return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _digest(tensor: Tensor) -> str:
