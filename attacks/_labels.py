@@ -11,36 +11,38 @@ so a class that is present pulls its row down. Several local steps stand for the
 from torch import Tensor
 
 from attacks._base import View
-from attacks._classifier import observed_classifier
+from attacks._classifier import need_positive_features, observed_classifier, sign_pulls
 from attacks._counts import count_classes
 from defenses import NotApplicableError
 
 
 def known_or_recovered(view: View) -> Tensor:
-    """The labels of the batch: the granted ones, else those that counting recovers."""
+    """The labels of the batch: the granted ones, else those that counting recovers. Every attack on pixels takes these."""
     return by_counts(view) if view.labels is None else view.labels
 
 
 def by_sign(view: View) -> Tensor:
-    """The `count` classes that are pulled down most. Raises: NotApplicableError, for more examples than classes.
+    """The `count` classes that are pulled down most by dL/db. Raises: NotApplicableError, for more examples than classes.
 
-    For one example that is the only class of negative sign (iDLG, Zhao, Mopuri, Bilen 2020, arXiv:2001.02610).
+    For one example that is the only class of negative sign (after iDLG, Zhao, Mopuri, Bilen 2020, arXiv:2001.02610).
     """
     classifier = observed_classifier(view)
-    return smallest(classifier.pulls(), classifier.count)
+    return smallest(sign_pulls(view, classifier), classifier.count)
 
 
 def by_minimum(view: View) -> Tensor:
-    """The `count` classes whose row of dL/dW has the smallest minimum. Raises: NotApplicableError, as `by_sign` does.
+    """The `count` classes whose row of dL/dW has the smallest minimum. Raises: NotApplicableError, for more examples than
+    classes, or where features may be negative.
 
-    Right for unique labels and features that are never negative (GradInversion, Yin et al., CVPR 2021, equation 8).
+    Right for unique labels (GradInversion, Yin et al., CVPR 2021, equation 8).
     """
     classifier = observed_classifier(view)
+    need_positive_features(view, classifier)
     return smallest(classifier.row_minima(), classifier.count)
 
 
 def by_counts(view: View) -> Tensor:
-    """Labels, repeated ones too, from the identity n_j = sum_k p_kj - B dL/db_j."""
+    """The labels that are probably right most, repeated ones too, and never fewer than a guesser's."""
     return count_classes(view).labels()
 
 

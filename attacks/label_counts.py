@@ -1,17 +1,22 @@
-"""Labels with their numbers, from the classifier's bias (after Ma et al., "iLRG", ICLR 2023, and Chen and Vikalo, "RLU",
+"""Labels with their numbers, as far as one can defend them (after Ma et al., "iLRG", ICLR 2023, and Chen and Vikalo, "RLU",
 ICML 2024).
 
-With p_k the softmax of example k, n_j = sum_k p_kj - B dL/db_j exactly. The softmax is not seen: M_j supposes it for an
-example of class j, and the counts n >= 0 with sum n = B minimize
+With p_k the softmax of example k, n_j = sum_k p_kj - B dL/db_j exactly. The softmax is not seen, but its mean M_j and its
+spread over public images of class j are, so that in
 
-    || sum_j n_j M_j - n - B dL/db ||_2
+    -B dL/db = sum_j n_j (e_j - M_j) + error
 
-Departs from the papers: M is the best of RLU's class means over public data (before its refinement for local steps), of
-iLRG's, of the mean over public or random images (ZLG, Geng et al., arXiv:2110.09074) and of the uniform one; so is the
-gradient's scale, which clipping, an unknown learning rate or a classifier without bias hide. Best is what leaves the least of
-this objective at the rounded counts, unless, where public data are granted, other counts come clearly nearer to dL/db when
-public images of these classes go through the client's training, local steps and all. Repeated labels are counted; of several
-rounds, the counts nearest to the mean of each one's.
+the error's covariance is known, with that of the noise. From a prior in public proportions follows the posterior of n, and of
+that the B labels which put most right in expectation: a guess in public proportions where nothing was seen.
+
+Departs from the papers: they solve for counts of least error, which on a trained network are worse than a guess, since
+examples that the model is sure of hardly move dL/db. Classes are certain beforehand where dL/db_j < 0, or dL/dW_j < 0
+somewhere with features >= 0 (Yin et al., CVPR 2021, arXiv:2104.07586, equation 8), by more than noise; that others are absent
+is as probable as public images say when they are played. Labels may be drawn in public proportions, or in a client's own, or
+all be different. Without public data, M is the likeliest of several guesses (ZLG, Geng et al., arXiv:2110.09074, takes the
+mean over random images). The gradient's length, which clipping, an unknown learning rate and local steps hide, is the
+likeliest one, with what public images say that go through the client's training; of several rounds, the mean probabilities
+are taken.
 """
 
 from typing import ClassVar
@@ -34,6 +39,6 @@ class LabelCounts(Attack):
     recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
-        """Labels only; the loss is what the counts leave unexplained, in examples."""
+        """Labels only; the loss is how many are expected to be wrong."""
         counted = count_classes(view if self.adaptive else unaware(view))
-        return Reconstruction(None, counted.labels(), counted.misfit)
+        return Reconstruction(None, counted.labels(), counted.expected_wrong)

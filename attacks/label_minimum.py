@@ -5,7 +5,7 @@ Equation 8: for B examples of different classes, the labels are the B classes j 
     sum over the chosen classes of min_m dL/dW_jm
 
 since with features o >= 0 only an example of class j can make an entry of row j negative. Repeated labels are out of its
-reach, and features that may be negative (tanh, SiLU) void its argument.
+reach, and features that may be negative (tanh, SiLU) void its argument: the attack is then not applicable.
 """
 
 from typing import ClassVar
@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Generator
 
 from attacks._base import Attack, Reconstruction, View
-from attacks._classifier import observed_classifier
+from attacks._classifier import need_positive_features, observed_classifier
 from attacks._labels import smallest
 from defenses._base import entry
 
@@ -26,8 +26,12 @@ class LabelMinimum(Attack):
     recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
-        """Labels only; the loss is the sum of the chosen minima. Raises: NotApplicableError, if count > classes."""
+        """Labels only; the loss is the sum of the chosen minima.
+
+        Raises: NotApplicableError, if count > classes, or features may be negative.
+        """
         classifier = observed_classifier(view)
+        need_positive_features(view, classifier)
         minima = classifier.row_minima()
         labels = smallest(minima, classifier.count)
         return Reconstruction(None, labels, float(minima[labels].sum()))

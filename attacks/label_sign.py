@@ -1,38 +1,50 @@
-"""Labels by the sign of the classifier's gradient (Zhao, Mopuri, Bilen, "iDLG", 2020), arXiv:2001.02610.
+"""Labels by the sign of the classifier's bias gradient, after Zhao, Mopuri, Bilen, "iDLG", 2020, arXiv:2001.02610.
 
 For one example and cross-entropy, dL/db_j = p_j - [y = j]: the label is the only class below zero. For a batch of B the
 B smallest are taken, which minimizes
 
     sum over the chosen classes of dL/db_j
 
-Departs from the paper: it reads dL/db where the classifier has a bias, which supposes nothing of the features, and the
-row sums of dL/dW, the paper's rule, only where it has none; the extension to a batch is the sum rule that Yin et al. (CVPR
-2021, Table 1) compare with, and needs unique labels.
+The paper's own rule reads the weights: dL/dW_j is dL/db_j times the features, so with features >= 0 the row of the label is
+the only one of negative sign. That is `rule: row_sum`, which sums each row.
+
+Departs from the paper: by default it reads dL/db, which supposes nothing of the features, and the row sums only where the
+classifier has no bias; the extension to a batch is the sum rule that Yin et al. (CVPR 2021, Table 1) compare with, and
+needs unique labels.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Generator
 
 from attacks._adaptive import unaware
 from attacks._base import Attack, Reconstruction, View
-from attacks._classifier import observed_classifier
+from attacks._classifier import need_positive_features, observed_classifier, sign_pulls
 from attacks._labels import smallest
 from defenses._base import entry
 
 
 @entry
 class LabelSign(Attack):
-    """Name the classes whose rows are pulled down most."""
+    """Name the classes that are pulled down most: by the bias gradient, or by the row sums of the weights'."""
 
+    rule: Literal["bias", "row_sum"] = "bias"
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
     recovers_images: ClassVar[bool] = False
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
-        """Labels only; the loss is the sum of the chosen classes' pulls. Raises: NotApplicableError, if count > classes."""
-        classifier = observed_classifier(view if self.adaptive else unaware(view))
-        pulls = classifier.pulls()
+        """Labels only; the loss is the sum of the chosen classes' pulls.
+
+        Raises: NotApplicableError, if count > classes, or if row sums are read of features that may be negative.
+        """
+        view = view if self.adaptive else unaware(view)
+        classifier = observed_classifier(view)
+        if self.rule == "row_sum":
+            need_positive_features(view, classifier)
+            pulls = classifier.row_sums()
+        else:
+            pulls = sign_pulls(view, classifier)
         labels = smallest(pulls, classifier.count)
         return Reconstruction(None, labels, float(pulls[labels].sum()))

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from attacks import Space, View
 from attacks._adaptive import hides_length, noise_variances, unaware
-from attacks._classifier import observed_classifier
+from attacks._classifier import observed_classifier, sign_pulls
 from attacks._replay import simulated_client
 from attacks.dlg import DLG
 from attacks.gradinversion import GradInversion
@@ -258,6 +258,6 @@ def test_a_bias_that_was_not_sent_is_read_off_the_weights():
     gap = {**step, "1.bias": step["1.bias"].index_fill(0, torch.tensor([2]), 0.0)}
     public = Batch(features.reshape(50, 1, 1, 6), torch.arange(50) % 4)
     view = View(net, gap, Space((1, 1, 6), 4), count=3, defense=PartialSharing(share=0.9), public=public)
-    read, plain = observed_classifier(view).pulls(), observed_classifier(unaware(view)).pulls()
+    read, plain = (sign_pulls(each, observed_classifier(each)) for each in (view, unaware(view)))
     assert torch.allclose(read[[0, 1, 3]], -step["1.bias"][[0, 1, 3]], rtol=1e-4)
     assert read[2] == pytest.approx(-float(step["1.bias"][2]), rel=0.1) and plain[2] == 0

@@ -205,6 +205,17 @@ def test_a_model_without_a_linear_classifier_is_not_applicable_where_labels_must
         attack.reconstruct(view, seeded())
 
 
+def test_every_attack_on_pixels_takes_its_labels_from_the_one_rule(attack: Attack, monkeypatch: pytest.MonkeyPatch):
+    if not attack.recovers_images:
+        pytest.skip("an attack on labels alone has a rule of its own")
+    if hasattr(attack, "joint_labels"):
+        attack = dataclasses.replace(attack, joint_labels=False)
+    told = torch.tensor([1, 1, 3])
+    monkeypatch.setattr("attacks._labels.by_counts", lambda view: told)
+    claim = attack.reconstruct(dataclasses.replace(a_view(), labels=None, past=None), seeded())
+    assert claim.labels.sort().values.tolist() == told.tolist()
+
+
 def test_an_attack_is_a_frozen_value_that_prints_its_parameters(attack: Attack):
     value: Any = attack
     entry: Any = type(attack)

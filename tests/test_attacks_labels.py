@@ -1,6 +1,8 @@
 """Label recovery: every rule against a case worked out by hand, and on networks whose batch is known."""
 
 import dataclasses
+import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -9,18 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from attacks import NotGrantedError, Space, View
-from attacks._counts import count_classes, rounded
+from attacks import Attack, NotGrantedError, Space, View
+from attacks._counts import count_classes, most_probable
 from attacks._labels import by_counts, by_minimum, by_sign, known_or_recovered
 from attacks.label_counts import LabelCounts
 from attacks.label_minimum import LabelMinimum
 from attacks.label_sign import LabelSign
 from audit._stream import drawing_from
+from audit.case import broadcast_model, draw_batches, public_batch
 from audit.client import local_update, mean_gradient
 from audit.data.digits import Digits
 from audit.models.convnet import ConvNet
 from audit.models.lenet import LeNet
-from defenses import Batch, NotApplicableError, Recipe
+from audit.spec import Setting
+from audit.weights.train import Train
+from defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from defenses.gaussian_noise import GaussianNoise
+from defenses.random_update import RandomUpdate
 
 SPACE = Space((3, 16, 16), 10)
 MODELS = {"lenet": LeNet(), "convnet": ConvNet(), "convnet with batchnorm": ConvNet(batchnorm=True)}
@@ -98,7 +105,7 @@ def test_counting_solves_the_identity_where_the_softmax_is_uniform():
     view = linear_view(torch.ones((6, 2)), [0, 3, 3, 3, 1, 1], torch.zeros((5, 2)), torch.zeros(5), lr=0.25)
     counted = count_classes(view)
     assert counted.counts.tolist() == [1, 2, 0, 3, 0]
-    assert counted.misfit == pytest.approx(0, abs=1e-5)
+    assert counted.expected_wrong == pytest.approx(0, abs=0.1)
     assert by_counts(view).tolist() == [0, 1, 1, 3, 3, 3]
 
 
@@ -123,7 +130,7 @@ def test_counting_takes_the_softmax_of_each_class_from_public_data():
     public = Batch(features[[2, 0, 1]].reshape(3, 1, 1, 2), torch.tensor([2, 0, 1]))
     counted = count_classes(dataclasses.replace(view, public=public))
     assert counted.counts.tolist() == [2, 1, 4]
-    assert counted.misfit == pytest.approx(0, abs=1e-5)
+    assert counted.expected_wrong == pytest.approx(0, abs=0.1)
 
 
 def test_public_data_without_some_class_does_not_stop_counting():
@@ -132,33 +139,27 @@ def test_public_data_without_some_class_does_not_stop_counting():
     assert by_counts(dataclasses.replace(view, public=public)).tolist() == [1, 1, 4, 7]
 
 
-@settings(deadline=None)
-@given(
-    shares=st.lists(st.floats(0, 100), min_size=1, max_size=12).filter(lambda shares: sum(shares) > 0.01),
-    total=st.integers(1, 200),
-)
-def test_rounding_keeps_the_sum_and_moves_no_share_by_one(shares: list[float], total: int):
-    exact = torch.tensor(shares, dtype=torch.float64)
-    whole = rounded(exact, total)
-    assert int(whole.sum()) == total
-    assert ((whole - exact * total / exact.sum()).abs() < 1 + 1e-9).all()
+def best_by_trying_all(probable: Tensor) -> float:
+    """The largest sum of P(n_j >= t) that counts of the right total reach."""
+    classes, total = probable.shape
+    counts = (each for each in itertools.product(range(total + 1), repeat=classes) if sum(each) == total)
+    return max(sum(float(probable[label, :n].sum()) for label, n in enumerate(each)) for each in counts)
 
 
-def test_rounding_gives_what_is_left_to_the_largest_remainders():
-    assert rounded(torch.tensor([0.6, 1.7, 2.7]), 5).tolist() == [0, 2, 3]
-    assert rounded(torch.tensor([1.0, 1.0, 1.0]), 4).tolist() == [2, 1, 1]
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 2**31), classes=st.integers(1, 4), total=st.integers(1, 5))
+def test_the_most_probable_counts_put_most_labels_right_in_expectation(seed: int, classes: int, total: int):
+    probable = torch.rand((classes, total), generator=seeded(seed)).double().sort(dim=1, descending=True).values
+    counts = most_probable(probable, torch.zeros(classes, dtype=torch.int64))
+    assert int(counts.sum()) == total
+    reached = sum(float(probable[label, :n].sum()) for label, n in enumerate(counts.tolist()))
+    assert reached == pytest.approx(best_by_trying_all(probable), abs=1e-6)
 
 
-@pytest.mark.parametrize(("likeness", "displaced"), [((1e-6, 0.0), False), ((0.2, 0.15), False), ((0.5, 0.1), True)])
-def test_only_counts_that_play_clearly_better_displace_those_of_least_misfit(monkeypatch, likeness, displaced):
-    view = network_view("convnet with batchnorm", 4, torch.arange(16) % 10, train=True)
-    granted = dataclasses.replace(view, public=Batch(smooth(100, 99), torch.arange(100) % 10))
-    monkeypatch.setattr("attacks._counts._unlikeness", lambda *facts: 1.0)
-    least = count_classes(granted).counts
-    monkeypatch.setattr(
-        "attacks._counts._unlikeness", lambda view, public, counts, pulls: likeness[counts.ne(least).any()]
-    )
-    assert bool(count_classes(granted).counts.ne(least).any()) == displaced
+def test_what_is_certain_is_counted_whatever_is_probable():
+    probable = torch.tensor([[0.9, 0.8, 0.7], [0.1, 0.0, 0.0], [0.2, 0.1, 0.0]])
+    assert most_probable(probable, torch.tensor([0, 1, 0])).tolist() == [2, 1, 0]
+    assert most_probable(probable, torch.tensor([0, 2, 1])).tolist() == [0, 2, 1]
 
 
 def test_public_images_played_through_the_training_count_the_classes_of_several_steps_of_hidden_length():
@@ -265,12 +266,12 @@ def test_the_last_of_several_layers_of_that_size_is_the_classifier():
     assert by_sign(View(model, update, Space((1, 1, 2), 3), count=1)).tolist() == [2]
 
 
-def test_counted_labels_come_with_what_they_leave_unexplained():
+def test_counted_labels_come_with_how_many_are_expected_to_be_wrong():
     view = linear_view(torch.ones((4, 2)), [0, 1, 1, 2], torch.zeros((5, 2)), torch.zeros(5))
     claim = LabelCounts().reconstruct(view, seeded())
     assert claim.inputs is None
     assert claim.labels.tolist() == [0, 1, 1, 2]
-    assert claim.loss == pytest.approx(0, abs=1e-5)
+    assert claim.loss == pytest.approx(0, abs=0.1)
 
 
 @pytest.mark.parametrize("sureness", [10.0, 100.0])
@@ -289,3 +290,107 @@ def test_counts_name_the_label_of_an_example_that_the_model_is_sure_of(sureness)
             continue
         view = View(model, update, Space((1, 3, 4), 5), count=1, recipe=Recipe(lr=1.0), public=public)
         assert by_counts(view).tolist() == likeliest.tolist()
+
+
+def trained_views(
+    count: int, labels: str, defense: Defense, trials: int, facts: dict[str, Any]
+) -> list[tuple[View, Tensor]]:
+    """Views of one step on private digits by a ConvNet that was trained on the public ones, with the batches' labels."""
+    setting = Setting(name="s", data=Digits(), model=ConvNet(), weights=Train(), batch_size=count, labels=labels)
+    found = []
+    for trial in range(trials):
+        batch = draw_batches(setting, 5, trial, 1, same_labels=False).victim
+        model, recipe = broadcast_model(setting, 5, trial), Recipe()
+        update = local_update(model, batch, recipe, defense.train(mean_gradient), seeded(trial))
+        step = defense.release(update, seeded(trial)).step
+        granted = {"recipe": recipe, "defense": defense, "public": public_batch(setting, 5)} | facts
+        found.append((View(model, step, Space((1, 28, 28), 10), count=count, **granted), batch.labels))
+    return found
+
+
+def mean_accuracy(views: list[tuple[View, Tensor]]) -> float:
+    return sum(accuracy(known_or_recovered(view), labels) for view, labels in views) / len(views)
+
+
+@pytest.mark.parametrize("facts", [{}, {"public": None}, {"recipe": None}, {"defense": None}], ids=str)
+def test_a_trained_network_hides_none_of_eight_different_labels(facts: dict[str, None]):
+    assert mean_accuracy(trained_views(8, "unique", NoDefense(), 12, facts)) >= 0.95
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_on_a_trained_network_repeated_labels_are_counted_better_than_any_guess(count: int):
+    views = trained_views(count, "random", NoDefense(), 20, {})
+    guessed = [accuracy(torch.randperm(10, generator=seeded(place))[:count], one[1]) for place, one in enumerate(views)]
+    assert mean_accuracy(views) >= sum(guessed) / len(guessed) + 0.15
+
+
+@pytest.mark.parametrize(
+    "defense", [GaussianNoise(std=3.0), RandomUpdate()], ids=lambda defense: type(defense).__name__
+)
+@pytest.mark.parametrize("count", [8, 32])
+@pytest.mark.parametrize("public", [True, False], ids=["public data granted", "public data withheld"])
+def test_where_an_update_tells_nothing_labels_are_as_good_as_a_guess(defense: Defense, count: int, public: bool):
+    labels = "unique" if count == 8 else "random"
+    views = trained_views(count, labels, defense, 20, {} if public else {"public": None})
+    guess = torch.arange(10).repeat(4)[:count]
+    guessed = [accuracy(guess, truth) for _, truth in views]
+    spread = torch.tensor(guessed).std() / len(guessed) ** 0.5
+    assert mean_accuracy(views) >= sum(guessed) / len(guessed) - 3 * max(float(spread), 0.015)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 12), sureness=st.floats(0.1, 30))
+def test_every_class_that_is_pulled_down_without_noise_is_in_the_answer(seed: int, count: int, sureness: float):
+    draw = seeded(seed)
+    features, weight = torch.rand((count, 6), generator=draw), sureness * torch.randn((5, 6), generator=draw)
+    view = linear_view(features, torch.randint(5, (count,), generator=draw).tolist(), weight, torch.zeros(5))
+    pulls = -view.update["1.bias"]
+    surely = torch.nonzero(pulls < -1e-4 * pulls.abs().max()).flatten().tolist()
+    for facts in ({}, {"recipe": None}, {"defense": NoDefense()}):
+        assert set(surely) <= set(by_counts(dataclasses.replace(view, **facts)).tolist())
+
+
+def test_most_of_a_batch_may_be_of_one_class():
+    labels = [4] * 13 + [1] * 2 + [7]
+    assert by_counts(network_view("convnet", 3, torch.tensor(labels).sort().values)).tolist() == sorted(labels)
+
+
+def test_the_row_sums_are_the_papers_rule_and_the_bias_gradient_the_default():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 3))
+    update = {
+        "1.weight": -torch.tensor([[1.0, 1.0], [0.0, 2.0], [-3.0, 0.0]]),
+        "1.bias": -torch.tensor([0.2, -0.9, 0.7]),
+    }
+    view = View(model, update, Space((1, 1, 2), 3), count=1, recipe=Recipe(lr=1.0))
+    assert LabelSign().reconstruct(view, seeded()).labels.tolist() == [1]
+    claim = LabelSign(rule="row_sum").reconstruct(view, seeded())
+    assert claim.labels.tolist() == [2]
+    assert claim.loss == pytest.approx(-3.0)
+
+
+@pytest.mark.parametrize("rule", [LabelMinimum(), LabelSign(rule="row_sum"), LabelSign()], ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_rules_that_read_signs_of_the_weights_do_not_apply_where_features_may_be_negative(rule: Attack, bias: bool):
+    def view_of_features(activation: nn.Module) -> View:
+        with drawing_from(seeded(1)):
+            model = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), activation, nn.Linear(6, 3, bias=bias))
+        batch = Batch(torch.rand((2, 1, 2, 2), generator=seeded(0)), torch.tensor([0, 2]))
+        step = local_update(model, batch, Recipe(), mean_gradient, seeded()).step
+        return View(model, step, Space((1, 2, 2), 3), count=2, recipe=Recipe())
+
+    assert rule.reconstruct(view_of_features(nn.ReLU()), seeded()).labels.shape == (2,)
+    signed = view_of_features(nn.Tanh())
+    if rule == LabelSign() and bias:
+        assert rule.reconstruct(signed, seeded()).labels.tolist() == [0, 2]
+        return
+    with pytest.raises(
+        NotApplicableError, match=r"features that are never negative, and \d+% of the classifier's inputs"
+    ):
+        rule.reconstruct(signed, seeded())
+
+
+@pytest.mark.parametrize("rule", [LabelMinimum(), LabelSign(rule="row_sum"), LabelSign()], ids=str)
+def test_attacks_that_name_a_class_once_refuse_more_examples_than_classes(rule: Attack):
+    view = network_view("lenet", 0, torch.arange(11) % 10)
+    with pytest.raises(NotApplicableError, match="11 examples have 10 classes"):
+        rule.reconstruct(view, seeded())
