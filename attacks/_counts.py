@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks._base import View
-from attacks._label_evidence import evidence_of_labels
+from attacks._label_evidence import evidence_of_labels, of_all_rounds
 from attacks._label_posterior import tails
 from attacks._rounds import rounds_of
 
@@ -29,14 +29,13 @@ class Counted:
 
 
 def count_classes(view: View) -> Counted:
-    """The best counts by the mean of every round's probabilities; what is certain in one round is certain.
+    """The best counts by what all rounds tell.
 
     Raises: NotApplicableError, if the model has no linear classifier; NotGrantedError, without `count`.
     """
-    found = [evidence_of_labels(each) for each in rounds_of(view)]
-    least = torch.stack([each.least for each in found]).amax(dim=0)
-    probable = torch.stack([tails(each) for each in found]).mean(dim=0)
-    counts = most_probable(probable, least)
+    evidence = of_all_rounds([evidence_of_labels(each) for each in rounds_of(view)])
+    probable = tails(evidence)
+    counts = most_probable(probable, evidence.least)
     right = float(sum(probable[label, :number].sum() for label, number in enumerate(counts.tolist())))
     return Counted(counts.to(next(iter(view.update.values())).device), probable.shape[1] - right)
 

@@ -21,6 +21,7 @@ PLAYS = 32  # batches of familiar images that the classifier alone is played wit
 TRAININGS = 8  # and the whole client
 CERTAIN = 5.0  # standard deviations of noise; among 1e5 coordinates one goes beyond by chance in 6 % of updates
 ROUNDING = 1e-6  # of the largest slope: a smaller one may have either sign by rounding alone
+ALL_BUT_EXACT = 1e-24  # variance
 HELD_BACK = 0.1  # share of zeros beyond the usual from which on coordinates are taken for not sent
 
 
@@ -77,6 +78,26 @@ def evidence_of_labels(view: View) -> Evidence:
     if int(least.sum()) > classifier.count:  # no gradient can say so: something unknown was done to it
         least, hidden = torch.zeros_like(least), 1.0
     return Evidence(classifier.count, familiar, pulls, least, hidden, length)
+
+
+def of_all_rounds(found: list[Evidence]) -> Evidence:
+    """What rounds of the same examples tell together, as one whose slopes and softmax are their means: the mean of dL/db, by
+    inverse variance, stands for the mean softmax as each dL/db does for its own. What is certain in one round is certain.
+    """
+    if len(found) == 1:
+        return found[0]
+    trust = torch.stack([1 / each.pulls.variance.clamp(min=ALL_BUT_EXACT) for each in found])
+    total = trust.sum(dim=0)
+    told = (trust * torch.stack([each.pulls.mean for each in found])).sum(dim=0)
+    exact = all(not bool(each.pulls.variance.any()) for each in found)
+    pulls = Pulls(told / total.clamp(min=ALL_BUT_EXACT), torch.zeros_like(total) if exact else 1 / total)
+    least = torch.stack([each.least for each in found]).amax(dim=0)
+    if int(least.sum()) > found[0].count:  # as in one round
+        least = torch.zeros_like(least)
+    softmax = torch.stack([each.familiar.softmax for each in found]).mean(dim=0)
+    familiar = replace(found[-1].familiar, softmax=softmax)
+    hidden = 1.0 if not bool(least.any()) else min(each.hidden for each in found)
+    return replace(found[-1], pulls=pulls, least=least, familiar=familiar, hidden=hidden)
 
 
 def _familiar(view: View, classifier: Classifier) -> Familiar:

@@ -15,8 +15,8 @@ somewhere with features >= 0 (Yin et al., CVPR 2021, arXiv:2104.07586, equation 
 is as probable as public images say when they are played. Labels may be drawn in public proportions, or in a client's own, or
 all be different. Without public data, M is the likeliest of several guesses (ZLG, Geng et al., arXiv:2110.09074, takes the
 mean over random images). The gradient's length, which clipping, an unknown learning rate and local steps hide, is the
-likeliest one, with what public images say that go through the client's training; of several rounds, the mean probabilities
-are taken.
+likeliest one, with what public images say that go through the client's training; of several rounds, the mean slopes are
+taken.
 """
 
 from typing import ClassVar
