@@ -19,7 +19,8 @@ from defenses import Params
 
 PLAYS = 32  # batches of familiar images that the classifier alone is played with
 TRAININGS = 8  # and the whole client
-CERTAIN = 5.0  # standard deviations of noise; among 1e5 coordinates one goes beyond by chance in 6 % of updates
+CERTAIN = 5.0  # standard deviations of noise; among 1e5 coordinates one goes below by chance in 3 % of updates
+CERTAIN_PULL = 3.0  # the same of dL/db, which has one for each class
 ROUNDING = 1e-6  # of the largest slope: a smaller one may have either sign by rounding alone
 ALL_BUT_EXACT = 1e-24  # variance
 HELD_BACK = 0.1  # share of zeros beyond the usual from which on coordinates are taken for not sent
@@ -64,16 +65,14 @@ def evidence_of_labels(view: View) -> Evidence:
     """The evidence of a view of one round. Raises: as `observed_classifier` does."""
     classifier = observed_classifier(view)
     familiar = _familiar(view, classifier)
-    pulls = read_pulls(view, classifier, familiar.features)
+    pulls, length = read_pulls(view, classifier, familiar.features), _length(view, classifier, familiar)
     noise = noise_variances(view).get(classifier.parameter("weight"))
     deviation = 0.0 if noise is None else math.sqrt(float(noise)) / update_scale(view)
     slopes = classifier.weight_slopes.cpu().double()
-    certain = _pulled_down(pulls)
-    hidden = 1.0
+    certain, hidden = _pulled_down(pulls), 1.0
     if bool((familiar.features >= 0).all()):
         certain = certain | _reaches_below(slopes, deviation)
-        hidden = _hidden_share(familiar, classifier.count, slopes, deviation)
-    length = _length(view, classifier, familiar)
+        hidden = _hidden_share(familiar, classifier.count, slopes, deviation, length)
     least = _least(view, classifier, pulls, certain, length.deviation == 0)
     if int(least.sum()) > classifier.count:  # no gradient can say so: something unknown was done to it
         least, hidden = torch.zeros_like(least), 1.0
@@ -112,7 +111,7 @@ def _pulled_down(pulls: Pulls) -> Tensor:
     """The classes of a dL/db that is surely below zero (bool [classes])."""
     known = pulls.variance.isfinite()
     largest = float(pulls.mean[known].abs().max()) if bool(known.any()) else 0.0
-    certain = known & (pulls.mean < -ROUNDING * largest - CERTAIN * pulls.variance.sqrt())
+    certain = known & (pulls.mean < -ROUNDING * largest - CERTAIN_PULL * pulls.variance.sqrt())
     if largest and not bool(pulls.variance.any()):  # they add up to zero, even where a softmax rounds to 1
         certain[pulls.mean.argmin()] = True
     return certain
@@ -143,23 +142,25 @@ def _batches(familiar: Familiar, count: int, number: int) -> list[tuple[Tensor, 
     return found
 
 
-def _hidden_share(familiar: Familiar, count: int, slopes: Tensor, deviation: float) -> float:
+def _hidden_share(familiar: Familiar, count: int, slopes: Tensor, deviation: float, length: Length) -> float:
     """The share of the classes in played batches whose rows reach nowhere surely below zero.
 
     Where less was sent than usual, the same coordinates are held back from the played gradients, and those that are smaller
-    than any that was sent. Random images with random labels tell signs, not how small gradients get: 1, where that matters.
+    than any that was sent. Random images with random labels tell signs, not how small gradients get, and nothing tells it of
+    gradients of unknown length: 1, where that matters.
     """
     batches = _batches(familiar, count, PLAYS)
     played = [familiar.errors(chosen, labels).T @ familiar.features[chosen] / count for chosen, labels in batches]
     usual = sum(float((each == 0).double().mean()) for each in played) / len(played)
     sent = slopes != 0
     held_back = float((~sent).double().mean()) > usual + HELD_BACK
-    if familiar.labels is None and (held_back or deviation):
+    if (familiar.labels is None and (held_back or deviation)) or (deviation and math.isinf(length.deviation)):
         return 1.0
     if held_back:
         smallest = float(slopes[sent].abs().min() / torch.linalg.vector_norm(slopes)) if bool(sent.any()) else 1.0
         played = [each * sent * (each.abs() >= smallest * torch.linalg.vector_norm(each)) for each in played]
     present = [torch.bincount(labels, minlength=slopes.shape[0]) > 0 for _, labels in batches]
+    deviation = deviation / math.exp(length.mean)
     missed = [there & ~_reaches_below(each, deviation) for there, each in zip(present, played, strict=True)]
     return (float(sum(each.sum() for each in missed)) + 0.5) / (float(sum(each.sum() for each in present)) + 1)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from attacks._label_evidence import Evidence
 
-INDEPENDENT, CLUSTERED = 1e9, 2.0  # concentration of the Dirichlet distribution of a client's own proportions
+ODDS = {1e9: 0.9, 2.0: 0.1}  # by the concentration of the Dirichlet distribution of a client's own proportions
+DIFFERENT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,13 @@ def priors(evidence: Evidence) -> list[tuple[Prior, Prior]]:
     rest, nothing = int(evidence.count - least.sum()), torch.zeros_like(least)
     shares = proportions(evidence.familiar.labels, classes)
     found = []
-    for concentration in (INDEPENDENT, CLUSTERED):
-        odds = _of_certain(evidence, concentration)
+    for concentration, weight in ODDS.items():
+        odds = math.log(weight) + _of_certain(evidence, concentration)
         before = _drawn(evidence.count, nothing, shares, concentration, 0.0)
         visible = torch.where(least > 0, shares, evidence.hidden * shares)
         found.append((_drawn(rest, least, visible, concentration, odds), before))
     if evidence.count <= classes and int(evidence.least.max()) <= 1:
-        odds = math.log(2) + _of_certain(evidence, None)
+        odds = math.log(DIFFERENT) + _of_certain(evidence, None)
         found.append((_once(rest, torch.where(least > 0, 0.0, shares), odds), found[0][1]))
     return found
 
