@@ -166,4 +166,3 @@ def _suppositions(familiar: Familiar) -> Iterator[Softmax]:
     for sure in CONFIDENCES:
         means = (1 - sure) / (classes - 1) * (one - identity) + sure * identity
         yield Softmax(means, 0.5 * sure * (1 - sure) * (identity + even.diag() - one / classes) / classes * 2)
-

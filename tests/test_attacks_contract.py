@@ -187,9 +187,14 @@ def test_the_global_random_stream_is_left_alone(attack: Attack):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def negative(step: Params) -> Params:
+    return {name: -part for name, part in step.items()}
+
+
 def test_an_attack_reads_the_update(attack: Attack):
     view = a_view()
-    opposite = dataclasses.replace(view, update={name: -step for name, step in view.update.items()}, labels=None)
+    past = tuple(Seen(seen.model, negative(seen.update)) for seen in view.past or ())
+    opposite = dataclasses.replace(view, update=negative(view.update), past=past, labels=None)
     withheld = dataclasses.replace(view, labels=None)
     assert not same(attack.reconstruct(withheld, seeded()), attack.reconstruct(opposite, seeded()))
 

@@ -123,7 +123,7 @@ def test_noise_averages_out_over_rounds_that_the_attacker_remembers(attack: Any)
 def test_labels_are_counted_over_all_rounds():
     right = {True: 0, False: 0}
     for seed in range(8):
-        view, truth = a_view(8, GaussianNoise(std=0.4), seed), sorted(a_batch(seed).labels.tolist())
+        view, truth = a_view(8, GaussianNoise(std=0.8), seed), sorted(a_batch(seed).labels.tolist())
         for remembers in right:
             found = count_classes(view if remembers else forgetful(view)).labels().tolist()
             right[remembers] += sum(min(found.count(label), truth.count(label)) for label in set(truth))
