@@ -22,6 +22,7 @@ PROBES = 16  # latents by whose images a generator is known again
 
 def own_facts(function: str, file: str, latent: int, conditional: bool, space: Space) -> str:
     """What decides the generator: SHA-256 of its code, of what it draws and of the file. Raises: ValueError."""
+    user_function(function)  # whose sentence comes before the file's
     content = hashlib.sha256(_content(file)).hexdigest()
     drawn = _drawn(function, file, latent, conditional, space, content)
     return f"{content} {drawn} {code_of(function.split(':')[0])}"

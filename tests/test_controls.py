@@ -25,6 +25,7 @@ from audit.metrics.label_accuracy import LabelAccuracy
 from audit.metrics.label_histogram import LabelHistogram
 from audit.metrics.mean_image import MeanImage
 from audit.metrics.psnr import PSNR
+from audit.metrics.psnr_shrunk import ShrunkPSNR
 from audit.metrics.ssim import SSIM
 from audit.models.convnet import ConvNet
 from audit.spec import Setting
@@ -35,7 +36,7 @@ from defenses.random_update import RandomUpdate
 from reports._evidence import ALPHA, evidence_of
 from reports._row import Score
 
-METRICS = (LabelAccuracy(), LabelHistogram(), PSNR(), SSIM(), MeanImage(), Identifiability())
+METRICS = (LabelAccuracy(), LabelHistogram(), PSNR(), ShrunkPSNR(), SSIM(), MeanImage(), Identifiability())
 BATCHES = (2, 4, 8, 20)
 
 
@@ -51,7 +52,7 @@ class Nearest(Attack):
         seen = torch.nn.functional.normalize(next(iter(view.update.values())).flatten(), dim=0)
         chosen = []
         for label in labels.tolist():
-            pool = view.public.inputs[view.public.labels == label][:16]
+            pool = view.public.inputs[view.public.labels == label][:4]
             slopes = [self._slope(view, image[None], label) for image in pool]
             chosen.append(pool[int(torch.stack([(slope * seen).sum().abs() for slope in slopes]).argmax())])
         found = torch.stack(chosen)

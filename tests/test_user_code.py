@@ -316,7 +316,7 @@ def test_pixels_that_are_cast_to_integers_are_not_searched_and_labels_still_are(
         "    def forward(self, x):\n        return self.out(self.table((x.flatten(1) * 16).long()).mean(1))\n"
         "def build(shape, classes):\n    return Tokens(classes)\n"
     )
-    plan = planned(model, "[label_minimum, {inverting_gradients: {steps: 3}}]")
+    plan = planned(model, "[label_sign, {inverting_gradients: {steps: 3}}]")
     assert "s: the loss has no slope in the pixels" in plan.manifest.limits[0]
     labels, search = plan.manifest.places
     compute = Computation(plan.cases, "cpu", "code")
