@@ -68,7 +68,7 @@ class Reconstruction:
     inputs: Tensor | None  # float32 [n, *space.shape] in [0, 1]; None where the attack recovers labels only
     labels: Tensor | None  # int64 [n]; None where it recovers no labels
     loss: float  # the attacker's own objective at what it returns; lower is better
-    shrunk: Tensor | None = None  # as `inputs`, and in the same order; None without public images
+    shrunk: Tensor | None = None  # as `inputs`, and in the same order; None unless it was asked for, by public images
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,3 +99,7 @@ class Attack:
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The attacker's best guess, chosen by its own objective, never by likeness to the truth."""
         raise NotImplementedError
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, of the same view, with `shrunk` where the attack can make it. Takes about as long as `reconstruct`."""
+        return found

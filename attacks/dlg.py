@@ -56,10 +56,6 @@ class DLG(Attack):
         view.need(*self.needs)
         need_update(view)
         view = view if self.adaptive else unaware(view)
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
-        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
-
-    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), observed(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
@@ -80,3 +76,8 @@ class DLG(Attack):
         found = quasi_newton((start, *free), objective, steps=self.steps, history=self.history, misfit=misfit)
         (images, *logits), loss = found.best()
         return Reconstruction(images.clamp(0, 1), likeliest(labels, *logits), loss)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)

@@ -132,12 +132,7 @@ class GradInversion(Attack):
         """The seed of lowest objective."""
         view.need(*self.needs)
         need_update(view)
-        view = view if self.adaptive else unaware(view)
-        view = view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), seeds=1)
-        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
-
-    def _searched(self, view: View, rng: Generator) -> Reconstruction:
+        view = self._known(view)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         reads = self.read_error and not self.joint_labels
@@ -174,6 +169,16 @@ class GradInversion(Attack):
             keep=self.keep,
         ).best()
         return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), seeds=1)
+        return with_shrunk(found, self._known(view), play.reconstruct, rng)
+
+    def _known(self, view: View) -> View:
+        """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is supposed."""
+        view = view if self.adaptive else unaware(view)
+        return view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
         """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""

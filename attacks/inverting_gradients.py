@@ -54,10 +54,6 @@ class InvertingGradients(Attack):
         """The restart of lowest objective; all restarts run as one."""
         need_update(view)
         view = view if self.adaptive else unaware(view)
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
-        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
-
-    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), whitened(view, observed(view))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
@@ -83,3 +79,8 @@ class InvertingGradients(Attack):
             misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)

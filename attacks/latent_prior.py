@@ -85,10 +85,6 @@ class LatentPrior(Attack):
         """The restart of lowest objective."""
         need_update(view)
         view = view if self.adaptive else unaware(view)
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
-        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
-
-    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         view.need("count")
         if view.public is None:
             raise NotGrantedError("needs `public`, which the threat model does not grant")
@@ -114,6 +110,11 @@ class LatentPrior(Attack):
         elif freely:
             images, lowest = let_go(images, _in_range, classes, match, self.radius, freely, self.lr)
         return Reconstruction(_in_range(images).detach(), classes.argmax(dim=-1), lowest)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _plan(self, images: int, space: Space) -> Plan:
         classes = space.classes if self.conditional else 0

@@ -55,10 +55,6 @@ class LayerwiseCosine(Attack):
         view.need(*self.needs)
         need_update(view)
         view = view if self.adaptive else unaware(view)
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
-        return with_shrunk(self._searched(view, rng), view, play._searched, rng)
-
-    def _searched(self, view: View, rng: Generator) -> Reconstruction:
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
         seen, weights = observed(view), together([self._weights(view)] * rounds)
@@ -87,6 +83,11 @@ class LayerwiseCosine(Attack):
             misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _weights(self, view: View) -> Params:
         given = self.layer_weights or (1.0,) * len(view.update)

@@ -123,8 +123,9 @@ def _impossible(metric: Metric, trial: Trial, found: Claimed) -> str:
 
 def _measured(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> Score:
     name, against = label_of(metric), _against(metric, trial)
-    values, control = (_held(metric, trial, claim, trial.truth) for claim in (found, decoy))
-    if not (np.isfinite(values).all() and np.isfinite(control).all()):
+    values = _held(metric, trial, found, trial.truth)
+    control = None if getattr(decoy, metric.compares) is None else _held(metric, trial, decoy, trial.truth)
+    if not np.isfinite(values).all() or (control is not None and not np.isfinite(control).all()):
         return Score(
             name, metric.better, "nan", note="a value or its control is not a finite number", n=len(trial.truth)
         )
@@ -135,7 +136,7 @@ def _measured(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> S
         status="ok",
         value=float(values.mean()),
         worst=float((max if metric.better == "higher" else min)(values)),
-        decoy=float(control.mean()),
+        decoy=None if control is None else float(control.mean()),
         guesses=against.guesses,
         swapped=_swapped(metric, trial, found),
         perfect=against.perfect,

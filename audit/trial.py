@@ -64,7 +64,8 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         _played(case, model, (first, *batches.others), name)
         for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
-    returned, misled = _attacked(case, played, device), _attacked(case, control, device)
+    wanted = any(metric.compares == "shrunk" for metric in case.metrics)
+    returned, misled = _attacked(case, played, device, wanted), _attacked(case, control, device)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
         case.setting, case.seed, case.trial, case.defense.cohort(), played[-1].places(), same_labels=granted
@@ -149,12 +150,14 @@ def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: s
     return play_rounds(model, batches, case.setting.local, case.defense, streams)
 
 
-def _attacked(case: Case, played: tuple[Round, ...], device: torch.device) -> Reconstruction:
+def _attacked(case: Case, played: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
     space = case.setting.data.load().space
     public = public_batch(case.setting, case.seed)
     view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
     view.need(*case.attack.needs)
-    found = case.attack.reconstruct(view, stream(case.seed, "attack", case.trial))
+    rng = stream(case.seed, "attack", case.trial)
+    found = case.attack.reconstruct(view, rng)
+    found = case.attack.shrunk(found, view, rng) if shrinks else found
     inputs, labels, shrunk = (_on_cpu(tensor) for tensor in (found.inputs, found.labels, found.shrunk))
     return dataclasses.replace(found, inputs=inputs, labels=labels, shrunk=shrunk)
 

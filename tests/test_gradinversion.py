@@ -216,7 +216,7 @@ def test_unbounded_pixels_are_cut_off_in_the_end_alone(monkeypatch):
     moved: list[torch.Tensor] = []
     monkeypatch.setattr("attacks.gradinversion.descend", watched)
     for boxed in (True, False):
-        found = GradInversion(steps=2, langevin=1.0, lr=2.0, warmup=0, boxed=boxed)._searched(a_view(), rng())
+        found = GradInversion(steps=2, langevin=1.0, lr=2.0, warmup=0, boxed=boxed).reconstruct(a_view(), rng())
         assert found.inputs.min() >= 0 and found.inputs.max() <= 1
     assert moved[0].abs().max() == 2 and moved[1].abs().max() > 4
 

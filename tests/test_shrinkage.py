@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import NoGradientError, Reconstruction, Seen, Space, View
+from attacks import Attack, NoGradientError, Reconstruction, Seen, Space, View
 from attacks._batchnorm import batch_statistics
 from attacks._replay import simulated_client
 from attacks._shrinkage import _drawn, _share_kept, _staged, steps_of_play, with_shrunk
@@ -34,6 +34,11 @@ ATTACKS = {
 }
 
 
+def shrunken(attack: Attack, view: View) -> Reconstruction:
+    draws = rng()
+    return attack.shrunk(attack.reconstruct(view, draws), view, draws)
+
+
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -57,7 +62,7 @@ def decibels(images: Tensor, truth: Tensor) -> float:
 @pytest.mark.parametrize("attack", [InvertingGradients(steps=80), GradInversion(steps=60)], ids=["signs", "group"])
 def test_pictures_that_an_undefended_update_gives_away_stay_as_they_are(attack):
     batch, view = two_digits()
-    found = attack.reconstruct(view, rng())
+    found = shrunken(attack, view)
     likeliest, shrunk = decibels(found.inputs, batch.inputs), decibels(found.shrunk, batch.inputs)
     assert likeliest > 20 and shrunk > likeliest - 0.1
 
@@ -66,7 +71,7 @@ def test_pictures_that_an_undefended_update_gives_away_stay_as_they_are(attack):
 def test_under_noise_that_hides_everything_what_is_left_is_the_mean_image(attack):
     batch, view = two_digits(GaussianNoise(std=1.0))
     view = dataclasses.replace(view, labels=batch.labels)
-    found, mean = attack.reconstruct(view, rng()), view.public.inputs.mean(0).expand_as(batch.inputs)
+    found, mean = shrunken(attack, view), view.public.inputs.mean(0).expand_as(batch.inputs)
     floor = decibels(mean, batch.inputs)
     assert decibels(found.inputs, batch.inputs) < floor - 2
     assert decibels(found.shrunk, batch.inputs) > floor - 0.3
@@ -74,7 +79,7 @@ def test_under_noise_that_hides_everything_what_is_left_is_the_mean_image(attack
 
 def test_in_between_it_beats_both_the_likeliest_pictures_and_the_mean_image():
     batch, view = two_digits(GaussianNoise(std=0.002))
-    found, mean = InvertingGradients(steps=80).reconstruct(view, rng()), view.public.inputs.mean(0)
+    found, mean = shrunken(InvertingGradients(steps=80), view), view.public.inputs.mean(0)
     shrunk = decibels(found.shrunk, batch.inputs)
     assert shrunk > decibels(found.inputs, batch.inputs) + 0.3
     assert shrunk > decibels(mean.expand_as(batch.inputs), batch.inputs) + 0.3
@@ -83,15 +88,15 @@ def test_in_between_it_beats_both_the_likeliest_pictures_and_the_mean_image():
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_every_pixel_attack_shrinks_along_the_line_to_the_mean_and_leaves_its_pictures_alone(attack):
     _, view = two_digits()
-    found, mean = attack.reconstruct(view, rng()), view.public.inputs.mean(0)
-    assert torch.equal(found.inputs, attack._searched(view, rng()).inputs)
+    found, mean = shrunken(attack, view), view.public.inputs.mean(0)
+    assert torch.equal(found.inputs, attack.reconstruct(view, rng()).inputs)
     assert found.shrunk.shape == found.inputs.shape and found.shrunk.min() >= 0 and found.shrunk.max() <= 1
     away, left = found.inputs - mean, found.shrunk - mean
     weight = (away * left).sum() / away.square().sum()
     assert 0 <= weight <= 1.0001 and torch.allclose(left, weight * away, atol=1e-5)
-    assert torch.equal(found.shrunk, attack.reconstruct(view, rng()).shrunk)
+    assert torch.equal(found.shrunk, shrunken(attack, view).shrunk)
     if not isinstance(attack, LatentPrior):
-        assert attack.reconstruct(dataclasses.replace(view, public=None), rng()).shrunk is None
+        assert shrunken(attack, dataclasses.replace(view, public=None)).shrunk is None
 
 
 def test_the_weight_is_the_one_of_least_squared_error():
@@ -180,4 +185,4 @@ def test_granted_labels_are_granted_to_the_play():
     model, batch = Odd().eval(), Digits().load().batch(torch.tensor([10, 7]))
     update = local_update(model, batch, RECIPE, mean_gradient, rng())
     view = View(model, update.step, SPACE, count=2, labels=batch.labels, recipe=RECIPE, public=public())
-    assert InvertingGradients(steps=5).reconstruct(view, rng()).shrunk is not None
+    assert shrunken(InvertingGradients(steps=5), view).shrunk is not None
