@@ -40,7 +40,8 @@ class Classifier:
 def observed_classifier(view: View) -> Classifier:
     """The classifier of the view's model, in the round at hand, with the slopes as they were observed.
 
-    Raises: NotApplicableError, if it has no linear layer with an output a class; NotGrantedError, if `count` is withheld.
+    Raises: NotApplicableError, if it has no linear layer with an output a class, or none that trains; NotGrantedError, if
+    `count` is withheld.
     """
     view.need("count")
     view = rounds_of(view)[-1]
@@ -51,7 +52,12 @@ def observed_classifier(view: View) -> Classifier:
     ]
     if not linear:
         raise NotApplicableError(f"the model has no linear layer of {view.space.classes} outputs to read labels from")
-    name, layer = linear[-1]
+    sent = [(name, layer) for name, layer in linear if (f"{name}.weight" if name else "weight") in view.update]
+    if not sent:
+        raise NotApplicableError(
+            f"the model's classifier (`{linear[-1][0]}`) does not train, so nothing is sent that labels could be read from"
+        )
+    name, layer = sent[-1]
     weight = layer.weight.detach()
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
     found = Classifier(cast(int, view.count), weight, bias, weight, None, name)

@@ -42,14 +42,14 @@ def _simulated_round(view: View, error: Tensor | None) -> Client:
     recipe = view.recipe or Recipe(steps=1, lr=1.0)
 
     def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
-        weights = {name: broadcast[name] + drift[name] for name in broadcast}
+        weights = {name: weight + drift[name] if name in drift else weight for name, weight in broadcast.items()}
         logits = functional_call(model, weights, (inputs,))
         return F.cross_entropy(logits, labels) if error is None else (logits * error).sum()
 
     gradient = as_computed(view, grad(loss))
 
     def client(inputs: Tensor, labels: Tensor) -> Params:
-        drift = {name: weight.new_zeros(weight.shape) for name, weight in broadcast.items()}
+        drift = {name: torch.zeros_like(broadcast[name]) for name in view.update}  # what is frozen is not sent
         for part in recipe.slices(len(inputs)):
             step = gradient(drift, inputs[part], labels[part])
             drift = {name: drift[name] - recipe.lr * step[name] for name in drift}

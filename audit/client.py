@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
+from defenses._trained import trained
 
 
 class DivergedError(ArithmeticError):
@@ -73,7 +74,7 @@ def play_rounds(
 @torch.no_grad()
 def _averaged(model: nn.Module, mean: Update) -> nn.Module:
     moved = copy.deepcopy(model)
-    for name, parameter in moved.named_parameters():
+    for name, parameter in trained(moved).items():
         parameter.add_(mean.step[name])
     follow_statistics(moved, mean)
     return moved
@@ -95,13 +96,13 @@ def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradF
     Raises: DivergedError, if it is not finite.
     """
     local = copy.deepcopy(model)
-    broadcast = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    broadcast = {name: parameter.detach().clone() for name, parameter in trained(model).items()}
     step = {name: torch.zeros_like(weight) for name, weight in broadcast.items()}
     for part in recipe.slices(len(batch)):
         slope = gradient(local, Batch(batch.inputs[part], batch.labels[part]), rng)
         step = {name: step[name] - recipe.lr * slope[name] for name in step}
         with torch.no_grad():
-            for name, parameter in local.named_parameters():
+            for name, parameter in trained(local).items():
                 parameter.copy_(broadcast[name] + step[name])
     if not all(part.isfinite().all() for part in step.values()):
         raise DivergedError(
@@ -111,10 +112,11 @@ def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradF
 
 
 def mean_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
-    """The gradient of the mean cross-entropy over the batch, for each parameter of the model."""
-    names, parameters = zip(*model.named_parameters(), strict=True)
+    """The gradient of the mean cross-entropy over the batch, for each parameter that trains; zeros for one that the loss does
+    not depend on."""
+    names, parameters = zip(*trained(model).items(), strict=True)
     loss = F.cross_entropy(model(batch.inputs), batch.labels)
-    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+    return dict(zip(names, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True))
 
 
 def batchnorm_layers(model: nn.Module) -> dict[str, _BatchNorm]:

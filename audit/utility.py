@@ -26,6 +26,7 @@ from audit.trial import claim_of
 from defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from defenses._base import weighted_mean
 from defenses._guarantee import composed
+from defenses._trained import trained
 from reports._row import Claim
 from reports._row import Utility as Measured
 
@@ -161,7 +162,7 @@ def _best(training: Training, start: nn.Module, images: Images, shares: tuple[Te
 
 def _run(training: Training, start: nn.Module, images: Images, shares: tuple[Tensor, ...], rate: float) -> _Run:
     model, plan = copy.deepcopy(start), training.utility
-    server = SERVERS[plan.server_optimizer](model.parameters(), lr=rate)
+    server = SERVERS[plan.server_optimizer](trained(model).values(), lr=rate)
     began = time.perf_counter()
     for number in range(plan.rounds):
         batches = tuple(
@@ -210,7 +211,7 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
 @torch.no_grad()
 def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
     """The server's step. Raises: DivergedError, if the weights are not finite after it."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained(model).items():
         parameter.grad = -mean.step[name]
     server.step()
     follow_statistics(model, mean)

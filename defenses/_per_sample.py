@@ -21,12 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from defenses._base import Batch, NotApplicableError, Params
+from defenses._trained import trained
 
 Clipped = Literal["flat", "per_layer"]
 
 
 def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
-    """The gradient of each example's cross-entropy, [n, *parameter] for each parameter of `model`, in the model's mode.
+    """The gradient of each example's cross-entropy, [n, *parameter] for each parameter that trains, in the model's mode.
 
     Raises: NotApplicableError, if an example's gradient would depend on the rest of its batch or on chance.
     """
@@ -39,7 +40,7 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
         logits = torch.vmap(lambda image: private(image.unsqueeze(0)).squeeze(0))(batch.inputs).detach()
         slopes = logits.softmax(dim=1) - F.one_hot(batch.labels, logits.shape[1])
         found = ft_compute_per_sample_gradient(private, [batch.inputs], slopes)
-    return {name: found[parameter].detach() for name, parameter in private.named_parameters()}
+    return {name: found[parameter].detach() for name, parameter in trained(private).items()}
 
 
 def clipped_noised_mean(
