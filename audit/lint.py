@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterator
 
-from audit.case import broadcast_model, claimed
+from audit._stream import stream
+from audit.case import broadcast_model, claimed, public_batch
+from audit.client import DivergedError, local_update, mean_gradient
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.threat import ThreatModel
-from defenses import Chain, Defense, Guarantee
+from defenses import Batch, Chain, Defense, Guarantee, NotApplicableError
 from defenses._accounting import gaussian_epsilon
 from defenses._guarantee import upward
 from defenses._mechanism import GaussianMechanism
 from defenses.dp_sgd import DPSGD
+from defenses.secure_aggregation import SecureAggregation
 
 LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
 LARGE_EPSILON = 50.0
@@ -24,6 +27,7 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
         for defense in spec.defenses:
             guarantee = claimed(defense, setting)
             sentences = [
+                *_of_range(defense, setting, spec.seed),
                 *_of_defense(defense, guarantee),
                 *_of_sampling(defense, setting),
                 *_of_claim(guarantee, setting),
@@ -51,6 +55,23 @@ def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
             yield f"its noise does not fit its clipping norm: only {multiplier:.3g} times as large; add noise or clip more"
         if multiplier > MOST_NOISE:
             yield f"its noise does not fit its clipping norm: it is {multiplier:.3g} times as large, and drowns every update"
+
+
+def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
+    """What secure aggregation would do to the update of a client who holds the first public images."""
+    for place, part in enumerate(_parts(defense)):
+        if not isinstance(part, SecureAggregation):
+            continue
+        public, rng = public_batch(setting, seed), stream(seed, "lint")
+        batch = Batch(public.inputs[: setting.batch_size], public.labels[: setting.batch_size])
+        try:
+            gradient = defense.train(mean_gradient)
+            update = local_update(broadcast_model(setting, seed, 0), batch, setting.local, gradient, rng)
+        except (NotApplicableError, DivergedError):
+            return  # the cells say so
+        lost = part.loses([Chain(_parts(defense)[:place]).release(update, rng).step])
+        if lost:
+            yield f"{lost} at {setting.name} (tried on public images), which protects nobody and ruins the sum"
 
 
 def _of_claim(guarantee: Guarantee | None, setting: Setting) -> Iterator[str]:

@@ -27,18 +27,20 @@ from audit.case import (
     swapped_batches,
     why_unsearchable,
 )
-from audit.client import Round, play_rounds
+from audit.client import Round, play_round, play_rounds
 from audit.metrics import Metric
 from audit.recovery import recovery_of
 from audit.scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
 from audit.spec import Setting
 from audit.threat import view_of
-from defenses import Batch, Guarantee, NotApplicableError
+from defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from reports._row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 
 
+ZEROS = "the update is all zeros: nothing was sent that an attack could read"
+RUINED = 0.1  # cosine of what is sent and the undefended update, below which it is said beside the scores
 SWAPPED = 19  # private batches that every reconstruction is also scored against
 
 
@@ -71,9 +73,10 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         case.setting, case.seed, case.trial, case.defense.cohort(), played[-1].places(), same_labels=granted
     )
     guarantee, unclaimed = _guarantee(case, model)
+    note = "; ".join(filter(None, (played[-1].aggregate.note, _ruined(case, played[-1]))))
     shown, shown_decoy = (claim.matched_with(batches.victim) for claim in (found, decoy))
     return Outcome(
-        scores=tuple(_scored(metric, judged, found, decoy, played[-1].aggregate.note) for metric in case.metrics),
+        scores=tuple(_scored(metric, judged, found, decoy, note) for metric in case.metrics),
         claim=claim_of(guarantee),
         unclaimed=unclaimed,
         recovery=recovery_of(case, batches.victim, shown, returned, guarantee),
@@ -144,6 +147,21 @@ def _scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note
     return dataclasses.replace(one, note="; ".join(filter(None, (one.note, note))))
 
 
+def _ruined(case: Case, last: Round) -> str:
+    """That the defense leaves next to nothing of the update to train on, where it does; measured on the clients themselves."""
+    if type(case.defense) is NoDefense:
+        return ""
+    undefended = play_round(
+        last.model, last.victims(), case.setting.local, NoDefense(), (torch.Generator(),) * (len(last.places()) + 1)
+    )
+    sent, whole = (
+        torch.cat([part.flatten() for part in step.values()])
+        for step in (last.read().step, undefended.aggregate.mean.step)
+    )
+    alike = float(torch.cosine_similarity(sent.double(), whole.double(), dim=0))
+    return f"what is sent has a cosine of {alike:.3f} with the undefended update" if alike < RUINED else ""
+
+
 def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
     clients, rounds = case.defense.cohort(), range(case.setting.rounds)
     streams = tuple(round_streams(case.seed, case.trial, clients, control, number) for number in rounds)
@@ -155,6 +173,10 @@ def _attacked(case: Case, played: tuple[Round, ...], device: torch.device, shrin
     public = public_batch(case.setting, case.seed)
     view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
     view.need(*case.attack.needs)
+    if not any(
+        part.any() for step in (view.update, *(seen.update for seen in view.past or ())) for part in step.values()
+    ):
+        raise NotApplicableError(ZEROS)
     rng = stream(case.seed, "attack", case.trial)
     found = case.attack.reconstruct(view, rng)
     found = case.attack.shrunk(found, view, rng) if shrinks else found

@@ -8,6 +8,9 @@ clients drop out around the sending of their masked message only. Fixed point is
 rounds to nearest, which halves the worst error, and weights updates by their counts in exact proportion.
 """
 
+from collections.abc import Sequence
+
+import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
@@ -97,8 +100,29 @@ class SecureAggregation(Defense):
         read = _shaped(mean, updates[0], sum(updates[place].count for place in members))
         if len(members) == 1:
             return Aggregate(read, seen=(read,), members=members, note=EXPOSED)
-        note = f"{len(members)} of {self.clients} clients' updates are in the sum" if leaving < self.clients else ""
+        dropped = f"{len(members)} of {self.clients} clients' updates are in the sum" if leaving < self.clients else ""
+        note = "; ".join(filter(None, (dropped, self.loses([updates[place].step for place in members]))))
         return Aggregate(read, seen=(), masked=tuple(seen.masked.values()), members=members, note=note)
+
+    def loses(self, steps: Sequence[Params]) -> str:
+        """What the ring's range and resolution take from such steps, if much: no protection, it ruins the sum."""
+        numbers = torch.cat([flattened(step) for step in steps]).abs()
+        numbers = numbers[numbers > 0]
+        if not len(numbers):
+            return ""
+        lost = float((numbers < self._resolution() / 2).float().mean())
+        cut = float((numbers > self.clipping_range).float().mean())
+        said = []
+        if lost > MUCH_LOST:
+            said.append(
+                f"a clipping_range of {self.clipping_range:g} is resolved to {self._resolution():.2g}, so that "
+                f"{lost:.0%} of the updates' coordinates are rounded to zero"
+            )
+        if cut > MUCH_CUT:
+            said.append(
+                f"{cut:.0%} of the updates' coordinates are cut off at a clipping_range of {self.clipping_range:g}"
+            )
+        return "; ".join(said)
 
     def message(self, update: Update, sent: Message) -> Message:
         """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out."""
@@ -122,6 +146,7 @@ class SecureAggregation(Defense):
         return 2 * self.clipping_range / self.quantization_range
 
 
+MUCH_LOST, MUCH_CUT = 0.5, 0.01  # shares of coordinates rounded to zero, and cut off, above which it is named
 EXPOSED = "the sum is of one client alone, so secure aggregation hid nothing: the server reads that client's update"
 
 

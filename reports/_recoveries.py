@@ -18,7 +18,7 @@ from reports._row import Cell, Claim, Manifest, Recovery
 from reports._statistics import LEVEL
 from reports._text import counted, listed
 
-Verdict = Literal["refuted", "not refuted", "vacuous", "no bound"]
+Verdict = Literal["refuted", "not refuted", "no power", "vacuous", "no bound"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,35 @@ class Recovered:
     methods: tuple[str, ...]  # how the bound was computed
     claims: tuple[Claim, ...]  # what it rests on
     unclaimed: tuple[str, ...]  # why there is none
+    doubt: float  # probability at which the lower limit may be passed
 
     @property
     def verdict(self) -> Verdict:
-        """`refuted` if even the lower limit of the rate exceeds the bound; `vacuous` if the bound allows everything."""
+        """`refuted` if even the lower limit of the rate exceeds the bound; `vacuous` if the bound allows everything.
+
+        `no power` if an attack that recovered every image of these batches would not have refuted it either.
+        """
         if self.bound is None:
             return "no bound"
         if self.low > self.bound:
             return "refuted"
-        return "vacuous" if self.bound > 0.99 else "not refuted"
+        if self.bound > 0.99:
+            return "vacuous"
+        return "no power" if self.batches < self.needs else "not refuted"
+
+    @property
+    def needs(self) -> int:
+        """The fewest batches of which a perfect attack could refute a bound: the lower limit for all of n is doubt^(1/n)."""
+        if not self.bound:
+            return 1
+        return 1 + math.floor(math.log(self.doubt) / math.log(self.bound)) if self.bound < 1 else 0
+
+    @property
+    def said(self) -> str:
+        """The verdict with what it would take, where it has no power."""
+        if self.verdict != "no power":
+            return self.verdict
+        return f"no power: could not be refuted below {counted(self.needs, 'batch', 'batches')}"
 
 
 def recoveries(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Recovered, ...]:
@@ -128,4 +148,5 @@ def _recovered(path: tuple[str, str, str, str], cells: Sequence[Cell], doubt: fl
         methods=unique(each.method for each in found if each.method),
         claims=unique(cell.claim for cell in cells if cell.claim is not None),
         unclaimed=unique(cell.unclaimed for cell in cells if cell.unclaimed),
+        doubt=doubt,
     )

@@ -220,7 +220,7 @@ def _recoveries_table(recoveries: Sequence[Recovered]) -> str:
             f"no bound: {'; '.join(row.unclaimed)}"
             if row.bound is None
             else f"{bound(row.bound)} ({'; '.join(row.methods)})",
-            row.verdict,
+            row.said,
         )
         for row in recoveries
     ]

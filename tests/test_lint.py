@@ -138,3 +138,19 @@ def test_batchnorm_statistics_that_an_earlier_round_moved_into_the_model():
 def test_an_epsilon_that_many_rounds_add_up_to_nothing():
     assert findings(PRIVATE, batch_size=100) == []
     assert "promises next to nothing" in only(findings(PRIVATE, batch_size=100, rounds=100))
+
+
+@pytest.mark.parametrize(
+    ("clipping_range", "words"),
+    [
+        (1e7, "100% of the updates' coordinates are rounded to zero"),
+        (1e5, "% of the updates' coordinates are rounded to zero"),
+        (1e-5, "% of the updates' coordinates are cut off"),
+        (0.5, ""),
+    ],
+)
+def test_a_range_that_secure_aggregation_cannot_use_is_named_before_the_run(clipping_range, words):
+    found = " ".join(
+        findings([{"clipping": {"max_norm": 1.0}}, {"secure_aggregation": {"clipping_range": clipping_range}}])
+    )
+    assert (words in found) if words else ("coordinate" not in found)

@@ -140,8 +140,23 @@ def test_a_guarantee_is_refuted_if_even_the_lower_limit_exceeds_its_bound(recove
 
 
 def test_few_batches_refute_nothing_that_chance_could_explain():
-    assert recoveries(*cells(4, 0.2, trials=2))[0].verdict == "not refuted"
+    assert recoveries(*cells(4, 0.2, trials=2))[0].verdict == "no power"
     assert recoveries(*cells(4, 0.2, trials=3))[0].verdict == "refuted"
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.05, 0.2, 0.5, 0.714, 0.9])
+def test_a_bound_that_no_attack_could_have_refuted_is_not_called_unrefuted(bound: float):
+    needs = recoveries(*cells(0, bound, trials=1))[0].needs
+    for batches in {max(1, needs - 1), needs, needs + 1}:
+        (perfect,), (poor,) = recoveries(*cells(4, bound, batches)), recoveries(*cells(0, bound, batches))
+        could = batches >= needs
+        assert (perfect.verdict == "refuted") == could
+        assert poor.verdict == ("not refuted" if could else "no power")
+        assert (f"below {needs} batch" in poor.said) == (not could)
+
+
+def test_the_referees_four_batches_could_not_have_refuted_what_eleven_can():
+    assert recoveries(*cells(0, 0.714, trials=4))[0].said == "no power: could not be refuted below 11 batches"
 
 
 SPEC = """

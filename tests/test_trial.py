@@ -35,6 +35,7 @@ from defenses import Chain, NoDefense, NotApplicableError
 from defenses.adaptive_clipping import AdaptiveClipping
 from defenses.clipping import Clipping
 from defenses.dp_sgd import DPSGD
+from defenses.gaussian_noise import GaussianNoise
 from defenses.secure_aggregation import SecureAggregation
 from reports import Score
 
@@ -192,3 +193,19 @@ def test_resnet20_on_cifar10_goes_through_every_stage(shared_data, trained):
         found = scores(case(setting, GradInversion(steps=3), defense))
         assert {score.status for score in found.values()} == {"ok"}
         assert all(math.isfinite(score.value) for score in found.values())
+
+
+def test_an_update_that_rounds_to_zeros_is_not_attacked_and_says_why_and_one_that_is_cut_off_says_so():
+    """A traceback, and a sum that nobody could train on counted as protection."""
+    coarse = SecureAggregation(clients=3, clipping_range=1e7)
+    for attack in (LabelMinimum(), InvertingGradients(steps=2)):
+        with pytest.raises(NotApplicableError, match="the update is all zeros"):
+            run_trial(case(defense=coarse, attack=attack), CPU)
+    cut = scores(case(defense=SecureAggregation(clients=3, clipping_range=1e-5), attack=LabelMinimum()))
+    assert "% of the updates' coordinates are cut off at a clipping_range of 1e-05" in cut["label_accuracy"].note
+
+
+def test_a_defense_that_leaves_nothing_of_the_update_is_named_beside_its_scores():
+    drowned = scores(case(defense=GaussianNoise(std=10.0), attack=LabelMinimum()))["label_accuracy"].note
+    assert drowned.startswith("what is sent has a cosine of ") and drowned.endswith("with the undefended update")
+    assert scores(case(defense=Clipping(max_norm=0.01), attack=LabelMinimum()))["label_accuracy"].note == ""
