@@ -17,12 +17,13 @@ from audit.client import batchnorm_layers
 from audit.data import Images, Split, deal, split
 from audit.metrics import Metric
 from audit.probe import unsearchable
-from audit.spec import Setting
+from audit.spec import Setting, Splits
 from audit.threat import ThreatModel
 from defenses import Batch, Defense, Guarantee, NotApplicableError
 from defenses._guarantee import composed
 
 PROBED = 8  # images
+LEARNED = "the broadcast weights themselves were trained on the private images, without noise"
 SCHEMA = 2  # raised whenever the same key would otherwise stand for other numbers
 
 
@@ -104,8 +105,12 @@ def _identity(metric: Metric) -> str:
 def divided(setting: Setting, seed: int) -> tuple[Images, Split]:
     """The setting's images and their division, the same for every trial."""
     images = setting.data.load()
-    shares = setting.splits
-    return images, split(len(images), shares.private, shares.public, stream(seed, "splits"))
+    return images, _split(images, setting.splits, seed)
+
+
+@cache
+def _split(images: Images, shares: Splits, seed: int) -> Split:
+    return split(images, shares.private, shares.public, shares.copies == "drop", stream(seed, "splits"))
 
 
 @cache
@@ -116,13 +121,20 @@ def public_batch(setting: Setting, seed: int) -> Batch:
 
 
 @cache
+def _private_batch(setting: Setting, seed: int) -> Batch:
+    images, parts = divided(setting, seed)
+    return images.batch(parts.private)
+
+
+@cache
 def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
     """The model as it is broadcast: trained weights are the same for every trial, random ones are drawn for each.
 
     Raises: ValueError, if the architecture cannot take the data; ForeignFileError, if a weights file does not fit.
     """
     model = built_model(setting, seed, 0 if setting.weights.needs_training() else trial)
-    setting.weights.put_into(model, lambda: public_batch(setting, seed), stream(seed, "training"))
+    source = _private_batch if setting.weights.learns_from() == "private" else public_batch
+    setting.weights.put_into(model, lambda: source(setting, seed), stream(seed, "training"))
     return model.train(setting.mode == "train")
 
 
@@ -152,7 +164,7 @@ class Batches:
 
 
 def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_labels: bool) -> Batches:
-    """The batches of one trial; the decoy repeats the victim's labels where `same_labels`.
+    """The batches of one trial, no two of them of one group; the decoy repeats the victim's labels where `same_labels`.
 
     A trial's victim is the same for every threat, defense and attack, and without a partition a smaller batch is the start
     of a larger one. With a partition every batch is another client's; a decoy that must repeat the victim's labels is
@@ -162,13 +174,13 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
     """
     images, parts = divided(setting, seed)
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
-    labels = images.labels[order]
+    labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)
-    shares = client_shares(setting, labels, stream(seed, "partition", trial), clients + 1)
+    shares = client_shares(setting, labels, groups, stream(seed, "partition", trial), clients + 1)
 
     def take(share: Tensor, wanted: Tensor | None) -> Batch:
         chosen = _choose(labels, free & share, setting, wanted)
-        free[chosen] = False
+        _take(free, chosen, groups)
         return images.batch(order[chosen])
 
     victim = take(shares[0], None)
@@ -187,23 +199,23 @@ def swapped_batches(
     """
     images, parts = divided(setting, seed)
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "swapped batches", trial, number))]
-    labels = images.labels[order]
+    labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)
-    shares = client_shares(setting, labels, stream(seed, "swapped partition", trial, number), len(wanted))
+    shares = client_shares(setting, labels, groups, stream(seed, "swapped partition", trial, number), len(wanted))
     found = []
     for share, repeated in zip(shares, wanted, strict=True):
         chosen = _choose(labels, free if repeated is not None else free & share, setting, repeated)
-        free[chosen] = False
+        _take(free, chosen, groups)
         found.append(images.batch(order[chosen]))
     return tuple(found)
 
 
-def client_shares(setting: Setting, labels: Tensor, rng: Generator, needed: int) -> list[Tensor]:
+def client_shares(setting: Setting, labels: Tensor, groups: Tensor | None, rng: Generator, needed: int) -> list[Tensor]:
     """For each of `needed` clients, which of the private examples it may draw its batch from (bool [n]): those of its own
-    under a partition, dealt anew for each trial so that intervals cover the deal too; else any."""
+    under a partition, dealt anew for each trial so that intervals cover the deal too; else any. A group is one client's."""
     if setting.partition is None:
         return [torch.ones(len(labels), dtype=torch.bool)] * needed
-    owners = deal(labels, setting.partition.dirichlet, setting.partition.clients, rng)
+    owners = deal(labels, setting.partition.dirichlet, setting.partition.clients, rng, groups)
     able = []
     for client in torch.randperm(setting.partition.clients, generator=rng).tolist():
         own = labels[owners == client]
@@ -215,6 +227,15 @@ def client_shares(setting: Setting, labels: Tensor, rng: Generator, needed: int)
             f"{setting.labels} labels, and {needed} are needed (for an attack: the victim, the decoy, the rest of the cohort)"
         )
     return able[:needed]
+
+
+def _groups(images: Images, order: Tensor) -> Tensor | None:
+    return None if images.groups is None else images.groups[order]
+
+
+def _take(free: Tensor, chosen: Tensor, groups: Tensor | None) -> None:
+    """Nobody else may have the chosen ones any more, nor others of their groups."""
+    free[chosen if groups is None else torch.isin(groups, groups[chosen])] = False
 
 
 def _elsewhere(labels: Tensor, victim: Batch, own: Tensor) -> Tensor:

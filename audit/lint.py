@@ -1,10 +1,10 @@
-"""Misconfigured privacy: what a spec says in good faith that protects less than it seems to, one sentence each."""
+"""Misconfigured audits: what a spec says in good faith that protects or proves less than it seems to, one sentence each."""
 
 import math
 from collections.abc import Iterator
 
 from audit._stream import stream
-from audit.case import broadcast_model, claimed, public_batch
+from audit.case import broadcast_model, claimed, divided, public_batch
 from audit.client import DivergedError, local_update, mean_gradient
 from audit.spec import AuditSpec, Setting, defense_label
 from audit.threat import ThreatModel
@@ -24,6 +24,7 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
     """Every finding once, in the order of the spec. Models are built, so the spec must have passed its checks."""
     found: dict[str, None] = {}
     for setting in spec.settings:
+        found |= dict.fromkeys(_of_copies(setting, spec.seed))
         for defense in spec.defenses:
             guarantee = claimed(defense, setting)
             sentences = [
@@ -36,6 +37,12 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
                 sentences += _of_statistics(defense, setting, threat, spec.seed)
             found |= dict.fromkeys(f"{defense_label(defense)}: {sentence}." for sentence in sentences)
     return tuple(found)
+
+
+def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
+    _, parts = divided(setting, seed)
+    if parts.outside() and not parts.dropped:
+        yield f"{setting.name}: {parts.said()}; splits: {{copies: drop}} takes them out."
 
 
 def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:

@@ -256,11 +256,13 @@ def _described(setting: Setting, seed: int) -> Described:
         setting.name,
         (
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
-            f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out",
+            f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out"
+            f"{'; whole groups only' if images.groups is not None else ''}",
+            parts.said(),
             _partitioned(setting),
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
             f"{size:,} parameters, {setting.mode} mode",
-            f"weights: {label_of(setting.weights)}; {_accuracy(setting, seed)}",
+            f"weights: {label_of(setting.weights)}; {setting.weights.members()}; {_accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, {local.steps} local "
             f"step(s) on {local.batch_size or setting.batch_size} images at rate {local.lr}",
         ),

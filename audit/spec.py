@@ -59,11 +59,13 @@ AnyMetric = Annotated[Metric, ReadAs(entry_type(audit.metrics, Metric))]
 
 
 class Splits(Section):
-    """Shares of the data that are the clients' own and public; the rest is held out."""
+    """Shares of the data that are the clients' own and public; the rest is held out. Copies of private images, exact or near,
+    are dropped from the other two: who holds the victim's image needs no attack, and a network that saw it is no stranger."""
 
     private: float = Field(default=0.4, gt=0, lt=1)
     public: float = Field(default=0.4, gt=0, lt=1)
     public_at_most: int = Field(default=10_000, ge=1)  # images of the public share that are used
+    copies: Literal["drop", "keep"] = "drop"
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "Splits":

@@ -18,6 +18,7 @@ from attacks import Reconstruction
 from audit._entries import label_of
 from audit._stream import stream
 from audit.case import (
+    LEARNED,
     Case,
     broadcast_model,
     claimed,
@@ -193,6 +194,8 @@ def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
     guarantee = claimed(case.defense, case.setting)
     if guarantee is None:
         return None, case.defense.why_unclaimed()
+    if case.setting.weights.learns_from() == "private":
+        return None, LEARNED
     if case.threat.shows_batch_statistics(model, case.setting.rounds):
         return None, "the BatchNorm statistics of the batch are sent in the clear beside the update"
     return guarantee, ""

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from audit._stream import stream
-from audit.case import SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
+from audit.case import LEARNED, SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
 from audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
-from audit.data import Images
+from audit.data import Images, spread
 from audit.spec import Setting, Utility
 from audit.trial import claim_of
 from defenses import Batch, Defense, Guarantee, NotApplicableError, Update
@@ -118,13 +118,30 @@ def dealt(setting: Setting, seed: int, repeat: int, clients: int) -> tuple[Tenso
     order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "utility", "deal", repeat))]
     if setting.partition is not None:
         labels, rng = images.labels[order], stream(seed, "utility", "partition", repeat)
-        return tuple(order[share] for share in client_shares(setting, labels, rng, clients))
+        groups = None if images.groups is None else images.groups[order]
+        return tuple(order[share] for share in client_shares(setting, labels, groups, rng, clients))
+    if images.groups is not None:
+        return _dealt_by_group(setting, order, images.groups[order], clients, stream(seed, "utility", "groups", repeat))
     each = len(order) // clients
     if each < setting.batch_size:
         raise NotApplicableError(
             f"{len(order)} private images leave each of {clients} clients {each}, fewer than a batch of {setting.batch_size}"
         )
     return order[: each * clients].split(each)
+
+
+def _dealt_by_group(
+    setting: Setting, order: Tensor, groups: Tensor, clients: int, rng: Generator
+) -> tuple[Tensor, ...]:
+    owners = spread(groups, torch.full((clients,), len(order) / clients), rng)
+    shares = tuple(order[owners == client] for client in range(clients))
+    least = min(len(share) for share in shares)
+    if least < setting.batch_size:
+        raise NotApplicableError(
+            f"{len(order)} private images, dealt to {clients} clients in whole groups, leave one of them {least}, fewer than "
+            f"a batch of {setting.batch_size}"
+        )
+    return shares
 
 
 @torch.no_grad()
@@ -225,6 +242,8 @@ def _guarantee(training: Training, model: nn.Module, times: int) -> tuple[Guaran
     guarantee = training.defense.guarantee(setting.local, setting.batch_size)
     if guarantee is None:
         return None, training.defense.why_unclaimed()
+    if setting.weights.learns_from() == "private":
+        return None, LEARNED
     if setting.mode == "train" and batchnorm_layers(model):
         return None, "the BatchNorm statistics of each batch are sent in the clear beside the update"
     tried, each = len(plan.server_lr), plan.rounds if guarantee.unit == "client" else times

@@ -69,7 +69,7 @@ def a_view(train: bool = False, recipe: Recipe = Recipe(steps=1, lr=0.1)) -> Vie
     inputs, labels = torch.rand((COUNT, *SPACE.shape), generator=rng), torch.tensor([0, 2, 3])
 
     def sent(broadcast: nn.Module) -> Params:
-        bare = View(broadcast, {}, SPACE, recipe=recipe)
+        bare = View(broadcast, dict(broadcast.named_parameters()), SPACE, recipe=recipe)
         return {name: step.detach() for name, step in simulated_client(bare)(inputs, labels).items()}
 
     older = tiny_model(train, seed=8)

@@ -58,7 +58,7 @@ def a_batch(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def a_view(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> View:
-    bare = View(model, {}, SPACE, recipe=recipe)
+    bare = a_bare_view(model, recipe=recipe)
     step = {name: part.detach() for name, part in simulated_client(bare)(images, labels).items()}
     return dataclasses.replace(bare, update=step, count=len(labels))
 
@@ -78,13 +78,18 @@ def an_update(seed: int) -> Params:
     return {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
 
 
+def a_bare_view(model: nn.Module, recipe: Recipe | None = None) -> View:
+    """A view to replay clients in: what the model's parameters are stands for an update, of which only the names are read."""
+    return View(model, dict(model.named_parameters()), SPACE, recipe=recipe)
+
+
 class TestReplay:
     @pytest.mark.parametrize("batchnorm", [False, True])
     def test_replayed_steps_are_those_of_a_real_sgd_loop(self, batchnorm: bool):
         model = conv_net(batchnorm=batchnorm).train().double()
         images, labels = a_batch(6)
         recipe = Recipe(steps=5, batch_size=2, lr=0.3)
-        replayed = simulated_client(View(model, {}, SPACE, recipe=recipe))(images.double(), labels)
+        replayed = simulated_client(a_bare_view(model, recipe=recipe))(images.double(), labels)
         local = copy.deepcopy(model)
         sgd = torch.optim.SGD(local.parameters(), lr=0.3)
         for start in (0, 2, 4, 0, 2):
@@ -102,8 +107,8 @@ class TestReplay:
         )  # in train mode: running statistics that are not the initial ones
         buffers = [buffer.clone() for buffer in model.buffers()]
         images, labels = a_batch(4)
-        step = simulated_client(View(model, {}, SPACE, recipe=Recipe(lr=0.5)))(images, labels)
-        softmax = softmax_of(View(model, {}, SPACE), images)
+        step = simulated_client(a_bare_view(model, recipe=Recipe(lr=0.5)))(images, labels)
+        softmax = softmax_of(a_bare_view(model), images)
         assert all(torch.equal(old, new) for old, new in zip(buffers, model.buffers(), strict=True))
         assert torch.allclose(softmax, copy.deepcopy(model)(images).softmax(1), atol=1e-6)
         slopes = torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
@@ -113,14 +118,14 @@ class TestReplay:
     def test_replay_takes_soft_labels(self):
         model = conv_net()
         images, labels = a_batch(3)
-        client = simulated_client(View(model, {}, SPACE, recipe=Recipe()))
+        client = simulated_client(a_bare_view(model, recipe=Recipe()))
         hard, soft = client(images, labels), client(images, F.one_hot(labels, 3).float())
         assert all(torch.allclose(hard[name], soft[name], atol=1e-7) for name in hard)
 
     def test_replay_under_vmap_is_replay_one_by_one(self):
         model = conv_net(batchnorm=True).train()
         candidates, labels = torch.rand((3, 2, 1, 6, 6), generator=seeded()), torch.tensor([0, 2])
-        client = simulated_client(View(model, {}, SPACE, recipe=Recipe(steps=2, batch_size=1)))
+        client = simulated_client(a_bare_view(model, recipe=Recipe(steps=2, batch_size=1)))
         together = vmap(lambda images: client(images, labels))(candidates)
         for i, images in enumerate(candidates):
             for name, step in client(images, labels).items():

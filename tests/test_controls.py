@@ -9,6 +9,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from scipy import stats
 from attacks import Attack, Reconstruction, View
 from attacks._labels import known_or_recovered
 from attacks.inverting_gradients import InvertingGradients
-from audit.case import Case
+from audit.case import Case, broadcast_model, draw_batches
 from audit.data.digits import Digits
 from audit.metrics.identifiability import Identifiability
 from audit.metrics.label_accuracy import LabelAccuracy
@@ -30,7 +31,7 @@ from audit.metrics.ssim import SSIM
 from audit.models.convnet import ConvNet
 from audit.spec import Setting
 from audit.threat import ThreatModel
-from audit.trial import run_trial
+from audit.trial import _attacked, _played, run_trial
 from defenses import Defense, NoDefense
 from defenses.random_update import RandomUpdate
 from reports._evidence import ALPHA, evidence_of
@@ -77,19 +78,27 @@ def pool(
 ) -> dict[str, list[Score]]:
     """Every metric's scores in `trials` trials."""
     grants = ("count", "recipe", "public") + (("labels",) if granted else ())
-    defense: Defense = NoDefense() if kind == "positive" else RandomUpdate()
+    defense: Defense = RandomUpdate() if kind == "noise" else NoDefense()
     found: dict[str, list[Score]] = {}
-    for trial in range(trials):
-        case = Case(7, trial, setting(batch, labels), ThreatModel(name="t", grants=grants), defense, attack, METRICS)
-        for one in run_trial(case, torch.device("cpu")).scores:
-            if one.status == "ok":
-                found.setdefault(one.metric, []).append(_of_another(one) if kind == "another's" else one)
+    with pytest.MonkeyPatch.context() as patched:
+        if kind == "another's":
+            patched.setattr("audit.trial._attacked", attacked_by_the_decoy)
+        for trial in range(trials):
+            case = Case(
+                7, trial, setting(batch, labels), ThreatModel(name="t", grants=grants), defense, attack, METRICS
+            )
+            for one in run_trial(case, torch.device("cpu")).scores:
+                if one.status == "ok":
+                    found.setdefault(one.metric, []).append(one)
     return found
 
 
-def _of_another(one: Score) -> Score:
-    """The decoy's score in the place of the attack's: what the same attack makes of another batch's update."""
-    return dataclasses.replace(one, value=one.decoy)
+def attacked_by_the_decoy(case: Case, _: object, *rest: Any) -> Any:
+    """The attack on the decoy's update, whoever's it should have been; what it finds is still held against the victim."""
+    same_labels = "labels" in case.threat.grants
+    batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels)
+    model = broadcast_model(case.setting, case.seed, case.trial)
+    return _attacked(case, _played(case, model, (batches.decoy, *batches.others), "decoy"), *rest)
 
 
 def alarms(scores: list[Score], n: int, shuffles: int, says: Callable) -> list[bool]:

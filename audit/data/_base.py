@@ -1,11 +1,11 @@
-"""Labeled images, and how an audit divides them."""
+"""Labeled images in memory, and what yields them."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from attacks import Space
 from defenses import Batch
@@ -18,6 +18,7 @@ class Images:
     pixels: Tensor  # uint8 in [0, 255] or float32 in [0, 1], [n, channels, height, width]
     labels: Tensor  # int64 [n] in [0, classes)
     classes: int
+    groups: Tensor | None = None  # int64 [n], whose each image is, such as a patient's: a group is never divided
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,6 +41,8 @@ class Images:
         digest = hashlib.sha256(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.classes}".encode())
         digest.update(self.pixels.contiguous().numpy().tobytes())
         digest.update(self.labels.contiguous().numpy().tobytes())
+        if self.groups is not None:
+            digest.update(self.groups.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -49,19 +52,3 @@ class Data:
     def load(self) -> Images:
         """Every image and label. Raises: audit.foreign.ForeignFileError, naming the file and what is wrong with it."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Three disjoint parts of a data set, as indices into it."""
-
-    private: Tensor  # the clients' own
-    public: Tensor  # what anyone may have: auxiliary data, blind guesses, the model's former training
-    held_out: Tensor  # what nobody trained on
-
-
-def split(count: int, private: float, public: float, rng: Generator) -> Split:
-    """A random division of `count` images into shares `private` and `public`, the rest being held out."""
-    order = torch.randperm(count, generator=rng)
-    first, second = round(private * count), round((private + public) * count)
-    return Split(order[:first], order[first:second], order[second:])

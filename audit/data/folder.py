@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from audit.data._base import Data, Images
-from audit.foreign import ForeignFileError, read_image
+from audit.foreign import ForeignFileError, read_columns, read_image
 from defenses._base import entry
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -19,18 +19,28 @@ SUFFIXES = {".png", ".jpg", ".jpeg"}
 class Folder(Data):
     """PNG and JPEG files in `path`/<class>/, classes in alphabetical order, all resized to `size` x `size` pixels.
 
-    Pictures are cut to the largest centered square first; a single color picture makes all of them three-channeled.
+    Pictures are cut to the largest centered square first; a single color picture makes all of them three-channeled. `table`
+    is a CSV file with a column `file` (such as cat/1.png) and one named by `group` that says whose each picture is, such as a
+    patient's: nobody's pictures are divided between parts or clients.
     """
 
     path: str = Field(min_length=1)
     size: int = Field(default=32, ge=8, le=1024)
+    table: str = ""
+    group: str = ""
+
+    @model_validator(mode="after")
+    def _table_has_a_column(self) -> "Folder":
+        if bool(self.table) != bool(self.group):
+            raise ValueError("table and group, or neither: a CSV file and the column that says whose each picture is")
+        return self
 
     def load(self) -> Images:
-        return _load(self.path, self.size)
+        return _load(self.path, self.size, self.table, self.group)
 
 
 @cache
-def _load(path: str, size: int) -> Images:
+def _load(path: str, size: int, table: str, group: str) -> Images:
     root = Path(path)
     if not root.is_dir():
         raise ForeignFileError(
@@ -48,7 +58,20 @@ def _load(path: str, size: int) -> Images:
     pictures = [read_image(file) for file, _ in files]
     channels = max(picture.shape[2] for picture in pictures)
     pixels = torch.cat([_square(picture, size, channels) for picture in pictures])
-    return Images(pixels, torch.tensor([label for _, label in files]), classes=len(classes))
+    whose = _groups([file.relative_to(root).as_posix() for file, _ in files], table, group) if table else None
+    return Images(pixels, torch.tensor([label for _, label in files]), classes=len(classes), groups=whose)
+
+
+def _groups(names: list[str], table: str, group: str) -> torch.Tensor:
+    """A number from 0 for each picture's group, [n]."""
+    rows = read_columns(table, ("file", group))
+    listed = {Path(file).as_posix(): whose for file, whose in rows}
+    missing = [name for name in names if not listed.get(name)]
+    if missing or len(listed) < len(rows):
+        twice = next((file for file, _ in rows if sum(file == other for other, _ in rows) > 1), "")
+        found = f"no {group} for {missing[0]} ({len(missing)} such)" if missing else f"{twice} more than once"
+        raise ForeignFileError(f"{table}: found {found}; allowed: one row with a {group} for each picture")
+    return torch.from_numpy(np.unique([listed[name] for name in names], return_inverse=True)[1].astype(np.int64))
 
 
 def _square(picture: np.ndarray, size: int, channels: int) -> torch.Tensor:

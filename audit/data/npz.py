@@ -20,39 +20,57 @@ class Npz(Data):
     """Arrays `images` and `labels` of an .npz file, or MedMNIST's `train_images`, `train_labels`, ... (one `part` or all).
 
     Images: uint8 in [0, 255] or float in [0, 1], [n, height, width] or [n, height, width, channels]. Labels: integers
-    from 0, [n] or [n, 1].
+    from 0, [n] or [n, 1]. `group` names an array, [n] or [n, 1], that says whose each image is, such as a patient's number:
+    nobody's images are divided between parts or clients. In MedMNIST's layout, `train_` and so on stand before that name too.
     """
 
     file: str = Field(min_length=1)
     part: Part = "all"
+    group: str = ""
 
     def load(self) -> Images:
-        return _load(self.file, self.part)
+        return _load(self.file, self.part, self.group)
 
 
 @cache
-def _load(file: str, part: Part) -> Images:
+def _load(file: str, part: Part, group: str) -> Images:
     arrays = read_npz(file)
     if "images" in arrays and "labels" in arrays:
-        images, labels = arrays["images"], arrays["labels"]
+        prefixes = [""]
     else:
-        wanted = [
-            name
+        prefixes = [
+            f"{name}_"
             for name in PARTS
             if part in ("all", name) and f"{name}_images" in arrays and f"{name}_labels" in arrays
         ]
-        if not wanted:
+        if not prefixes:
             raise ForeignFileError(
                 f"{file}: found arrays {', '.join(sorted(arrays)) or 'none'}; allowed: `images` and `labels`, or MedMNIST's "
                 "`train_images`, `train_labels` and so on"
             )
-        images = np.concatenate([arrays[f"{name}_images"] for name in wanted])
-        labels = np.concatenate([arrays[f"{name}_labels"] for name in wanted])
-    return images_from_arrays(images, labels, file)
+    missing = [f"{prefix}{group}" for prefix in prefixes if group and f"{prefix}{group}" not in arrays]
+    if missing:
+        raise ForeignFileError(
+            f"{file}: found arrays {', '.join(sorted(arrays))}, none of them {missing[0]}; allowed: one of its arrays"
+        )
+    images, labels, *groups = (
+        _joined([arrays[f"{prefix}{name}"] for prefix in prefixes], name, file)
+        for name in ("images", "labels", *([group] if group else []))
+    )
+    return images_from_arrays(images, labels, file, groups[0] if groups else None)
 
 
-def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str) -> Images:
-    """`images` and `labels` checked and laid out as `Images`. Raises: ForeignFileError, naming the array at fault."""
+def _joined(arrays: list[np.ndarray], name: str, file: str) -> np.ndarray:
+    if len(arrays) == 1:
+        return arrays[0]
+    if 0 in {array.ndim for array in arrays} or len({array.shape[1:] for array in arrays}) > 1:
+        shapes = " and ".join(str(list(array.shape)) for array in arrays)
+        raise ForeignFileError(f"{file}: {name} of its parts have shapes {shapes}; allowed: parts that fit together")
+    return np.concatenate(arrays)
+
+
+def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str, groups: np.ndarray | None = None) -> Images:
+    """`images`, `labels` and `groups` checked and laid out as `Images`. Raises: ForeignFileError, naming the one at fault."""
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3) or min(images.shape) == 0:
@@ -78,4 +96,15 @@ def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str) -> Ima
     if flat.min() < 0:
         raise ForeignFileError(f"{file}: labels go down to {flat.min()}; allowed: 0 and up")
     pixels = torch.from_numpy(images.astype(np.float32) if floating else images).permute(0, 3, 1, 2).contiguous()
-    return Images(pixels, torch.from_numpy(flat[:, 0].astype(np.int64)), classes=int(flat.max()) + 1)
+    whose = None if groups is None else _numbered(groups, len(images), file)
+    return Images(pixels, torch.from_numpy(flat[:, 0].astype(np.int64)), classes=int(flat.max()) + 1, groups=whose)
+
+
+def _numbered(groups: np.ndarray, count: int, file: str) -> torch.Tensor:
+    """Groups as numbers from 0, [n]."""
+    if groups.size != count or len(groups) != count or groups.dtype.kind not in "iu":
+        raise ForeignFileError(
+            f"{file}: groups have shape {list(groups.shape)} and type {groups.dtype}; allowed: one integer for each of the "
+            f"{count} images"
+        )
+    return torch.from_numpy(np.unique(groups.ravel(), return_inverse=True)[1].astype(np.int64))

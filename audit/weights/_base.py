@@ -1,6 +1,7 @@
 """Where a classifier's weights come from."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Generator, nn
@@ -9,8 +10,8 @@ from attacks._generator import one_thread
 from attacks._user_code import explained
 from defenses import Batch
 
-Public = Callable[[], Batch]
-"""The public split, made only when it is needed."""
+Source = Callable[[], Batch]
+"""The images of a split, made only when they are needed."""
 
 
 class Weights:
@@ -20,12 +21,23 @@ class Weights:
         """Whether preparing them takes long enough that it is done once, before the cells."""
         return False
 
+    def learns_from(self) -> Literal["public", "private"]:
+        """The split that they take what they need from."""
+        return "public"
+
+    def members(self) -> str:
+        """Whether the network was trained on the private images that are attacked, in words."""
+        raise NotImplementedError
+
     def facts(self) -> str:
         """What beside the fields decides the weights, such as the content of a file. Raises: ForeignFileError."""
         return ""
 
-    def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
-        """Set the parameters and buffers of a freshly built `model`. Raises: ForeignFileError, if a file does not fit."""
+    def put_into(self, model: nn.Module, images: Source, rng: Generator) -> None:
+        """Set the parameters and buffers of a freshly built `model`, with `images` of the split that they learn from.
+
+        Raises: ForeignFileError, if a file does not fit.
+        """
         raise NotImplementedError
 
 

@@ -1,25 +1,39 @@
 """Weights from a safetensors file."""
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Generator, nn
 
 from audit.foreign import check_tensors, read_safetensors, sha256_of
 from audit.models import bare
-from audit.weights._base import Public, Weights
+from audit.weights._base import Source, Weights
 from defenses._base import entry
 
 
 @entry
 class File(Weights):
     """The tensors of a safetensors file, named as in the network's own state_dict (without its input normalization);
-    counters of batches seen may be missing."""
+    counters of batches seen may be missing. `trained_on` says what the reader should know: whether the private images that
+    are attacked were among those it was trained on."""
 
     path: str = Field(min_length=1)
+    trained_on: Literal["unknown", "private images", "other images"] = "unknown"
+
+    def learns_from(self) -> Literal["public", "private"]:
+        return "private" if self.trained_on == "private images" else "public"
+
+    def members(self) -> str:
+        return {
+            "unknown": "not known whether the attacked images are members of its training set",
+            "private images": "the attacked images are members of its training set, as the spec states",
+            "other images": "the attacked images are no members of its training set, as the spec states",
+        }[self.trained_on]
 
     def facts(self) -> str:
         return sha256_of(self.path)
 
-    def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
+    def put_into(self, model: nn.Module, images: Source, rng: Generator) -> None:
         net = bare(model)
         counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
         expected = {name: value for name, value in net.state_dict().items() if name not in counters}

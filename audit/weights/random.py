@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import Generator, nn
 
 from audit._stream import drawing_from
-from audit.weights._base import Public, Weights, set_batchnorm_statistics
+from audit.weights._base import Source, Weights, set_batchnorm_statistics
 from defenses import Batch
 from defenses._base import entry
 
@@ -16,8 +16,11 @@ class Random(Weights):
 
     batchnorm_images: int = Field(default=500, ge=0)
 
-    def put_into(self, model: nn.Module, public: Public, rng: Generator) -> None:
+    def members(self) -> str:
+        return "untrained"
+
+    def put_into(self, model: nn.Module, images: Source, rng: Generator) -> None:
         if self.batchnorm_images:
-            batch = public()
+            batch = images()
             with drawing_from(rng):  # dropout before a BatchNorm layer draws
                 set_batchnorm_statistics(model, Batch(batch.inputs[: self.batchnorm_images], batch.labels))
