@@ -14,10 +14,10 @@ from audit._fingerprint import fingerprint
 from audit._section import Section
 from audit._stream import drawing_from, stream
 from audit.client import batchnorm_layers
-from audit.data import Images, Split, deal, split
+from audit.data import Images, Split, deal, split, tuning_half
 from audit.metrics import Metric
 from audit.probe import unsearchable
-from audit.spec import Setting, Splits
+from audit.spec import Setting
 from audit.threat import ThreatModel
 from defenses import Batch, Defense, Guarantee, NotApplicableError
 from defenses._guarantee import composed
@@ -105,12 +105,22 @@ def _identity(metric: Metric) -> str:
 def divided(setting: Setting, seed: int) -> tuple[Images, Split]:
     """The setting's images and their division, the same for every trial."""
     images = setting.data.load()
-    return images, _split(images, setting.splits, seed)
+    shares = setting.splits
+    return images, _split(images, shares.private, shares.public, shares.copies == "drop", seed)
 
 
 @cache
-def _split(images: Images, shares: Splits, seed: int) -> Split:
-    return split(images, shares.private, shares.public, shares.copies == "drop", stream(seed, "splits"))
+def _split(images: Images, private: float, public: float, drop_copies: bool, seed: int) -> Split:
+    return split(images, private, public, drop_copies, stream(seed, "splits"))
+
+
+@cache
+def attackable(setting: Setting, seed: int) -> Tensor:
+    """Which private images batches are drawn from, as indices."""
+    images, parts = divided(setting, seed)
+    if setting.splits.attacked == "all":
+        return parts.private
+    return parts.private[tuning_half(images)[parts.private] == (setting.splits.attacked == "tuning")]
 
 
 @cache
@@ -172,8 +182,8 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
 
     Raises: NotApplicableError, if the private split or too many a client's share has too few images.
     """
-    images, parts = divided(setting, seed)
-    order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "batches", trial))]
+    images = setting.data.load()
+    order = shuffled(attackable(setting, seed), stream(seed, "batches", trial))
     labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)
     shares = client_shares(setting, labels, groups, stream(seed, "partition", trial), clients + 1)
@@ -197,8 +207,8 @@ def swapped_batches(
 
     Raises: NotApplicableError, as `draw_batches` does.
     """
-    images, parts = divided(setting, seed)
-    order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "swapped batches", trial, number))]
+    images = setting.data.load()
+    order = shuffled(attackable(setting, seed), stream(seed, "swapped batches", trial, number))
     labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)
     shares = client_shares(setting, labels, groups, stream(seed, "swapped partition", trial, number), len(wanted))
@@ -208,6 +218,11 @@ def swapped_batches(
         _take(free, chosen, groups)
         found.append(images.batch(order[chosen]))
     return tuple(found)
+
+
+def shuffled(indices: Tensor, rng: Generator) -> Tensor:
+    """The indices in random order."""
+    return indices[torch.randperm(len(indices), generator=rng)]
 
 
 def client_shares(setting: Setting, labels: Tensor, groups: Tensor | None, rng: Generator, needed: int) -> list[Tensor]:

@@ -19,6 +19,7 @@ from audit._entries import facts_of, label_of
 from audit._fingerprint import forward
 from audit.case import (
     Case,
+    attackable,
     broadcast_model,
     built_model,
     content_of,
@@ -249,6 +250,8 @@ def _hashes(spec: AuditSpec, text: str) -> Iterator[tuple[str, str]]:
 def _described(setting: Setting, seed: int) -> Described:
     images, parts = divided(setting, seed)
     model = broadcast_model(setting, seed, 0)
+    half = setting.splits.attacked
+    chosen = "" if half == "all" else f", of which the {len(attackable(setting, seed))} of the {half} half are attacked"
     size = sum(parameter.numel() for parameter in model.parameters())
     local = setting.local
     repeated = f", the same in each of {setting.rounds} rounds" if setting.rounds > 1 else ""
@@ -256,7 +259,7 @@ def _described(setting: Setting, seed: int) -> Described:
         setting.name,
         (
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
-            f"classes; {len(parts.private)} private, {len(parts.public)} public, {len(parts.held_out)} held out"
+            f"classes; {len(parts.private)} private{chosen}, {len(parts.public)} public, {len(parts.held_out)} held out"
             f"{'; whole groups only' if images.groups is not None else ''}",
             parts.said(),
             _partitioned(setting),

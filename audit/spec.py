@@ -66,6 +66,9 @@ class Splits(Section):
     public: float = Field(default=0.4, gt=0, lt=1)
     public_at_most: int = Field(default=10_000, ge=1)  # images of the public share that are used
     copies: Literal["drop", "keep"] = "drop"
+    attacked: Literal["all", "tuning", "reporting"] = (
+        "all"  # private images; settings chosen on one half, judged on the other
+    )
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "Splits":

@@ -18,7 +18,16 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from audit._stream import stream
-from audit.case import LEARNED, SCHEMA, broadcast_model, client_shares, content_of, divided, written_out
+from audit.case import (
+    LEARNED,
+    SCHEMA,
+    broadcast_model,
+    client_shares,
+    content_of,
+    divided,
+    shuffled,
+    written_out,
+)
 from audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
 from audit.data import Images, spread
 from audit.spec import Setting, Utility
@@ -115,7 +124,7 @@ def dealt(setting: Setting, seed: int, repeat: int, clients: int) -> tuple[Tenso
     Raises: NotApplicableError, if too many a client has too few for a batch.
     """
     images, parts = divided(setting, seed)
-    order = parts.private[torch.randperm(len(parts.private), generator=stream(seed, "utility", "deal", repeat))]
+    order = shuffled(parts.private, stream(seed, "utility", "deal", repeat))
     if setting.partition is not None:
         labels, rng = images.labels[order], stream(seed, "utility", "partition", repeat)
         groups = None if images.groups is None else images.groups[order]

@@ -1,17 +1,22 @@
-"""seethrough's GradInversion beside two attacks of breaching: same weights, batch, labels, information and time.
+"""seethrough's GradInversion beside two attacks of breaching: same weights, batch, labels, information, time and tuning.
 
     python -m venv /tmp/with_breaching && /tmp/with_breaching/bin/pip install . breaching torchvision
-    /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --images 5 --tv 0.005
+    /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --tune
+    /tmp/with_breaching/bin/python benchmarks/against_breaching.py invertinggradients --tv 0.005 --their-tv 0.2
     /tmp/with_breaching/bin/python benchmarks/against_breaching.py seethroughgradients --batch 4 --batches 3
 
-`invertinggradients`: natural 32x32 images that scikit-image and scikit-learn ship, one at a time, through breaching's ConvNet
-of width 16. `seethroughgradients`: batches of scikit-learn's digits with unique labels through a ResNet-18. Random weights,
-eval mode with BatchNorm statistics left at 0 and 1, which both attacks know. breaching runs first, for `--iterations`; ours
-gets as many steps as fit in the time that it took. Time is that of the processor
-in one thread, so that other work on the machine does not count; seeds are the numbers of images and batches.
+`invertinggradients`: CIFAR-10 photographs of ../shared/data, one at a time, through breaching's ConvNet of width 16.
+`seethroughgradients`: batches of scikit-learn's digits with unique labels through a ResNet-18. Random weights, eval mode with
+BatchNorm statistics left at 0 and 1, which both attacks know. breaching runs first, for `--iterations`; ours gets as many
+steps as fit in the time that it took. Time is that of the processor in one thread, so that other work on the machine does not
+count; seeds are the numbers of images and batches.
+
+`--tune` plays both attacks of `invertinggradients` over grids of equal size (weight of the total variation, learning rate) on
+images of the tuning half, and prints each one's best; what is reported then comes from the other half.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -21,14 +26,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from skimage import data as pictures
-from skimage.transform import resize
-from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
 from attacks import Space, View
 from attacks.gradinversion import GradInversion
+from audit.data import tuning_half
 from audit.data.digits import Digits
+from audit.data.npz import Npz
 from audit.metrics import UnavailableError
 from audit.metrics.lpips import LPIPS
 from audit.metrics.psnr import PSNR
@@ -40,14 +44,26 @@ from reports._statistics import over_batches
 PACE_STEPS = 50  # steps by which our own pace is measured before the run that counts; few ones mislead
 
 
+GRID = tuple(
+    itertools.product((1.0, 0.1, 0.01), (0.3, 1.0, 3.0))
+)  # times the default weight and the default rate, for either side
+DEFAULTS = {
+    "breaching": (0.2, 0.1),
+    "seethrough": (GradInversion.tv, GradInversion.lr),
+}  # total variation, learning rate
+
+
 def main() -> None:
     options = _options()
     torch.set_num_threads(1)
+    if options.tune:
+        tune(options)
+        return
     scores: dict[str, list[tuple[float, ...]]] = {"breaching": [], "seethrough": [], "floor": []}
-    cases = natural_images(options.images) if options.attack == "invertinggradients" else digits(options)
+    cases = photographs(options) if options.attack == "invertinggradients" else digits(options)
     for number, (model, truth) in enumerate(cases):
-        found, seconds = theirs(options.attack, model, truth, options.iterations, number)
-        ours, spent = our_own(model, truth, seconds, number, options)
+        found, seconds = theirs(model, truth, number, options, (options.their_tv, options.their_lr))
+        ours, spent = our_own(model, truth, seconds, number, options, (options.tv, options.lr))
         results = {"breaching": (found, seconds), "seethrough": (ours, spent), "floor": (flat(truth.inputs), 0.0)}
         for name, (images, took) in results.items():
             scores[name].append((*quality(truth.inputs, matched(truth.inputs, images)), took))
@@ -59,31 +75,49 @@ def main() -> None:
     print(f"\npaired gain in PSNR: {stated(gains)} dB, n = {len(gains)}")
 
 
+def tune(options: argparse.Namespace) -> None:
+    """Print the mean PSNR of either side at every place of its grid, on images that are not reported."""
+    cases = list(photographs(options))
+    budgets: list[float] = []
+    for name, (weight, rate) in DEFAULTS.items():
+        for more, faster in GRID:
+            chosen, found = (weight * more, rate * faster), []
+            for number, (model, truth) in enumerate(cases):
+                if name == "breaching":
+                    images, seconds = theirs(model, truth, number, options, chosen)
+                    budgets.append(seconds)
+                else:
+                    images, _ = our_own(model, truth, float(np.mean(budgets)), number, options, chosen)
+                found.append(quality(truth.inputs, matched(truth.inputs, images))[0])
+            shown = ", ".join(f"{value:.1f}" for value in found)
+            print(f"{name}: tv {chosen[0]:g}, rate {chosen[1]:g}: {np.mean(found):.2f} dB ({shown})", flush=True)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("attack", choices=["invertinggradients", "seethroughgradients"])
-    parser.add_argument("--images", type=int, default=5)
+    parser.add_argument("--tune", action="store_true", help="on images that are not reported")
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--batches", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=2400)
+    parser.add_argument("--iterations", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=1, help="seeds of ours")
     parser.add_argument("--tv", type=float, default=GradInversion.tv, help="weight of the total variation in ours")
+    parser.add_argument("--lr", type=float, default=GradInversion.lr, help="learning rate of ours")
+    parser.add_argument("--their-tv", type=float, help="weight of the total variation in theirs")
+    parser.add_argument("--their-lr", type=float, help="learning rate of theirs")
     return parser.parse_args()
 
 
-def natural_images(count: int) -> Iterator[tuple[nn.Module, Batch]]:
-    """breaching's ConvNet of width 16 with one natural 32x32 image each."""
+def photographs(options: argparse.Namespace) -> Iterator[tuple[nn.Module, Batch]]:
+    """breaching's ConvNet of width 16 with one CIFAR-10 image each, of the half that is tuned on or of the other."""
     from breaching.cases.models.model_preparation import ConvNet
 
-    china, flower = load_sample_images().images
-    shown = [pictures.astronaut(), pictures.chelsea(), pictures.coffee(), china, flower, pictures.rocket()][:count]
-    for number, picture in enumerate(shown):
-        side = min(picture.shape[:2])
-        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-        small = resize(picture[top : top + side, left : left + side], (32, 32), anti_aliasing=True)
+    images = Npz(file="../shared/data/cifar10_train2000.npz").load()
+    half = (tuning_half(images) == options.tune).nonzero().flatten()
+    for number, place in enumerate(half[: options.images]):
         torch.manual_seed(number)
-        model = Normalized(ConvNet(width=16, num_classes=10), 3).eval()
-        yield model, Batch(torch.from_numpy(small).permute(2, 0, 1)[None].float(), torch.tensor([number % 10]))
+        yield Normalized(ConvNet(width=16, num_classes=10), 3).eval(), images.batch(place[None])
 
 
 def digits(options: argparse.Namespace) -> Iterator[tuple[nn.Module, Batch]]:
@@ -115,11 +149,14 @@ def gradient(model: nn.Module, truth: Batch) -> tuple[Tensor, ...]:
     return torch.autograd.grad(F.cross_entropy(model(truth.inputs), truth.labels), list(model.parameters()))
 
 
-def theirs(name: str, model: Normalized, truth: Batch, iterations: int, seed: int) -> tuple[Tensor, float]:
-    """breaching's reconstruction and its seconds."""
-    config = breaching.get_attack_config(
-        name, overrides=[f"optim.max_iterations={iterations}", "optim.callback=100000"]
-    )
+def theirs(
+    model: Normalized, truth: Batch, seed: int, options: argparse.Namespace, chosen: tuple[float | None, float | None]
+) -> tuple[Tensor, float]:
+    """breaching's reconstruction and its seconds; `chosen` is its total variation's weight and its learning rate."""
+    places = ("regularization.total_variation.scale", "optim.step_size")
+    given = [f"{place}={value}" for place, value in zip(places, chosen, strict=True) if value is not None]
+    overrides = [f"optim.max_iterations={options.iterations}", "optim.callback=100000", *given]
+    config = breaching.get_attack_config(options.attack, overrides=overrides)
     loss = nn.CrossEntropyLoss()
     setup = {"device": torch.device("cpu"), "dtype": torch.float}
     torch.manual_seed(seed)
@@ -145,7 +182,7 @@ def theirs(name: str, model: Normalized, truth: Batch, iterations: int, seed: in
 
 
 def our_own(
-    model: Normalized, truth: Batch, budget: float, seed: int, options: argparse.Namespace
+    model: Normalized, truth: Batch, budget: float, seed: int, options: argparse.Namespace, chosen: tuple[float, float]
 ) -> tuple[Tensor, float]:
     """Our reconstruction within `budget` seconds, and what it took."""
     names = [name for name, _ in model.named_parameters()]
@@ -155,7 +192,7 @@ def our_own(
 
     def run(steps: int) -> tuple[Tensor, float]:
         begin = time.process_time()
-        attack = GradInversion(steps=steps, seeds=options.seeds, tv=options.tv, batchnorm=0.0)
+        attack = GradInversion(steps=steps, seeds=options.seeds, tv=chosen[0], lr=chosen[1], batchnorm=0.0)
         claim = attack.reconstruct(view, torch.Generator().manual_seed(seed))
         return claim.inputs, time.process_time() - begin
 

@@ -1,7 +1,8 @@
 """Run one of the studies in benchmarks/studies, or go on with it, and print its table beside published figures.
 
-    python benchmarks/study.py ablation
+    python benchmarks/study.py ablation [--tune]
 
+The images are those of the reporting half; with --tune those of the other one, for choosing settings, and a seed of its own.
 Cells that are finished are not computed again. Settings that need ../shared/data, where that is absent, run on scikit-learn's
 digits with random weights, and the table says so. LPIPS needs its backbone: TORCH_HOME=../shared/torch_home.
 """
@@ -25,6 +26,7 @@ from reports._row import Guess, Score
 from reports._statistics import Estimate, over_batches, value_of
 
 HERE = Path(__file__).parent
+TUNING_SEED = 0
 LABEL = {"psnr": "PSNR, dB", "ssim": "SSIM", "label_accuracy": "labels"}
 Rows = list[dict[str, str]]
 
@@ -34,11 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=studies)
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder that holds a folder for each study")
+    parser.add_argument("--tune", action="store_true", help="attack the images on which settings may be chosen")
     parser.add_argument("--workers", default="0")
     options = parser.parse_args()
-    out = options.out / options.study
+    out = options.out / (f"{options.study}-tuning" if options.tune else options.study)
     out.mkdir(parents=True, exist_ok=True)
-    spec, replaced = _spec(HERE / "studies" / f"{options.study}.yaml", out)
+    spec, replaced = _spec(HERE / "studies" / f"{options.study}.yaml", out, options.tune)
     command = [
         "-c",
         "from audit.cli import main; main()",
@@ -62,13 +65,20 @@ def main() -> None:
     print(text)
 
 
-def _spec(path: Path, out: Path) -> tuple[Path, bool]:
+def _spec(path: Path, out: Path, tune: bool = False) -> tuple[Path, bool]:
     """The spec to run, and whether digits stand in for data that is absent."""
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec["seed"] = TUNING_SEED if tune else spec["seed"]
     absent = [setting for setting in spec["settings"] if not all(Path(name).exists() for name in _files(setting))]
     for setting in absent:
         setting.update(data="digits", weights="random")
         setting.pop("splits", None)
+    if tune:  # where all images are reported, there are too few to choose settings on
+        spec["settings"] = [each for each in spec["settings"] if each.get("splits", {}).get("attacked") != "all"]
+    for setting in spec["settings"]:
+        setting["splits"] = {"attacked": "tuning" if tune else "reporting"} | setting.get("splits", {})
+    if not spec["settings"]:
+        sys.exit(f"{path}: reports on all of its images, so that none are left to choose settings on")
     written = out / "spec.yaml"
     written.write_text(json.dumps(spec, indent=2), encoding="utf-8")  # YAML without aliases, as specs are read
     return written, bool(absent)

@@ -31,6 +31,20 @@ def test_every_study_is_a_valid_spec_on_digits_where_its_data_are_absent(study, 
     assert replaced == ("../shared" in path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_tunes_on_images_and_a_seed_that_it_does_not_report(study, path, tmp_path):
+    reported = load_spec(study._spec(path, tmp_path)[0])[0]
+    assert reported.seed != study.TUNING_SEED
+    assert all(setting.splits.attacked in ("reporting", "all") for setting in reported.settings)
+    if all(setting.splits.attacked == "all" for setting in reported.settings):
+        with pytest.raises(SystemExit, match="reports on all of its images"):
+            study._spec(path, tmp_path, tune=True)
+    else:
+        tuned = load_spec(study._spec(path, tmp_path, tune=True)[0])[0]
+        assert tuned.seed == study.TUNING_SEED
+        assert all(setting.splits.attacked == "tuning" for setting in tuned.settings)
+
+
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_other_spec_is_valid(path):
     assert load_spec(path)[0].attacks
