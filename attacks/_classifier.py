@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attacks._adaptive import clients_behind, keeps_direction, noise_variances
 from attacks._base import View
-from attacks._replay import familiar_images, inputs_of, observed_gradient, update_scale
+from attacks._replay import PROBES, familiar_images, inputs_of, observed_gradient, update_scale
 from attacks._rounds import rounds_of
 from defenses import NotApplicableError
 
@@ -69,7 +69,7 @@ def observed_classifier(view: View) -> Classifier:
 
 def need_positive_features(view: View, classifier: Classifier) -> None:
     """Raises: NotApplicableError, if familiar images have features below zero, so that signs in dL/dW tell nothing."""
-    features = inputs_of(view, classifier.name, familiar_images(view))
+    features = inputs_of(view, classifier.name, familiar_images(view)[:PROBES])
     if bool((features < 0).any()):
         share = float((features < 0).float().mean())
         raise NotApplicableError(

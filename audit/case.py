@@ -188,14 +188,15 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
     free = torch.ones(len(order), dtype=torch.bool)
     shares = client_shares(setting, labels, groups, stream(seed, "partition", trial), clients + 1)
 
-    def take(share: Tensor, wanted: Tensor | None) -> Batch:
-        chosen = _choose(labels, free & share, setting, wanted)
+    def take(number: int, share: Tensor, wanted: Tensor | None) -> Batch:
+        scan = _scan(len(order), number, stream(seed, "batches", trial, number))
+        chosen = _choose(labels, scan[(free & share)[scan]], setting, wanted)
         _take(free, chosen, groups)
         return images.batch(order[chosen])
 
-    victim = take(shares[0], None)
-    decoy = take(_elsewhere(labels, victim, shares[0]), victim.labels) if same_labels else take(shares[1], None)
-    return Batches(victim, decoy, tuple(take(share, None) for share in shares[2:]))
+    victim = take(0, shares[0], None)
+    decoy = take(1, _elsewhere(labels, victim, shares[0]), victim.labels) if same_labels else take(1, shares[1], None)
+    return Batches(victim, decoy, tuple(take(number, share, None) for number, share in enumerate(shares[2:], start=2)))
 
 
 def swapped_batches(
@@ -213,8 +214,10 @@ def swapped_batches(
     free = torch.ones(len(order), dtype=torch.bool)
     shares = client_shares(setting, labels, groups, stream(seed, "swapped partition", trial, number), len(wanted))
     found = []
-    for share, repeated in zip(shares, wanted, strict=True):
-        chosen = _choose(labels, free if repeated is not None else free & share, setting, repeated)
+    for place, (share, repeated) in enumerate(zip(shares, wanted, strict=True)):
+        scan = _scan(len(order), place, stream(seed, "swapped batches", trial, number, place))
+        allowed = free if repeated is not None else free & share
+        chosen = _choose(labels, scan[allowed[scan]], setting, repeated)
         _take(free, chosen, groups)
         found.append(images.batch(order[chosen]))
     return tuple(found)
@@ -263,9 +266,15 @@ def _elsewhere(labels: Tensor, victim: Batch, own: Tensor) -> Tensor:
     return ~own | rare[labels]
 
 
+def _scan(count: int, number: int, rng: Generator) -> Tensor:
+    """In which order a batch is looked for: the first in the order that there is, each other in one of its own. In a shared
+    one, batches of unique labels would lack the same classes, those that come late."""
+    return torch.randperm(count, generator=rng) if number else torch.arange(count)
+
+
 def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | None) -> Tensor:
-    """Positions of the first free examples that make a batch: of the wanted labels, of distinct ones, or of any."""
-    left = free.nonzero().flatten().tolist()
+    """The first of the `free` positions that make a batch: of the wanted labels, of distinct ones, or of any."""
+    left = free.tolist()
     if wanted is not None:
         chosen = []
         for label in wanted.tolist():

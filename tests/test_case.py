@@ -75,6 +75,17 @@ def test_unique_labels_are_unique():
         assert len(set(drawn.victim.labels.tolist())) == 10
 
 
+def test_batches_of_unique_labels_lack_classes_independently_of_each_other():
+    everyone = set(range(10))
+    lacking = []
+    for trial in range(300):
+        batches = draw_batches(other(batch_size=8), 0, trial, 2, same_labels=False)
+        lacking.append([everyone - set(b.labels.tolist()) for b in (batches.victim, batches.decoy, *batches.others)])
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        shared = [len(row[first] & row[second]) for row in lacking]  # of 2 and 2 among 10: 0.4 by chance, variance 0.36
+        assert abs(sum(shared) / len(shared) - 0.4) < 4 * (0.36 / len(shared)) ** 0.5
+
+
 def test_a_decoy_has_the_victims_labels_where_the_attacker_knows_them():
     drawn = draw_batches(other(labels="random"), 0, 0, clients=1, same_labels=True)
     assert torch.equal(drawn.decoy.labels, drawn.victim.labels)
