@@ -145,6 +145,8 @@ def _scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note
     if trial is None:
         return Score(label_of(metric), metric.better, "n/a", note="the server reads one client's update, not a sum")
     one = score(metric, trial, found, decoy)
+    if one.status != "ok":
+        return one  # what it says is why there is no number
     return dataclasses.replace(one, note="; ".join(filter(None, (one.note, note))))
 
 

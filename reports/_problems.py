@@ -7,6 +7,7 @@ from reports._findings import Reading, State, unique
 from reports._row import Place
 from reports._text import brief, counted
 
+WHOLE = 400  # characters of a reason that may hold a command to copy
 NAMED = 5  # reasons and places printed before "and more"; the coverage table has them all
 
 
@@ -58,7 +59,7 @@ def _metrics(readings: Sequence[Reading], state: State, words: str) -> list[Stat
     statements = []
     for metric in unique(reading.metric for reading in found):
         mine = [reading for reading in found if reading.metric == metric]
-        reasons = [brief(note) for note in unique(reading.note for reading in mine) if note]
+        reasons = unique(brief(reading.note, WHOLE) for reading in mine if reading.note)
         subject = f"{metric} {words} in {counted(len(mine), 'cell')}"
         statements.append(Statement(subject, _cut(reasons) or _where(unique(reading.place for reading in mine))))
     return statements

@@ -209,3 +209,8 @@ def test_a_defense_that_leaves_nothing_of_the_update_is_named_beside_its_scores(
     drowned = scores(case(defense=GaussianNoise(std=10.0), attack=LabelMinimum()))["label_accuracy"].note
     assert drowned.startswith("what is sent has a cosine of ") and drowned.endswith("with the undefended update")
     assert scores(case(defense=Clipping(max_norm=0.01), attack=LabelMinimum()))["label_accuracy"].note == ""
+
+
+def test_where_there_is_no_number_only_the_reason_is_said():
+    found = scores(replace(case(defense=GaussianNoise(std=10.0), attack=LabelMinimum()), metrics=(PSNR(),)))
+    assert found["psnr"].status == "n/a" and found["psnr"].note == "this attack recovers no inputs"
