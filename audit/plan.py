@@ -34,7 +34,7 @@ from audit.lint import lint
 from audit.power import powerless
 from audit.probe import check, check_built
 from audit.spec import AuditSpec, Setting, defense_label
-from audit.specfile import SpecError
+from audit.specfile import SpecError, stopped
 from audit.utility import Training, dealt, key_of_training
 from defenses import Chain, Defense, NotApplicableError
 from reports._row import Described, Manifest, Place
@@ -99,18 +99,18 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         images, parts = divided(setting, spec.seed)
         if setting.labels == "unique" and setting.batch_size > images.classes:
             found = f"found {setting.batch_size} with unique labels; allowed: at most {images.classes}, one a class"
-            raise SpecError((f"{place}.batch_size: {found}.",))
+            raise SpecError((f"{place}.batch_size: {stopped(str(found))}",))
         if not len(parts.public):
             raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
         draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
         _check_model(setting, spec.seed, images.classes)
         _check_utility(spec, setting, place)
     except NotApplicableError as error:
-        raise SpecError((f"{place}.batch_size: {error}.",)) from error
+        raise SpecError((f"{place}.batch_size: {stopped(str(error))}",)) from error
     except ValueError as error:
-        raise SpecError((f"{place}.model: {error}.",)) from error
+        raise SpecError((f"{place}.model: {stopped(str(error))}",)) from error
     except ForeignFileError as error:
-        raise SpecError((f"{place}: {error}.",)) from error
+        raise SpecError((f"{place}: {stopped(str(error))}",)) from error
 
 
 def _check_model(setting: Setting, seed: int, classes: int) -> None:
@@ -152,7 +152,7 @@ def _check_utility(spec: AuditSpec, setting: Setting, place: str) -> None:
     try:
         dealt(setting, spec.seed, 0, spec.utility.clients)
     except NotApplicableError as error:
-        raise SpecError((f"{place}, for utility.clients: {error}.",)) from error
+        raise SpecError((f"{place}, for utility.clients: {stopped(str(error))}",)) from error
 
 
 def _check_attack(spec: AuditSpec, attack: Attack, place: str) -> None:
@@ -160,7 +160,7 @@ def _check_attack(spec: AuditSpec, attack: Attack, place: str) -> None:
         for setting in spec.settings:
             attack.facts(setting.data.load().space)
     except ValueError as error:
-        raise SpecError((f"{place}: {error}.",)) from error
+        raise SpecError((f"{place}: {stopped(str(error))}",)) from error
 
 
 def _unsearchable(spec: AuditSpec) -> Iterator[str]:

@@ -45,6 +45,11 @@ class SpecError(Exception):
         self.sentences = sentences
 
 
+def stopped(sentence: str) -> str:
+    """`sentence` with the stop that ends it, if it has none."""
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
+
+
 def load_spec(path: str | Path) -> tuple[AuditSpec, str]:
     """The audit that the file describes, and the file's text. Raises: SpecError; ForeignFileError, if it is no YAML."""
     document = read_yaml(path)
@@ -62,7 +67,7 @@ def _sentences(file: str, document: Document, error: ValidationError) -> Iterato
         line = document.line(location if detail["type"] != "missing" else location[:-1])
         found = "nothing" if detail["type"] == "missing" else _shown(_value_at(document.data, location))
         place = f"{file}, line {line}" if line else file
-        yield f"{place}, {_written(location)}: found {found}; allowed: {_allowed(detail)}{_hint(detail)}."
+        yield f"{place}, {_written(location)}: found {found}; allowed: {stopped(_allowed(detail) + _hint(detail))}"
 
 
 def _in_document(data: Any, loc: tuple[Any, ...], missing: bool) -> Location:

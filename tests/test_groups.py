@@ -144,7 +144,7 @@ def test_a_folders_groups_stand_in_a_table(tmp_path):
         (ROWS.replace("dog/1.png,cid\n", ""), "no owner for dog/1.png (1 such)"),
         (ROWS.replace("cid", ""), "no owner for dog/1.png"),
         (ROWS + "cat/0.png,bob\n", "cat/0.png more than once"),
-        (ROWS.replace("owner", "person"), "a header that names owner once"),
+        (ROWS.replace("owner", "person"), "a header that holds 'owner' once."),
         (ROWS.replace("bob", "bob,1"), "3 values in row 3"),
         ("", "columns none"),
     ],

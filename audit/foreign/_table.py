@@ -19,7 +19,7 @@ def read_columns(path: FilePath, columns: tuple[str, ...]) -> list[tuple[str, ..
     for column in columns:
         if header.count(column) != 1:
             found = f"columns {', '.join(shown(name) for name in header) or 'none'}"
-            raise refusal(path, found, f"a header that names {column} once")
+            raise refusal(path, found, f"a header that holds {shown(column)} once")
     places = [header.index(column) for column in columns]
     for number, row in enumerate(rows[1:], start=2):
         if row and len(row) != len(header):
