@@ -15,7 +15,7 @@ controls: install  ## negative and positive controls over 200 seeds, with false-
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy attacks defenses audit reports
+	$(BIN)/mypy
 
 install: .venv/installed
 

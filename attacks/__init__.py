@@ -1,5 +1,14 @@
 """What an attacker makes of what it sees: one file, one attack."""
 
-from attacks._base import Attack, NoGradientError, NotGrantedError, Prepared, Reconstruction, Seen, Space, View
+from seethrough.attacks._base import (
+    Attack,
+    NoGradientError,
+    NotGrantedError,
+    Prepared,
+    Reconstruction,
+    Seen,
+    Space,
+    View,
+)
 
 __all__ = ["Attack", "NoGradientError", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "View"]

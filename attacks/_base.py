@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
-from defenses import Batch, Defense, NotApplicableError, Params, Recipe
+from seethrough.defenses import Batch, Defense, NotApplicableError, Params, Recipe
 
 
 class NotGrantedError(NotApplicableError):

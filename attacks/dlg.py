@@ -22,17 +22,17 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from attacks._adaptive import smoothness, standardized_evidence, unaware
-from attacks._base import Attack, Reconstruction, View
-from attacks._labels import known_or_recovered
-from attacks._match import error_variances, standardized_l2
-from attacks._priors import rounded_variation
-from attacks._replay import simulated_client
-from attacks._rounds import need_update, observed
-from attacks._search import Variables, quasi_newton
-from attacks._shrinkage import steps_of_play, with_shrunk
-from attacks._soft_labels import free_labels, guessed, likeliest, starting_logits
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.rules import known_or_recovered
+from seethrough.attacks.labels.soft import free_labels, guessed, likeliest, starting_logits
+from seethrough.attacks.parts.adaptive import smoothness, standardized_evidence, unaware
+from seethrough.attacks.parts.distances import error_variances, standardized_l2
+from seethrough.attacks.parts.image_priors import rounded_variation
+from seethrough.attacks.parts.rounds import need_update, observed
+from seethrough.attacks.parts.search import Variables, quasi_newton
+from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.defenses._base import entry
 
 
 @entry

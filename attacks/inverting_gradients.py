@@ -22,17 +22,17 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import evidence, smoothness, unaware, whitened
-from attacks._base import Attack, Reconstruction, View
-from attacks._labels import known_or_recovered
-from attacks._match import cosine
-from attacks._priors import total_variation
-from attacks._replay import simulated_client
-from attacks._rounds import need_update, observed
-from attacks._search import Variables, cosine_schedule, descend
-from attacks._shrinkage import steps_of_play, with_shrunk
-from attacks._soft_labels import free_labels, guessed, likeliest
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.rules import known_or_recovered
+from seethrough.attacks.labels.soft import free_labels, guessed, likeliest
+from seethrough.attacks.parts.adaptive import evidence, smoothness, unaware, whitened
+from seethrough.attacks.parts.distances import cosine
+from seethrough.attacks.parts.image_priors import total_variation
+from seethrough.attacks.parts.rounds import need_update, observed
+from seethrough.attacks.parts.search import Variables, cosine_schedule, descend
+from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -23,10 +23,10 @@ from typing import ClassVar
 
 from torch import Generator
 
-from attacks._adaptive import unaware
-from attacks._base import Attack, Reconstruction, View
-from attacks._counts import count_classes
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.counts import count_classes
+from seethrough.attacks.parts.adaptive import unaware
+from seethrough.defenses._base import entry
 
 
 @entry

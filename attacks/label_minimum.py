@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from torch import Generator
 
-from attacks._base import Attack, Reconstruction, View
-from attacks._classifier import need_positive_features, observed_classifier
-from attacks._labels import smallest
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier
+from seethrough.attacks.labels.rules import smallest
+from seethrough.defenses._base import entry
 
 
 @entry

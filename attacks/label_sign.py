@@ -17,11 +17,11 @@ from typing import ClassVar, Literal
 
 from torch import Generator
 
-from attacks._adaptive import unaware
-from attacks._base import Attack, Reconstruction, View
-from attacks._classifier import need_positive_features, observed_classifier, sign_pulls
-from attacks._labels import smallest
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from seethrough.attacks.labels.rules import smallest
+from seethrough.attacks.parts.adaptive import unaware
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -21,21 +21,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from attacks._adaptive import evidence, unaware, whitened
-from attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
-from attacks._gan import GANPlan
-from attacks._generator import Drawer, Plan, epochs_for, trained
-from attacks._labels import known_or_recovered
-from attacks._latents import Match, let_go, search_latents
-from attacks._match import cosine, relative_l1, squared_l2
-from attacks._own import own_facts, own_generator
-from attacks._replay import simulated_client
-from attacks._rounds import need_update, observed
-from attacks._shrinkage import steps_of_play, with_shrunk
-from attacks._soft_labels import free_labels
-from attacks._vae import VAEPlan
-from defenses import Batch, Params
-from defenses._base import entry
+from seethrough.attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
+from seethrough.attacks.generators.gan import GANPlan
+from seethrough.attacks.generators.generator import Drawer, Plan, epochs_for, trained
+from seethrough.attacks.generators.latent_search import Match, let_go, search_latents
+from seethrough.attacks.generators.own import own_facts, own_generator
+from seethrough.attacks.generators.vae import VAEPlan
+from seethrough.attacks.labels.rules import known_or_recovered
+from seethrough.attacks.labels.soft import free_labels
+from seethrough.attacks.parts.adaptive import evidence, unaware, whitened
+from seethrough.attacks.parts.distances import cosine, relative_l1, squared_l2
+from seethrough.attacks.parts.rounds import need_update, observed
+from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.defenses import Batch, Params
+from seethrough.defenses._base import entry
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
 MOST_EPOCHS = {"vae": 60, "shallow_vae": 60, "gan": 240}

@@ -20,18 +20,18 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from attacks._adaptive import unaware
-from attacks._base import Attack, Reconstruction, View
-from attacks._labels import known_or_recovered
-from attacks._match import layerwise_cosine
-from attacks._priors import total_variation
-from attacks._replay import simulated_client
-from attacks._rounds import need_update, observed, rounds_of, together
-from attacks._search import Variables, descend, shortened
-from attacks._shrinkage import steps_of_play, with_shrunk
-from attacks._soft_labels import guessed, likeliest
-from defenses import NotApplicableError, Params
-from defenses._base import entry
+from seethrough.attacks._base import Attack, Reconstruction, View
+from seethrough.attacks.labels.rules import known_or_recovered
+from seethrough.attacks.labels.soft import guessed, likeliest
+from seethrough.attacks.parts.adaptive import unaware
+from seethrough.attacks.parts.distances import layerwise_cosine
+from seethrough.attacks.parts.image_priors import total_variation
+from seethrough.attacks.parts.rounds import need_update, observed, rounds_of, together
+from seethrough.attacks.parts.search import Variables, descend, shortened
+from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.defenses import NotApplicableError, Params
+from seethrough.defenses._base import entry
 
 
 @entry

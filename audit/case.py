@@ -9,18 +9,18 @@ import torch
 from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
-from attacks import Attack
-from audit._fingerprint import fingerprint
-from audit._section import Section
-from audit._stream import drawing_from, stream
-from audit.client import batchnorm_layers
-from audit.data import Images, Split, deal, split, tuning_half
-from audit.metrics import Metric
-from audit.probe import unsearchable
-from audit.spec import Setting
-from audit.threat import ThreatModel
-from defenses import Batch, Defense, Guarantee, NotApplicableError
-from defenses._guarantee import composed
+from seethrough.attacks import Attack
+from seethrough.audit.checks.probe import unsearchable
+from seethrough.audit.client import batchnorm_layers
+from seethrough.audit.data import Images, Split, deal, split, tuning_half
+from seethrough.audit.metrics import Metric
+from seethrough.audit.models._fingerprint import fingerprint
+from seethrough.audit.randomness import drawing_from, stream
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.spec.section import Section
+from seethrough.audit.threat import ThreatModel
+from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError
+from seethrough.defenses.guarantees.statement import composed
 
 PROBED = 8  # images
 LEARNED = "the broadcast weights themselves were trained on the private images, without noise"

@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from audit._atomic import write_bytes_atomically
-from audit._listing import KINDS, listing
-from audit._preparation import prepare_attacks
-from audit._progress import watching
-from audit.case import Case
-from audit.compute import Computation
-from audit.foreign import ForeignFileError
-from audit.plan import Plan, code_revision, make_plan
-from audit.runner import RunError, run_cells
-from audit.spec import AuditSpec
-from audit.specfile import SpecError, load_spec
-from audit.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
-from reports import Cell, Manifest, refuted, summary, write_reports
+from seethrough.audit.case import Case
+from seethrough.audit.cells.compute import Computation
+from seethrough.audit.cells.progress import watching
+from seethrough.audit.cells.runner import RunError, run_cells
+from seethrough.audit.cells.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
+from seethrough.audit.plan import Plan, code_revision, make_plan
+from seethrough.audit.preparation import prepare_attacks
+from seethrough.audit.spec.file import SpecError, load_spec
+from seethrough.audit.spec.listing import KINDS, listing
+from seethrough.audit.spec.schema import AuditSpec
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.common.files import write_bytes_atomically
+from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
 
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
@@ -130,7 +130,6 @@ def main() -> None:
 
     Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted, 130 interrupted.
     """
-    sys.path.append(os.getcwd())  # so that a spec can name the user's own package.module:function
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
@@ -152,12 +151,12 @@ def _stop(message: str, code: int) -> None:
 def _read(spec: Path | None) -> tuple[AuditSpec, str, str]:
     if spec is not None:
         return *load_spec(spec), str(spec)
-    path = files("audit") / "default.yaml"
+    path = files("seethrough.audit") / "default.yaml"
     return *load_spec(Path(str(path))), "the default audit"
 
 
 def _built_in(name: str) -> str:
-    return (files("audit") / name).read_text(encoding="utf-8")
+    return (files("seethrough.audit") / name).read_text(encoding="utf-8")
 
 
 def _device(wanted: Device) -> torch.device:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
-from defenses._trained import trained
+from seethrough.defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
+from seethrough.defenses.parts.trainable import trained
 
 
 class DivergedError(ArithmeticError):

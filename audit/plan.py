@@ -14,10 +14,8 @@ from pathlib import Path
 
 import torch
 
-from attacks import Attack
-from audit._entries import facts_of, label_of
-from audit._fingerprint import forward
-from audit.case import (
+from seethrough.attacks import Attack
+from seethrough.audit.case import (
     Case,
     attackable,
     broadcast_model,
@@ -29,15 +27,17 @@ from audit.case import (
     probe_batch,
     why_unsearchable,
 )
-from audit.foreign import ForeignFileError
-from audit.lint import lint
-from audit.power import powerless
-from audit.probe import check, check_built
-from audit.spec import AuditSpec, Setting, defense_label
-from audit.specfile import SpecError, stopped
-from audit.utility import Training, dealt, key_of_training
-from defenses import Chain, Defense, NotApplicableError
-from reports._row import Described, Manifest, Place
+from seethrough.audit.checks.lint import lint
+from seethrough.audit.checks.power import powerless
+from seethrough.audit.checks.probe import check, check_built
+from seethrough.audit.models._fingerprint import forward
+from seethrough.audit.spec.entries import facts_of, label_of
+from seethrough.audit.spec.file import SpecError, stopped
+from seethrough.audit.spec.schema import AuditSpec, Setting, defense_label
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.utility import Training, dealt, key_of_training
+from seethrough.defenses import Chain, Defense, NotApplicableError
+from seethrough.reports.row import Described, Manifest, Place
 
 LIBRARIES = (
     "torch",
@@ -52,7 +52,7 @@ LIBRARIES = (
     "seethrough",
 )
 TRAINING = "federated training"  # what stands in the place of an attack
-PACKAGES = ("attacks", "defenses", "audit")
+PACKAGES = ("common", "defenses", "attacks", "audit")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def code_revision() -> str:
     """The first 12 digits of the SHA-256 of all source files that can change a number."""
     digest = hashlib.sha256()
     for package in PACKAGES:
-        root = Path(str(files(package)))
+        root = Path(str(files(f"seethrough.{package}")))
         for source in sorted(root.rglob("*.py")):
             digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:12]

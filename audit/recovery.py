@@ -18,13 +18,13 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from attacks import Reconstruction
-from audit.case import Case, divided, public_batch
-from audit.scoring import Claimed
-from audit.spec import Setting
-from defenses import Batch, Guarantee
-from defenses._bound import Bound, pure_bound, reconstruction_bound
-from reports._row import Recovery
+from seethrough.attacks import Reconstruction
+from seethrough.audit.case import Case, divided, public_batch
+from seethrough.audit.scoring import Claimed
+from seethrough.audit.spec.schema import Setting
+from seethrough.defenses import Batch, Guarantee
+from seethrough.defenses.guarantees.bound import Bound, pure_bound, reconstruction_bound
+from seethrough.reports.row import Recovery
 
 CONFIDENCE = 0.975
 MOST = 2_000  # public images that guesses are chosen from, and private ones that they are tried on

@@ -10,11 +10,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from attacks import Reconstruction
-from audit._entries import label_of
-from audit.metrics import Metric, MetricNotApplicableError, UnavailableError
-from defenses import Batch
-from reports._row import Guess, Score
+from seethrough.attacks import Reconstruction
+from seethrough.audit.metrics import Metric, MetricNotApplicableError, UnavailableError
+from seethrough.audit.spec.entries import label_of
+from seethrough.defenses import Batch
+from seethrough.reports.row import Guess, Score
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attacks import Seen, Space, View
-from audit._section import Section
-from audit.client import Round, batchnorm_layers
-from defenses import Batch, Defense, NotApplicableError, Params, Recipe
+from seethrough.attacks import Seen, Space, View
+from seethrough.audit.client import Round, batchnorm_layers
+from seethrough.audit.spec.section import Section
+from seethrough.defenses import Batch, Defense, NotApplicableError, Params, Recipe
 
 CPU = torch.device("cpu")
 

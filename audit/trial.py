@@ -14,10 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from attacks import Reconstruction
-from audit._entries import label_of
-from audit._stream import stream
-from audit.case import (
+from seethrough.attacks import Reconstruction
+from seethrough.audit.case import (
     LEARNED,
     Case,
     broadcast_model,
@@ -28,14 +26,16 @@ from audit.case import (
     swapped_batches,
     why_unsearchable,
 )
-from audit.client import Round, play_round, play_rounds
-from audit.metrics import Metric
-from audit.recovery import recovery_of
-from audit.scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
-from audit.spec import Setting
-from audit.threat import view_of
-from defenses import Batch, Guarantee, NoDefense, NotApplicableError
-from reports._row import Claim, Pictures, Recovery, Score
+from seethrough.audit.client import Round, play_round, play_rounds
+from seethrough.audit.metrics import Metric
+from seethrough.audit.randomness import stream
+from seethrough.audit.recovery import recovery_of
+from seethrough.audit.scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
+from seethrough.audit.spec.entries import label_of
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import view_of
+from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
+from seethrough.reports.row import Claim, Pictures, Recovery, Score
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 

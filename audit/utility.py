@@ -17,8 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from audit._stream import stream
-from audit.case import (
+from seethrough.audit.case import (
     LEARNED,
     SCHEMA,
     broadcast_model,
@@ -28,16 +27,17 @@ from audit.case import (
     shuffled,
     written_out,
 )
-from audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
-from audit.data import Images, spread
-from audit.spec import Setting, Utility
-from audit.trial import claim_of
-from defenses import Batch, Defense, Guarantee, NotApplicableError, Update
-from defenses._base import weighted_mean
-from defenses._guarantee import composed
-from defenses._trained import trained
-from reports._row import Claim
-from reports._row import Utility as Measured
+from seethrough.audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
+from seethrough.audit.data import Images, spread
+from seethrough.audit.randomness import stream
+from seethrough.audit.spec.schema import Setting, Utility
+from seethrough.audit.trial import claim_of
+from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
+from seethrough.defenses._base import weighted_mean
+from seethrough.defenses.guarantees.statement import composed
+from seethrough.defenses.parts.trainable import trained
+from seethrough.reports.row import Claim
+from seethrough.reports.row import Utility as Measured
 
 SERVERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": partial(Adam, betas=(0.9, 0.99))}
 

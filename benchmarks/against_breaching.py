@@ -28,18 +28,18 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from attacks import Space, View
-from attacks.gradinversion import GradInversion
-from audit.data import tuning_half
-from audit.data.digits import Digits
-from audit.data.npz import Npz
-from audit.metrics import UnavailableError
-from audit.metrics.lpips import LPIPS
-from audit.metrics.psnr import PSNR
-from audit.metrics.ssim import SSIM
-from audit.scoring import matched
-from defenses import Batch, Recipe
-from reports._statistics import over_batches
+from seethrough.attacks import Space, View
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.audit.data import tuning_half
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.metrics import UnavailableError
+from seethrough.audit.metrics.lpips import LPIPS
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.scoring import matched
+from seethrough.defenses import Batch, Recipe
+from seethrough.reports.findings.statistics import over_batches
 
 PACE_STEPS = 50  # steps by which our own pace is measured before the run that counts; few ones mislead
 

@@ -18,12 +18,12 @@ import typer
 from skimage import data, transform
 from torch import Tensor, nn
 
-from attacks import Space, View
-from attacks.dlg import DLG
-from audit._stream import drawing_from, stream
-from audit.client import local_update, mean_gradient
-from audit.models.lenet import LeNet
-from defenses import Batch, Recipe
+from seethrough.attacks import Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.randomness import drawing_from, stream
+from seethrough.defenses import Batch, Recipe
 
 CIFAR10 = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10_train2000.npz"
 SPACE = Space((3, 32, 32), 10)

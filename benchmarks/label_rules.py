@@ -18,20 +18,20 @@ import typer
 from scipy import stats
 from torch import Tensor
 
-from attacks import View
-from attacks._label_prior import proportions
-from attacks._labels import by_counts, by_minimum, by_sign
-from audit.case import broadcast_model, draw_batches, public_batch, round_streams
-from audit.client import play_rounds
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.spec import Setting
-from audit.threat import Fact, ThreatModel, view_of
-from defenses import Defense, NoDefense, NotApplicableError
-from defenses.clipping import Clipping
-from defenses.dp_sgd import DPSGD
-from defenses.gaussian_noise import GaussianNoise
-from defenses.partial_sharing import PartialSharing
-from defenses.top_k import TopK
+from seethrough.attacks import View
+from seethrough.attacks.labels.prior import proportions
+from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
+from seethrough.audit.case import broadcast_model, draw_batches, public_batch, round_streams
+from seethrough.audit.client import play_rounds
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import Fact, ThreatModel, view_of
+from seethrough.defenses import Defense, NoDefense, NotApplicableError
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.partial_sharing import PartialSharing
+from seethrough.defenses.top_k import TopK
 
 RULES: dict[str, Callable[[View], Tensor]] = {"counts": by_counts, "minimum": by_minimum, "sign": by_sign}
 BATCHES = ((1, "random"), (4, "unique"), (8, "unique"), (8, "random"), (32, "random"))

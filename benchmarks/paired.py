@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import typer
 
-from reports._statistics import over_batches
+from seethrough.reports.findings.statistics import over_batches
 
 PLAIN = "adaptive=False"
 

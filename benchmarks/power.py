@@ -14,22 +14,22 @@ import numpy as np
 import torch
 import typer
 
-from attacks import Attack
-from attacks.inverting_gradients import InvertingGradients
-from attacks.label_counts import LabelCounts
-from audit.case import Case
-from audit.metrics import Metric
-from audit.metrics.identifiability import Identifiability
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.metrics.psnr import PSNR
-from audit.metrics.ssim import SSIM
-from audit.spec import Setting
-from audit.threat import ThreatModel
-from audit.trial import run_trial
-from defenses import Defense, NoDefense
-from defenses.random_update import RandomUpdate
-from reports._evidence import evidence_of
-from reports._row import Score
+from seethrough.attacks import Attack
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.label_counts import LabelCounts
+from seethrough.audit.case import Case
+from seethrough.audit.metrics import Metric
+from seethrough.audit.metrics.identifiability import Identifiability
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import run_trial
+from seethrough.defenses import Defense, NoDefense
+from seethrough.defenses.random_update import RandomUpdate
+from seethrough.reports.findings.evidence import evidence_of
+from seethrough.reports.row import Score
 
 SETTING = {"name": "default", "data": {"digits": {}}, "model": {"convnet": {}}, "batch_size": 2, "labels": "unique"}
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -19,11 +19,11 @@ from statistics import fmean
 
 import yaml
 
-import audit.metrics
-from audit.metrics import Metric
-from defenses._catalog import catalog
-from reports._row import Guess, Score
-from reports._statistics import Estimate, over_batches, value_of
+from seethrough.audit import metrics
+from seethrough.audit.metrics import Metric
+from seethrough.common.catalog import catalog
+from seethrough.reports.findings.statistics import Estimate, over_batches, value_of
+from seethrough.reports.row import Guess, Score
 
 HERE = Path(__file__).parent
 TUNING_SEED = 0
@@ -44,7 +44,7 @@ def main() -> None:
     spec, replaced = _spec(HERE / "studies" / f"{options.study}.yaml", out, options.tune)
     command = [
         "-c",
-        "from audit.cli import main; main()",
+        "from seethrough.audit.cli import main; main()",
         "run",
         spec,
         "--out",
@@ -130,7 +130,7 @@ def _scores(rows: Rows, line: tuple[str, ...], metric: str) -> dict[str, Score]:
 
 
 def _score(row: dict[str, str]) -> Score:
-    metric = catalog(audit.metrics, Metric)[row["metric"].partition("(")[0]]
+    metric = catalog(metrics, Metric).entries[row["metric"].partition("(")[0]]
     low, high = metric().limits()
     return Score(
         metric=row["metric"],

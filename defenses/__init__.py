@@ -1,6 +1,6 @@
 """What changes before the server sees it: one file, one defense."""
 
-from defenses._base import (
+from seethrough.defenses._base import (
     Aggregate,
     Batch,
     Defense,
@@ -13,8 +13,8 @@ from defenses._base import (
     Slopes,
     Update,
 )
-from defenses._chain import Chain
-from defenses.none import NoDefense
+from seethrough.defenses.none import NoDefense
+from seethrough.defenses.parts.chain import Chain
 
 __all__ = [
     "Aggregate",

@@ -9,11 +9,11 @@ noise that the server adds does not hold against the server. The participant is 
 from pydantic import Field
 from torch import Generator
 
-from defenses._accounting import Accountant
-from defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
-from defenses._guarantee import client_guarantee
-from defenses.clipping import Clipping
-from defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.guarantees.accounting import Accountant
+from seethrough.defenses.guarantees.statement import client_guarantee
 
 
 @entry

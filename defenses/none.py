@@ -1,6 +1,6 @@
 """No defense: the update goes out as it was computed."""
 
-from defenses._base import Defense, entry
+from seethrough.defenses._base import Defense, entry
 
 
 @entry

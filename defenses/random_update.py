@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from torch import Generator
 
-from defenses._base import Defense, Update, entry
-from defenses.clipping import l2_norm
+from seethrough.defenses._base import Defense, Update, entry
+from seethrough.defenses.clipping import l2_norm
 
 
 @entry

@@ -14,9 +14,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from defenses._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
-from defenses._flat import flattened, shaped_like
-from defenses._secure_sum import protocol_bytes, secure_sum
+from seethrough.defenses._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
+from seethrough.defenses.parts.flat import flattened, shaped_like
+from seethrough.defenses.parts.secure_sum import protocol_bytes, secure_sum
 
 
 @entry

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from defenses._base import Defense, Message, Params, Update, coordinates, entry
-from defenses._flat import flattened, shaped_like
-from defenses.clipping import l2_norm
+from seethrough.defenses._base import Defense, Message, Params, Update, coordinates, entry
+from seethrough.defenses.clipping import l2_norm
+from seethrough.defenses.parts.flat import flattened, shaped_like
 
 
 @entry

@@ -3,14 +3,26 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports._findings import Standing, read_blocks, read_grid
-from reports._recoveries import recoveries, refutation
-from reports._report import read_report
-from reports._row import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Status, Utility
-from reports._summary import SummaryCell, SummaryRow, SummaryTable, summarize
-from reports._write import write_whole
-from reports.page import render_page
-from reports.tables import results_csv, results_markdown, utility_csv
+from seethrough.common.files import write_text_atomically
+from seethrough.reports.findings.grid import Standing, read_blocks, read_grid
+from seethrough.reports.findings.recoveries import recoveries, refutation
+from seethrough.reports.overview import SummaryCell, SummaryRow, SummaryTable, summarize
+from seethrough.reports.page import render_page
+from seethrough.reports.report import read_report
+from seethrough.reports.row import (
+    Cell,
+    Claim,
+    Described,
+    Guess,
+    Manifest,
+    Pictures,
+    Place,
+    Recovery,
+    Score,
+    Status,
+    Utility,
+)
+from seethrough.reports.tables import results_csv, results_markdown, utility_csv
 
 __all__ = [
     "Cell",
@@ -42,11 +54,11 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
     """
     report = read_report(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / "results.csv", results_csv(report.readings))
-    write_whole(directory / "results.md", results_markdown(report))
-    write_whole(directory / "index.html", render_page(report))
+    write_text_atomically(directory / "results.csv", results_csv(report.readings))
+    write_text_atomically(directory / "results.md", results_markdown(report))
+    write_text_atomically(directory / "index.html", render_page(report))
     if manifest.trainings:
-        write_whole(directory / "utility.csv", utility_csv(manifest, cells))
+        write_text_atomically(directory / "utility.csv", utility_csv(manifest, cells))
 
 
 def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:

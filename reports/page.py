@@ -9,16 +9,16 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from reports._claims import bound
-from reports._evidence import in_words
-from reports._findings import STANDINGS, Block, Finding, Reading, State, unique
-from reports._pictures import first_figures
-from reports._recoveries import refutation
-from reports._report import Report
-from reports._row import Cell, Described, Manifest, Place
-from reports._scatter import scatter
-from reports._summary import summarize
-from reports._text import average, brief, counted, interval, last_line, number, spread, visible
+from seethrough.reports.findings.claims import bound
+from seethrough.reports.findings.evidence import in_words
+from seethrough.reports.findings.grid import STANDINGS, Block, Finding, Reading, State, unique
+from seethrough.reports.findings.recoveries import refutation
+from seethrough.reports.overview import summarize
+from seethrough.reports.parts.pictures import first_figures
+from seethrough.reports.parts.scatter import scatter
+from seethrough.reports.parts.text import average, brief, counted, interval, last_line, number, spread, visible
+from seethrough.reports.report import Report
+from seethrough.reports.row import Cell, Described, Manifest, Place
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _template() -> Template:
 
 
 def _packaged(name: str) -> str:
-    return resources.files("reports").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("seethrough.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def _shown(value: object) -> object:

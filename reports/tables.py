@@ -4,16 +4,16 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from reports._claims import Promise, bound
-from reports._evidence import chance_of, guesses_by, in_words
-from reports._findings import Block, Finding, Reading, grouped, strongest_guesser
-from reports._problems import Statement
-from reports._recoveries import Recovered, refutation
-from reports._report import Report
-from reports._row import Cell, Manifest, Place
-from reports._text import brief, interval, last_line, number, visible
-from reports._utility import Tradeoff, Trained
-from reports._verdict import Verdict
+from seethrough.reports.findings.claims import Promise, bound
+from seethrough.reports.findings.evidence import chance_of, guesses_by, in_words
+from seethrough.reports.findings.grid import Block, Finding, Reading, grouped, strongest_guesser
+from seethrough.reports.findings.problems import Statement
+from seethrough.reports.findings.recoveries import Recovered, refutation
+from seethrough.reports.findings.utility import Tradeoff, Trained
+from seethrough.reports.parts.text import brief, interval, last_line, number, visible
+from seethrough.reports.report import Report
+from seethrough.reports.row import Cell, Manifest, Place
+from seethrough.reports.verdict import Verdict
 
 COLUMNS = (
     *(

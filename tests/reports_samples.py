@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
+from seethrough.reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:

@@ -9,34 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from attacks import Space, View
-from attacks._adaptive import hides_length, noise_variances, unaware
-from attacks._classifier import observed_classifier, sign_pulls
-from attacks._replay import simulated_client
-from attacks.dlg import DLG
-from attacks.gradinversion import GradInversion
-from attacks.inverting_gradients import InvertingGradients
-from attacks.label_counts import LabelCounts
-from attacks.label_sign import LabelSign
-from audit._entries import label_of
-from audit._stream import drawing_from
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from audit.scoring import claimed_by
-from defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
-from defenses._base import weighted_mean
-from defenses.adaptive_clipping import AdaptiveClipping
-from defenses.clipping import Clipping
-from defenses.dp_sgd import DPSGD
-from defenses.gaussian_noise import GaussianNoise
-from defenses.laplace_noise import LaplaceNoise
-from defenses.partial_sharing import PartialSharing
-from defenses.quantization import Quantization
-from defenses.secure_aggregation import SecureAggregation
-from defenses.sign import Sign
-from defenses.soteria import Soteria
-from defenses.top_k import TopK
+from seethrough.attacks import Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.label_counts import LabelCounts
+from seethrough.attacks.label_sign import LabelSign
+from seethrough.attacks.labels.classifier_gradient import observed_classifier, sign_pulls
+from seethrough.attacks.parts.adaptive import hides_length, noise_variances, unaware
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.randomness import drawing_from
+from seethrough.audit.scoring import claimed_by
+from seethrough.audit.spec.entries import label_of
+from seethrough.defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
+from seethrough.defenses._base import weighted_mean
+from seethrough.defenses.adaptive_clipping import AdaptiveClipping
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.laplace_noise import LaplaceNoise
+from seethrough.defenses.partial_sharing import PartialSharing
+from seethrough.defenses.quantization import Quantization
+from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.defenses.sign import Sign
+from seethrough.defenses.soteria import Soteria
+from seethrough.defenses.top_k import TopK
 
 SPACE, DIGITS = Space((1, 8, 8), 4), Space((1, 14, 14), 10)
 RECIPE = Recipe(lr=0.1)

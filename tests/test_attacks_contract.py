@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
-import attacks
-from attacks import Attack, NotGrantedError, Reconstruction, Seen, Space, View
-from attacks._replay import simulated_client
-from defenses import Batch, NoDefense, NotApplicableError, Params, Recipe
-from defenses._catalog import catalog
+from seethrough import attacks
+from seethrough.attacks import Attack, NotGrantedError, Reconstruction, Seen, Space, View
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.common.catalog import catalog
+from seethrough.defenses import Batch, NoDefense, NotApplicableError, Params, Recipe
 
-ENTRIES = catalog(attacks, Attack)
+ENTRIES = catalog(attacks, Attack).entries
 
 QUICK: dict[str, dict[str, Any]] = {
     "dlg": {"steps": 3, "restarts": 2, "spread": 2.0},
@@ -216,7 +216,7 @@ def test_every_attack_on_pixels_takes_its_labels_from_the_one_rule(attack: Attac
     if hasattr(attack, "joint_labels"):
         attack = dataclasses.replace(attack, joint_labels=False)
     told = torch.tensor([1, 1, 3])
-    monkeypatch.setattr("attacks._labels.by_counts", lambda view: told)
+    monkeypatch.setattr("seethrough.attacks.labels.rules.by_counts", lambda view: told)
     claim = attack.reconstruct(dataclasses.replace(a_view(), labels=None, past=None), seeded())
     assert claim.labels.sort().values.tolist() == told.tolist()
 

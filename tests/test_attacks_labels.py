@@ -11,23 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from attacks import Attack, NotGrantedError, Space, View
-from attacks._counts import count_classes, most_probable
-from attacks._labels import by_counts, by_minimum, by_sign, known_or_recovered
-from attacks.label_counts import LabelCounts
-from attacks.label_minimum import LabelMinimum
-from attacks.label_sign import LabelSign
-from audit._stream import drawing_from
-from audit.case import broadcast_model, draw_batches, public_batch
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from audit.models.lenet import LeNet
-from audit.spec import Setting
-from audit.weights.train import Train
-from defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
-from defenses.gaussian_noise import GaussianNoise
-from defenses.random_update import RandomUpdate
+from seethrough.attacks import Attack, NotGrantedError, Space, View
+from seethrough.attacks.label_counts import LabelCounts
+from seethrough.attacks.label_minimum import LabelMinimum
+from seethrough.attacks.label_sign import LabelSign
+from seethrough.attacks.labels.counts import count_classes, most_probable
+from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered
+from seethrough.audit.case import broadcast_model, draw_batches, public_batch
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.randomness import drawing_from
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.weights.train import Train
+from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.random_update import RandomUpdate
 
 SPACE = Space((3, 16, 16), 10)
 MODELS = {"lenet": LeNet(), "convnet": ConvNet(), "convnet with batchnorm": ConvNet(batchnorm=True)}

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import Attack, NoGradientError, Space, View
-from attacks._search import descend, quasi_newton
-from attacks.dlg import DLG
-from attacks.gradinversion import GradInversion
-from attacks.inverting_gradients import InvertingGradients
-from attacks.latent_prior import LatentPrior
-from attacks.layerwise_cosine import LayerwiseCosine
-from defenses import Batch, NotApplicableError, Recipe
+from seethrough.attacks import Attack, NoGradientError, Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.latent_prior import LatentPrior
+from seethrough.attacks.layerwise_cosine import LayerwiseCosine
+from seethrough.attacks.parts.search import descend, quasi_newton
+from seethrough.defenses import Batch, NotApplicableError, Recipe
 
 SPACE = Space((1, 6, 6), 3)
 ATTACKS = {

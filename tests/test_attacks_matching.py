@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
-from attacks import Space, View
-from attacks._match import (
+from seethrough.attacks import Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.layerwise_cosine import LayerwiseCosine
+from seethrough.attacks.parts.distances import (
     cosine,
     error_variances,
     layerwise_cosine,
@@ -22,13 +25,10 @@ from attacks._match import (
     standardized_l1,
     standardized_l2,
 )
-from attacks._priors import l2_norm, total_variation
-from attacks._replay import observed_gradient, simulated_client, softmax_of
-from attacks.dlg import DLG
-from attacks.inverting_gradients import InvertingGradients
-from attacks.layerwise_cosine import LayerwiseCosine
-from audit._stream import drawing_from
-from defenses import NotApplicableError, Params, Recipe
+from seethrough.attacks.parts.image_priors import l2_norm, total_variation
+from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client, softmax_of
+from seethrough.audit.randomness import drawing_from
+from seethrough.defenses import NotApplicableError, Params, Recipe
 
 SPACE = Space((1, 6, 6), 3)
 

@@ -9,10 +9,17 @@ from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from scipy import stats
 
-from defenses import _bound
-from defenses._accounting import gaussian_epsilon
-from defenses._bound import _ratios, accountant_bound, gaussian_bound, poisson_bound, pure_bound, reconstruction_bound
-from defenses._mechanism import GaussianMechanism
+from seethrough.defenses import _bound
+from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.defenses.guarantees.bound import (
+    _ratios,
+    accountant_bound,
+    gaussian_bound,
+    poisson_bound,
+    pure_bound,
+    reconstruction_bound,
+)
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 KAPPAS = (1 / 10, 1 / 256, 1 / 1000)
 UNSAMPLED = {  # noise multiplier, steps: gamma at each of KAPPAS, to as many digits as they were checked

@@ -3,22 +3,22 @@
 import pytest
 import torch
 
-from attacks.label_minimum import LabelMinimum
-from attacks.label_sign import LabelSign
-from audit._stream import stream
-from audit.case import Case, broadcast_model, divided, draw_batches, key_of, public_batch
-from audit.data import deal
-from audit.data.digits import Digits
-from audit.metrics.psnr import PSNR
-from audit.metrics.ssim import SSIM
-from audit.models.convnet import ConvNet
-from audit.models.lenet import LeNet
-from audit.spec import Partition, Setting, Splits
-from audit.threat import ThreatModel
-from audit.weights.random import Random
-from audit.weights.train import Train
-from defenses import NoDefense, NotApplicableError, Recipe
-from defenses.clipping import Clipping
+from seethrough.attacks.label_minimum import LabelMinimum
+from seethrough.attacks.label_sign import LabelSign
+from seethrough.audit.case import Case, broadcast_model, divided, draw_batches, key_of, public_batch
+from seethrough.audit.data import deal
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.randomness import stream
+from seethrough.audit.spec.schema import Partition, Setting, Splits
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.weights.random import Random
+from seethrough.audit.weights.train import Train
+from seethrough.defenses import NoDefense, NotApplicableError, Recipe
+from seethrough.defenses.clipping import Clipping
 
 SETTING = Setting(name="s", data=Digits(), model=LeNet(), batch_size=4, labels="unique")
 

@@ -15,17 +15,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from torch import Tensor
 
-import defenses
-from defenses import Chain, Defense, Recipe, Update
-from defenses._catalog import catalog
-from defenses.adaptive_clipping import AdaptiveClipping
-from defenses.client_dp import ClientDP
-from defenses.clipping import Clipping
-from defenses.gaussian_noise import GaussianNoise
+from seethrough import defenses
+from seethrough.common.catalog import catalog
+from seethrough.defenses import Chain, Defense, Recipe, Update
+from seethrough.defenses.adaptive_clipping import AdaptiveClipping
+from seethrough.defenses.client_dp import ClientDP
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.gaussian_noise import GaussianNoise
 from tests.test_defenses_contract import built, seeded
 
 PARTS: list[Defense] = [
-    built(name) for name in catalog(defenses, Defense) if name not in ("none", "secure_aggregation")
+    built(name) for name in catalog(defenses, Defense).entries if name not in ("none", "secure_aggregation")
 ]
 PARTS += [AdaptiveClipping(clients=3, quantile=0.9), Clipping(max_norm=2.0, per_layer=True), GaussianNoise(std=3.0)]
 PARTS += [ClientDP(noise_multiplier=0.7, max_norm=3.0)]
@@ -89,7 +89,7 @@ def claims_for_clients(parts: tuple[Defense, ...]) -> bool:
 CLAIMING = [
     parts
     for length in (1, 2, 3)
-    for parts in itertools.product([built(name) for name in catalog(defenses, Defense)], repeat=length)
+    for parts in itertools.product([built(name) for name in catalog(defenses, Defense).entries], repeat=length)
     if claims_for_clients(parts)
 ]
 

@@ -25,7 +25,7 @@ metrics: [label_accuracy, psnr]
 
 
 def seethrough(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from audit.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from seethrough.audit.cli import main; main()", *arguments]
     variables = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **environment}
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=240)
 
@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(finished):
     command = [
         sys.executable,
         "-c",
-        "from audit.cli import main; main()",
+        "from seethrough.audit.cli import main; main()",
         "run",
         "spec.yaml",
         "--out",
@@ -126,7 +126,7 @@ def test_an_interrupted_run_says_how_to_go_on(finished):
     command = [
         sys.executable,
         "-c",
-        "from audit.cli import main; main()",
+        "from seethrough.audit.cli import main; main()",
         "run",
         "spec.yaml",
         "--out",
@@ -222,7 +222,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
 
 def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
     assert seethrough("new", "mine.yaml", cwd=tmp_path).returncode == 0
-    from audit.specfile import load_spec
+    from seethrough.audit.spec.file import load_spec
 
     load_spec(tmp_path / "mine.yaml")
     assert json.loads(seethrough("schema", cwd=tmp_path).stdout)["title"] == "AuditSpec"

@@ -8,12 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from attacks import Space
-from audit._stream import stream
-from audit.client import DivergedError, batch_statistics, local_update, mean_gradient, play_round, play_rounds
-from audit.models.convnet import ConvNet
-from defenses import Batch, NoDefense, Recipe
-from defenses.gaussian_noise import GaussianNoise
+from seethrough.attacks import Space
+from seethrough.audit.client import (
+    DivergedError,
+    batch_statistics,
+    local_update,
+    mean_gradient,
+    play_round,
+    play_rounds,
+)
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.randomness import stream
+from seethrough.defenses import Batch, NoDefense, Recipe
+from seethrough.defenses.gaussian_noise import GaussianNoise
 
 
 def setup(batchnorm: bool = False) -> tuple[nn.Module, Batch]:

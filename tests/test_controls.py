@@ -16,26 +16,26 @@ import pytest
 import torch
 from scipy import stats
 
-from attacks import Attack, Reconstruction, View
-from attacks._labels import known_or_recovered
-from attacks.inverting_gradients import InvertingGradients
-from audit.case import Case, broadcast_model, draw_batches
-from audit.data.digits import Digits
-from audit.metrics.identifiability import Identifiability
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.metrics.label_histogram import LabelHistogram
-from audit.metrics.mean_image import MeanImage
-from audit.metrics.psnr import PSNR
-from audit.metrics.psnr_shrunk import ShrunkPSNR
-from audit.metrics.ssim import SSIM
-from audit.models.convnet import ConvNet
-from audit.spec import Setting
-from audit.threat import ThreatModel
-from audit.trial import _attacked, _played, run_trial
-from defenses import Defense, NoDefense
-from defenses.random_update import RandomUpdate
-from reports._evidence import ALPHA, evidence_of
-from reports._row import Score
+from seethrough.attacks import Attack, Reconstruction, View
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.labels.rules import known_or_recovered
+from seethrough.audit.case import Case, broadcast_model, draw_batches
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.metrics.identifiability import Identifiability
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.metrics.label_histogram import LabelHistogram
+from seethrough.audit.metrics.mean_image import MeanImage
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.psnr_shrunk import ShrunkPSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import _attacked, _played, run_trial
+from seethrough.defenses import Defense, NoDefense
+from seethrough.defenses.random_update import RandomUpdate
+from seethrough.reports.findings.evidence import ALPHA, evidence_of
+from seethrough.reports.row import Score
 
 METRICS = (LabelAccuracy(), LabelHistogram(), PSNR(), ShrunkPSNR(), SSIM(), MeanImage(), Identifiability())
 BATCHES = (2, 4, 8, 20)
@@ -82,7 +82,7 @@ def pool(
     found: dict[str, list[Score]] = {}
     with pytest.MonkeyPatch.context() as patched:
         if kind == "another's":
-            patched.setattr("audit.trial._attacked", attacked_by_the_decoy)
+            patched.setattr("seethrough.audit.trial._attacked", attacked_by_the_decoy)
         for trial in range(trials):
             case = Case(
                 7, trial, setting(batch, labels), ThreatModel(name="t", grants=grants), defense, attack, METRICS

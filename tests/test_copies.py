@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from audit.case import divided
-from audit.data._copies import copies, repeated
-from audit.data.digits import Digits
-from audit.data.npz import Npz
-from audit.models.lenet import LeNet
-from audit.plan import make_plan
-from audit.spec import AuditSpec, Setting, Splits
+from seethrough.audit.case import divided
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.data.parts.copies import copies, repeated
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.plan import make_plan
+from seethrough.audit.spec.schema import AuditSpec, Setting, Splits
 
 
 def pictures() -> Tensor:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from audit.data.digits import Digits
-from audit.data.folder import Folder
-from audit.data.npz import Npz
-from audit.data.torchvision import Torchvision
-from audit.foreign import ForeignFileError
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.folder import Folder
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.data.torchvision import Torchvision
+from seethrough.audit.untrusted import ForeignFileError
 
 
 def arrays(n: int = 6, **changes) -> dict[str, np.ndarray]:

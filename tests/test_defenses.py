@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator
 
-from defenses import Recipe, Update
-from defenses.clipping import Clipping, l2_norm
-from defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses import Recipe, Update
+from seethrough.defenses.clipping import Clipping, l2_norm
+from seethrough.defenses.gaussian_noise import GaussianNoise
 
 
 def seeded(seed: int) -> Generator:

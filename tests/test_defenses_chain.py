@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from defenses import Chain, Defense, Guarantee, Recipe
-from defenses._base import entry
+from seethrough.defenses import Chain, Defense, Guarantee, Recipe
+from seethrough.defenses._base import entry
 from tests.test_defenses_contract import a_cohort, an_update, built, same, same_aggregate, seeded
 
 

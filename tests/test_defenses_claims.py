@@ -9,10 +9,10 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from defenses import Guarantee, Recipe
-from defenses._accounting import Accountant, gaussian_epsilon, reliable_accountant
-from defenses._mechanism import GaussianMechanism
-from defenses.dp_sgd import DPSGD
+from seethrough.defenses import Guarantee, Recipe
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.guarantees.accounting import Accountant, gaussian_epsilon, reliable_accountant
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 ACCOUNTANTS: tuple[Accountant, ...] = ("rdp", "prv")
 

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator, Tensor
 
-from defenses import Params, Update
-from defenses.adaptive_clipping import AdaptiveClipping
-from defenses.clipping import Clipping
-from defenses.laplace_noise import LaplaceNoise
-from defenses.partial_sharing import PartialSharing
-from defenses.quantization import Quantization
-from defenses.sign import Sign
-from defenses.top_k import TopK
+from seethrough.defenses import Params, Update
+from seethrough.defenses.adaptive_clipping import AdaptiveClipping
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.laplace_noise import LaplaceNoise
+from seethrough.defenses.partial_sharing import PartialSharing
+from seethrough.defenses.quantization import Quantization
+from seethrough.defenses.sign import Sign
+from seethrough.defenses.top_k import TopK
 
 
 def seeded(seed: int = 0) -> Generator:

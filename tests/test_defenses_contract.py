@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from torch import Generator, Tensor, nn
 
-import defenses
-from defenses import Aggregate, Batch, Chain, Defense, Params, Recipe, Update
-from defenses._catalog import catalog
-from defenses.random_update import RandomUpdate
+from seethrough import defenses
+from seethrough.common.catalog import catalog
+from seethrough.defenses import Aggregate, Batch, Chain, Defense, Params, Recipe, Update
+from seethrough.defenses.random_update import RandomUpdate
 
-ENTRIES = catalog(defenses, Defense)
+ENTRIES = catalog(defenses, Defense).entries
 
 REQUIRED = {
     "client_dp": {"noise_multiplier": 1.0, "max_norm": 0.5},
@@ -46,7 +46,7 @@ def needed(field: dataclasses.Field) -> bool:
 
 
 def parameters_of(defense: Defense) -> list[str]:
-    return [field.name for field in dataclasses.fields(ENTRIES[type(defense).__module__.rpartition(".")[2]])]
+    return [field.name for field in dataclasses.fields(type(defense))]
 
 
 @pytest.fixture(params=ENTRIES)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defenses import Batch
-from defenses._per_sample import clipped_noised_mean
+from seethrough.defenses import Batch
+from seethrough.defenses.parts.per_sample import clipped_noised_mean
 from tests.test_dp_sgd import a_batch, built, private, seeded, without
 
 NETS = {name: built(name) for name in ("convnet", "lenet", "batchnorm in eval mode")}

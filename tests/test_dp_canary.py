@@ -14,10 +14,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from defenses import Recipe
-from defenses._per_sample import clipped_noised_mean, per_sample_gradients
-from defenses.client_dp import ClientDP
-from defenses.dp_sgd import DPSGD
+from seethrough.defenses import Recipe
+from seethrough.defenses.client_dp import ClientDP
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.parts.per_sample import clipped_noised_mean, per_sample_gradients
 from tests.test_defenses_contract import an_update
 from tests.test_dp_sgd import a_batch, built, flat, seeded
 

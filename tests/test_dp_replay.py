@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from opacus.optimizers import DPOptimizer
 from torch import Generator, Tensor
 
-import defenses
-from defenses import Batch
-from defenses.dp_sgd import DPSGD
+from seethrough import defenses
+from seethrough.defenses import Batch
+from seethrough.defenses.dp_sgd import DPSGD
 from tests.test_dp_sgd import a_batch, built, flat, loop, never_called, seeded
 
 NETS = {name: built(name) for name in ("convnet", "lenet", "batchnorm in eval mode")}

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator, Tensor, nn
 
-from defenses import Batch, NotApplicableError, Params
-from defenses._per_sample import per_sample_gradients
-from defenses.dp_sgd import DPSGD
+from seethrough.defenses import Batch, NotApplicableError, Params
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.parts.per_sample import per_sample_gradients
 
 SIDE, CLASSES = 8, 5
 

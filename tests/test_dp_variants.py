@@ -7,22 +7,22 @@ import torch
 from scipy import stats
 from torch import nn
 
-from audit.case import broadcast_model, put_groupnorm
-from audit.client import batchnorm_layers, local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from audit.models.resnet20 import ResNet20
-from audit.spec import Setting
-from audit.weights.train import Train
-from defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Recipe, Update
-from defenses._base import GradFn
-from defenses._guarantee import client_guarantee
-from defenses._per_sample import per_sample_gradients
-from defenses.client_dp import ClientDP
-from defenses.clipping import Clipping, l2_norm
-from defenses.dp_sgd import DPSGD
-from defenses.gaussian_noise import GaussianNoise
-from defenses.secure_aggregation import SecureAggregation
+from seethrough.audit.case import broadcast_model, put_groupnorm
+from seethrough.audit.client import batchnorm_layers, local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.models.resnet20 import ResNet20
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.weights.train import Train
+from seethrough.defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Recipe, Update
+from seethrough.defenses._base import GradFn
+from seethrough.defenses.client_dp import ClientDP
+from seethrough.defenses.clipping import Clipping, l2_norm
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.guarantees.statement import client_guarantee
+from seethrough.defenses.parts.per_sample import per_sample_gradients
+from seethrough.defenses.secure_aggregation import SecureAggregation
 from tests.test_dp_sgd import a_batch, built, flat, never_called, seeded
 
 PRIVATE = DPSGD(noise_multiplier=1.0, max_grad_norm=1.0)

@@ -7,24 +7,24 @@ import pytest
 import torch
 from torch import nn
 
-import defenses
-from attacks import Space, View
-from attacks._replay import simulated_client
-from attacks.inverting_gradients import InvertingGradients
-from attacks.label_counts import LabelCounts
-from attacks.label_sign import LabelSign
-from audit.case import Case
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.metrics.psnr import PSNR
-from audit.spec import Setting, Utility
-from audit.threat import ThreatModel
-from audit.trial import run_trial
-from audit.utility import Training, run_training
-from defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
-from defenses._catalog import catalog
-from defenses.dp_sgd import DPSGD
+from seethrough import defenses
+from seethrough.attacks import Space, View
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.label_counts import LabelCounts
+from seethrough.attacks.label_sign import LabelSign
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.audit.case import Case
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.spec.schema import Setting, Utility
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import run_trial
+from seethrough.audit.utility import Training, run_training
+from seethrough.common.catalog import catalog
+from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses.dp_sgd import DPSGD
 from tests.test_defenses_contract import built
 
 CPU = torch.device("cpu")
@@ -119,7 +119,7 @@ def test_the_attackers_replay_is_the_clients_step(name: str, steps: int):
 
 @pytest.mark.parametrize("name", ["frozen_body", "adapted"])
 @pytest.mark.parametrize(
-    "defense", [n for n in catalog(defenses, Defense) if n not in ("secure_aggregation", "adaptive_clipping")]
+    "defense", [n for n in catalog(defenses, Defense).entries if n not in ("secure_aggregation", "adaptive_clipping")]
 )
 def test_every_defense_and_a_search_run_on_what_trains(name: str, defense: str):
     """Undefended it failed, and under DP-SGD gradients of frozen layers were sent and held for safe."""

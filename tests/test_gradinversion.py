@@ -6,24 +6,24 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import Space, View
-from attacks._batchnorm import batch_statistics, statistics_distance
-from attacks._classifier import output_error
-from attacks._match import relative_l1
-from attacks._priors import l2_norm, photograph_like, total_variation
-from attacks._registration import assignment, registered, registered_mean
-from attacks._replay import simulated_client
-from attacks._scales import spreads
-from attacks._search import cosine_schedule, descend
-from attacks.gradinversion import GradInversion
-from audit.client import batch_statistics as clients_statistics
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from defenses import Batch, Recipe, Update
-from defenses.clipping import Clipping
-from defenses.gaussian_noise import GaussianNoise
-from defenses.top_k import TopK
+from seethrough.attacks import Space, View
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.labels.classifier_gradient import output_error
+from seethrough.attacks.parts.batchnorm import batch_statistics, statistics_distance
+from seethrough.attacks.parts.coordinate_spread import spreads
+from seethrough.attacks.parts.distances import relative_l1
+from seethrough.attacks.parts.image_priors import l2_norm, photograph_like, total_variation
+from seethrough.attacks.parts.registration import assignment, registered, registered_mean
+from seethrough.attacks.parts.search import cosine_schedule, descend
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.audit.client import batch_statistics as clients_statistics
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.defenses import Batch, Recipe, Update
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.top_k import TopK
 
 LABELS = torch.tensor([1, 3])
 OFF = {"gradient": 0.0, "tv": 0.0, "l2": 0.0, "batchnorm": 0.0, "group": 0.0}
@@ -214,7 +214,7 @@ def test_unbounded_pixels_are_cut_off_in_the_end_alone(monkeypatch):
         return descend(start, *given, after=after, **options)
 
     moved: list[torch.Tensor] = []
-    monkeypatch.setattr("attacks.gradinversion.descend", watched)
+    monkeypatch.setattr("seethrough.attacks.gradinversion.descend", watched)
     for boxed in (True, False):
         found = GradInversion(steps=2, langevin=1.0, lr=2.0, warmup=0, boxed=boxed).reconstruct(a_view(), rng())
         assert found.inputs.min() >= 0 and found.inputs.max() <= 1

@@ -5,16 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from audit._stream import stream
-from audit.case import broadcast_model, divided, draw_batches, swapped_batches
-from audit.data import deal, spread
-from audit.data.folder import Folder
-from audit.data.npz import Npz
-from audit.foreign import ForeignFileError
-from audit.models.lenet import LeNet
-from audit.spec import Partition, Setting, Splits
-from audit.utility import dealt
-from defenses import NotApplicableError
+from seethrough.audit.case import broadcast_model, divided, draw_batches, swapped_batches
+from seethrough.audit.data import deal, spread
+from seethrough.audit.data.folder import Folder
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.randomness import stream
+from seethrough.audit.spec.schema import Partition, Setting, Splits
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.utility import dealt
+from seethrough.defenses import NotApplicableError
 
 PEOPLE = 60
 

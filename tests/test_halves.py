@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 
-from audit.case import attackable, divided, draw_batches, swapped_batches
-from audit.data import tuning_half
-from audit.data.digits import Digits
-from audit.plan import _described
-from audit.spec import Setting
+from seethrough.audit.case import attackable, divided, draw_batches, swapped_batches
+from seethrough.audit.data import tuning_half
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.plan import _described
+from seethrough.audit.spec.schema import Setting
 
 
 def setting(half: str, data: object = "digits", **fields) -> Setting:

@@ -10,20 +10,20 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from attacks import Space, View
-from attacks._cache import cached_tensors
-from attacks._gan import GANPlan
-from attacks._generator import epochs_for, trained
-from attacks._latents import Match, let_go
-from attacks._match import cosine
-from attacks._own import own_facts, own_generator
-from attacks._replay import simulated_client
-from attacks._vae import VAEPlan, divergence, negative_elbo
-from attacks.latent_prior import LatentPrior
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from defenses import Batch, Recipe
+from seethrough.attacks import Space, View
+from seethrough.attacks.generators.cache import cached_tensors
+from seethrough.attacks.generators.gan import GANPlan
+from seethrough.attacks.generators.generator import epochs_for, trained
+from seethrough.attacks.generators.latent_search import Match, let_go
+from seethrough.attacks.generators.own import own_facts, own_generator
+from seethrough.attacks.generators.vae import VAEPlan, divergence, negative_elbo
+from seethrough.attacks.latent_prior import LatentPrior
+from seethrough.attacks.parts.distances import cosine
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.defenses import Batch, Recipe
 
 SPACE = Space((1, 28, 28), 10)
 QUICK = VAEPlan((1, 28, 28), latent=4, width=4, hidden=16, epochs=3)

@@ -3,19 +3,19 @@
 import safetensors.torch
 import torch
 
-from attacks.label_minimum import LabelMinimum
-from audit.case import LEARNED, Case, broadcast_model, divided, public_batch
-from audit.data.digits import Digits
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.models.convnet import ConvNet
-from audit.plan import make_plan
-from audit.spec import AuditSpec, Setting
-from audit.threat import ThreatModel
-from audit.trial import run_trial
-from audit.weights.file import File
-from audit.weights.random import Random
-from audit.weights.train import Train
-from defenses.dp_sgd import DPSGD
+from seethrough.attacks.label_minimum import LabelMinimum
+from seethrough.audit.case import LEARNED, Case, broadcast_model, divided, public_batch
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.plan import make_plan
+from seethrough.audit.spec.schema import AuditSpec, Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import run_trial
+from seethrough.audit.weights.file import File
+from seethrough.audit.weights.random import Random
+from seethrough.audit.weights.train import Train
+from seethrough.defenses.dp_sgd import DPSGD
 
 CPU = torch.device("cpu")
 SETTING = Setting(name="s", data=Digits(size=8), model=ConvNet(width=8), batch_size=4)

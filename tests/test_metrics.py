@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 
-import audit.metrics
-from attacks import Reconstruction, Space
-from audit.metrics import Metric, MetricNotApplicableError, UnavailableError
-from audit.metrics._features import features
-from audit.metrics.cohort_distance import CohortDistance, frechet
-from audit.metrics.identifiability import Identifiability
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.metrics.label_histogram import LabelHistogram
-from audit.metrics.lpips import LPIPS
-from audit.metrics.mean_image import MeanImage
-from audit.metrics.psnr import PSNR
-from audit.metrics.ssim import SSIM
-from audit.models.convnet import ConvNet
-from audit.scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, matched, score
-from defenses import Batch
-from defenses._catalog import catalog
+from seethrough.attacks import Reconstruction, Space
+from seethrough.audit import metrics
+from seethrough.audit.metrics import Metric, MetricNotApplicableError, UnavailableError
+from seethrough.audit.metrics._features import features
+from seethrough.audit.metrics.cohort_distance import CohortDistance, frechet
+from seethrough.audit.metrics.identifiability import Identifiability
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.metrics.label_histogram import LabelHistogram
+from seethrough.audit.metrics.lpips import LPIPS
+from seethrough.audit.metrics.mean_image import MeanImage
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, matched, score
+from seethrough.common.catalog import catalog
+from seethrough.defenses import Batch
 from tests.conftest import SHARED
 
 
@@ -58,7 +58,7 @@ def test_ssim_equals_the_formula_written_out_for_constant_images():
 
 def test_every_image_metric_is_perfect_for_the_truth_and_worse_for_noise():
     truth = batch(shape=(3, 32, 32))
-    for cls in catalog(audit.metrics, Metric).values():
+    for cls in catalog(metrics, Metric).entries.values():
         metric = cls()
         if metric.compares == "labels":
             continue

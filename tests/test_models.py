@@ -4,20 +4,20 @@ import pytest
 import safetensors.torch
 import torch
 
-import audit.models
-from attacks import Space
-from audit._stream import stream
-from audit.data.npz import Npz
-from audit.foreign import ForeignFileError
-from audit.models import Model, bare
-from audit.models.cnn import CNN
-from audit.models.convnet import ConvNet
-from audit.models.custom import Custom
-from audit.models.lenet import LeNet
-from audit.models.resnet20 import ResNet20
-from audit.models.torchvision import Torchvision
-from audit.weights.file import File
-from defenses._catalog import catalog
+from seethrough.attacks import Space
+from seethrough.audit import models
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.models import Model, bare
+from seethrough.audit.models.cnn import CNN
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.models.custom import Custom
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.models.resnet20 import ResNet20
+from seethrough.audit.models.torchvision import Torchvision
+from seethrough.audit.randomness import stream
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.weights.file import File
+from seethrough.common.catalog import catalog
 
 SMALL = {"torchvision": Torchvision(classifier="squeezenet1_1"), "custom": Custom(function="tests.test_models:build")}
 
@@ -26,9 +26,9 @@ def build(shape, classes):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1] * shape[2], classes))
 
 
-@pytest.mark.parametrize("name", catalog(audit.models, Model))
+@pytest.mark.parametrize("name", catalog(models, Model).entries)
 def test_every_model_makes_one_row_of_logits_for_each_image(name):
-    model = SMALL.get(name) or catalog(audit.models, Model)[name]()
+    model = SMALL.get(name) or catalog(models, Model).entries[name]()
     net = model.build(Space((3, 32, 32), 7)).eval()
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 

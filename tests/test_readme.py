@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.specfile import load_spec
+from seethrough.audit.spec.file import load_spec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,7 +39,10 @@ def test_the_readmes_make_commands_exist():
 
 
 @pytest.mark.parametrize(
-    "path", re.findall(r"`((?:audit|attacks|defenses|reports|tests)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    "path",
+    re.findall(
+        r"`((?:audit|attacks|common|defenses|reports|src|tests)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text()
+    ),
 )
 def test_every_file_that_contributing_names_exists(path):
     assert (ROOT / path).exists()

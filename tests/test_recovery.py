@@ -9,23 +9,23 @@ import pytest
 import torch
 from scipy import stats
 
-from attacks import Reconstruction
-from attacks.inverting_gradients import InvertingGradients
-from audit import cli
-from audit.case import Case, divided, public_batch
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from audit.recovery import allowed, blind_recovery, error_at, recovery_of
-from audit.runner import run_cells
-from audit.scoring import Claimed
-from audit.spec import Setting
-from audit.threat import ThreatModel
-from defenses import Batch, Guarantee, NoDefense
-from defenses._bound import gaussian_bound
-from defenses._mechanism import GaussianMechanism
-from defenses.dp_sgd import DPSGD
-from reports import Claim, Recovery, refuted
-from reports._recoveries import interval_of_mean, recoveries
+from seethrough.attacks import Reconstruction
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.audit import cli
+from seethrough.audit.case import Case, divided, public_batch
+from seethrough.audit.cells.runner import run_cells
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.recovery import allowed, blind_recovery, error_at, recovery_of
+from seethrough.audit.scoring import Claimed
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.defenses import Batch, Guarantee, NoDefense
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.guarantees.bound import gaussian_bound
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from seethrough.reports import Claim, Recovery, refuted
+from seethrough.reports.findings.recoveries import interval_of_mean, recoveries
 from tests.reports_samples import manifest, measured, place
 
 SETTING = Setting(name="s", data=Digits(), model=ConvNet(width=8), batch_size=2)

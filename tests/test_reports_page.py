@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reports import Claim, Pictures, write_reports
-from reports._report import read_report
-from reports._write import write_whole
-from reports.page import render_page
+from seethrough.common.files import write_text_atomically
+from seethrough.reports import Claim, Pictures, write_reports
+from seethrough.reports.page import render_page
+from seethrough.reports.report import read_report
 from tests.reports_samples import manifest, measured, place, png, score, with_text
 
 CORES = [
@@ -242,14 +242,14 @@ def test_a_report_leaves_nothing_but_its_files(tmp_path):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch, step):
     path = tmp_path / "file"
-    write_whole(path, "old")
+    write_text_atomically(path, "old")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space"):
-        write_whole(path, "new")
+        write_text_atomically(path, "new")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from reports import Cell, Guess, Recovery, Score, write_reports
-from reports._findings import read_blocks, read_grid
-from reports._statistics import finite
-from reports.tables import COLUMNS, results_csv
+from seethrough.reports import Cell, Guess, Recovery, Score, write_reports
+from seethrough.reports.findings.grid import read_blocks, read_grid
+from seethrough.reports.findings.statistics import finite
+from seethrough.reports.tables import COLUMNS, results_csv
 from tests.reports_samples import manifest, measured, place, png, score, with_text
 
 FLOATS = some.floats() | some.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-320, 2.0**53 + 1, 1e308])

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from reports import summary
-from reports._claims import bound, promises
-from reports._findings import read_blocks, read_grid
-from reports._row import Claim, Guess
-from reports._statistics import over_batches
-from reports._text import brief, interval, last_line, listed, number, visible
-from reports._verdict import NOT_PROOF, judge
+from seethrough.reports import summary
+from seethrough.reports.findings.claims import bound, promises
+from seethrough.reports.findings.grid import read_blocks, read_grid
+from seethrough.reports.findings.statistics import over_batches
+from seethrough.reports.parts.text import brief, interval, last_line, listed, number, visible
+from seethrough.reports.row import Claim, Guess
+from seethrough.reports.verdict import NOT_PROOF, judge
 from tests.reports_samples import manifest, measured, place, score
 
 LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)

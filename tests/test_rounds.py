@@ -10,32 +10,32 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from attacks import Seen, Space, View
-from attacks._adaptive import evidence, noise_variances
-from attacks._counts import count_classes
-from attacks._replay import observed_gradient, simulated_client
-from attacks._rounds import observed, rounds_of, together
-from attacks.dlg import DLG
-from attacks.gradinversion import GradInversion
-from attacks.inverting_gradients import InvertingGradients
-from audit._stream import drawing_from
-from audit.case import Case, key_of, round_streams
-from audit.client import play_rounds
-from audit.data.digits import Digits
-from audit.metrics.psnr import PSNR
-from audit.models.convnet import ConvNet
-from audit.plan import make_plan
-from audit.scoring import claimed_by
-from audit.spec import Setting
-from audit.specfile import load_spec
-from audit.threat import ThreatModel
-from audit.trial import run_trial
-from defenses import Batch, Defense, NoDefense, Recipe
-from defenses._accounting import gaussian_epsilon
-from defenses._mechanism import GaussianMechanism
-from defenses.client_dp import ClientDP
-from defenses.clipping import Clipping
-from defenses.gaussian_noise import GaussianNoise
+from seethrough.attacks import Seen, Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.labels.counts import count_classes
+from seethrough.attacks.parts.adaptive import evidence, noise_variances
+from seethrough.attacks.parts.rounds import observed, rounds_of, together
+from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client
+from seethrough.audit.case import Case, key_of, round_streams
+from seethrough.audit.client import play_rounds
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.plan import make_plan
+from seethrough.audit.randomness import drawing_from
+from seethrough.audit.scoring import claimed_by
+from seethrough.audit.spec.file import load_spec
+from seethrough.audit.spec.schema import Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import run_trial
+from seethrough.defenses import Batch, Defense, NoDefense, Recipe
+from seethrough.defenses.client_dp import ClientDP
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 SPACE, RECIPE, CPU = Space((1, 14, 14), 10), Recipe(lr=0.1), torch.device("cpu")
 

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator, Tensor
 
-from defenses import NotApplicableError, Update
-from defenses._base import weighted_mean
-from defenses._masking import KeyPair, combined, mask, opened, shares_of
-from defenses._secure_sum import secure_sum
-from defenses.secure_aggregation import SecureAggregation
+from seethrough.defenses import NotApplicableError, Update
+from seethrough.defenses._base import weighted_mean
+from seethrough.defenses.parts.masking import KeyPair, combined, mask, opened, shares_of
+from seethrough.defenses.parts.secure_sum import secure_sum
+from seethrough.defenses.secure_aggregation import SecureAggregation
 
 RING = 2**32
 BINS = 64

@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks import Attack, NoGradientError, Reconstruction, Seen, Space, View
-from attacks._batchnorm import batch_statistics
-from attacks._replay import simulated_client
-from attacks._shrinkage import _drawn, _share_kept, _staged, steps_of_play, with_shrunk
-from attacks.dlg import DLG
-from attacks.gradinversion import GradInversion
-from attacks.inverting_gradients import InvertingGradients
-from attacks.latent_prior import LatentPrior
-from attacks.layerwise_cosine import LayerwiseCosine
-from audit.client import local_update, mean_gradient
-from audit.data.digits import Digits
-from audit.models.convnet import ConvNet
-from defenses import Batch, Defense, NoDefense, Recipe, Update
-from defenses.gaussian_noise import GaussianNoise
-from defenses.top_k import TopK
+from seethrough.attacks import Attack, NoGradientError, Reconstruction, Seen, Space, View
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.latent_prior import LatentPrior
+from seethrough.attacks.layerwise_cosine import LayerwiseCosine
+from seethrough.attacks.parts.batchnorm import batch_statistics
+from seethrough.attacks.parts.shrinkage import _drawn, _share_kept, _staged, steps_of_play, with_shrunk
+from seethrough.attacks.parts.simulated_client import simulated_client
+from seethrough.audit.client import local_update, mean_gradient
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.defenses import Batch, Defense, NoDefense, Recipe, Update
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.top_k import TopK
 
 SPACE = Space((1, 28, 28), 10)
 RECIPE = Recipe(lr=0.1)

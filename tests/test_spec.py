@@ -10,12 +10,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.gradinversion import GradInversion
-from audit.foreign import ForeignFileError
-from audit.spec import AuditSpec, defense_label
-from audit.specfile import SpecError, load_spec
-from defenses import Chain
-from defenses.clipping import Clipping
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.audit.spec.file import SpecError, load_spec
+from seethrough.audit.spec.schema import AuditSpec, defense_label
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.defenses import Chain
+from seethrough.defenses.clipping import Clipping
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from audit._stream import drawing_from, stream
+from seethrough.audit.randomness import drawing_from, stream
 
 
 def test_the_same_path_gives_the_same_stream():

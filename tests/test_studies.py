@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from attacks.gradinversion import GradInversion
-from audit.specfile import load_spec
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.audit.spec.file import load_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STUDIES = sorted((BENCHMARKS / "studies").glob("*.yaml"))

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from attacks import Space
-from audit._stream import stream
-from audit.client import Round, play_round
-from audit.models.convnet import ConvNet
-from audit.threat import MEANING, ThreatModel, view_of
-from defenses import Batch, NoDefense, NotApplicableError, Recipe
-from defenses.secure_aggregation import SecureAggregation
+from seethrough.attacks import Space
+from seethrough.audit.client import Round, play_round
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.randomness import stream
+from seethrough.audit.threat import MEANING, ThreatModel, view_of
+from seethrough.defenses import Batch, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses.secure_aggregation import SecureAggregation
 
 SPACE = Space((1, 12, 12), 5)
 PUBLIC = Batch(torch.zeros(3, 1, 12, 12), torch.tensor([0, 1, 2]))
@@ -131,7 +131,7 @@ def test_the_sentences_name_every_fact_once_as_granted_or_withheld():
 
 def test_only_the_threat_model_makes_views():
     makers = set()
-    for package in ("attacks", "defenses", "audit", "reports"):
+    for package in ("attacks", "audit", "common", "defenses", "reports"):
         for file in (Path(__file__).parents[1] / package).rglob("*.py"):
             calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
             if any(isinstance(call, ast.Name) and call.id == "View" for call in calls):

@@ -9,35 +9,35 @@ import pytest
 import torch
 from PIL import Image
 
-from attacks.dlg import DLG
-from attacks.gradinversion import GradInversion
-from attacks.inverting_gradients import InvertingGradients
-from attacks.label_minimum import LabelMinimum
-from audit.case import Case, broadcast_model
-from audit.data.digits import Digits
-from audit.data.npz import Npz
-from audit.data.torchvision import Torchvision
-from audit.metrics.cohort_distance import CohortDistance
-from audit.metrics.cohort_labels import CohortLabels
-from audit.metrics.label_accuracy import LabelAccuracy
-from audit.metrics.label_histogram import LabelHistogram
-from audit.metrics.mean_image import MeanImage
-from audit.metrics.psnr import PSNR
-from audit.metrics.ssim import SSIM
-from audit.models.convnet import ConvNet
-from audit.models.lenet import LeNet
-from audit.models.resnet20 import ResNet20
-from audit.spec import Partition, Setting
-from audit.threat import ThreatModel
-from audit.trial import run_trial, trial_without_model
-from audit.weights.file import File
-from defenses import Chain, NoDefense, NotApplicableError
-from defenses.adaptive_clipping import AdaptiveClipping
-from defenses.clipping import Clipping
-from defenses.dp_sgd import DPSGD
-from defenses.gaussian_noise import GaussianNoise
-from defenses.secure_aggregation import SecureAggregation
-from reports import Score
+from seethrough.attacks.dlg import DLG
+from seethrough.attacks.gradinversion import GradInversion
+from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.label_minimum import LabelMinimum
+from seethrough.audit.case import Case, broadcast_model
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.data.torchvision import Torchvision
+from seethrough.audit.metrics.cohort_distance import CohortDistance
+from seethrough.audit.metrics.cohort_labels import CohortLabels
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.audit.metrics.label_histogram import LabelHistogram
+from seethrough.audit.metrics.mean_image import MeanImage
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.models.lenet import LeNet
+from seethrough.audit.models.resnet20 import ResNet20
+from seethrough.audit.spec.schema import Partition, Setting
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.trial import run_trial, trial_without_model
+from seethrough.audit.weights.file import File
+from seethrough.defenses import Chain, NoDefense, NotApplicableError
+from seethrough.defenses.adaptive_clipping import AdaptiveClipping
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.reports import Score
 
 CPU = torch.device("cpu")
 THREAT = ThreatModel(name="t")

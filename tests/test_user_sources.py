@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attacks._user_sources import code_of
+from seethrough.common.user_sources import code_of
 
 FILES = {
     "mine/__init__.py": "",
@@ -49,6 +49,6 @@ def test_what_is_not_imported_does_not_enter_nor_do_comments_and_layout(code):
 
 
 def test_what_is_installed_or_ours_is_not_followed():
-    reached = code_of("attacks.dlg")  # one of ours, given by name, counts with its own file alone
-    assert reached == code_of("attacks.dlg") != code_of("attacks.layerwise_cosine")
-    assert Path(sys.modules["attacks"].__file__ or "").exists()
+    reached = code_of("seethrough.attacks.dlg")  # one of ours, given by name, counts with its own file alone
+    assert reached == code_of("seethrough.attacks.dlg") != code_of("seethrough.attacks.layerwise_cosine")
+    assert Path(sys.modules["seethrough.attacks"].__file__ or "").exists()

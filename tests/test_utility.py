@@ -7,25 +7,25 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from audit.case import broadcast_model
-from audit.client import DivergedError
-from audit.data.digits import Digits
-from audit.spec import AuditSpec, Setting, Utility
-from audit.specfile import SpecError, load_spec
-from audit.utility import Training, _drawn, _run, dealt, key_of_training, run_training
-from defenses import Chain, Defense, NoDefense, NotApplicableError, Update
-from defenses._accounting import gaussian_epsilon
-from defenses._mechanism import GaussianMechanism
-from defenses._secure_sum import protocol_bytes, secure_sum
-from defenses.client_dp import ClientDP
-from defenses.clipping import Clipping
-from defenses.dp_sgd import DPSGD
-from defenses.gaussian_noise import GaussianNoise
-from defenses.partial_sharing import PartialSharing
-from defenses.quantization import Quantization
-from defenses.secure_aggregation import SecureAggregation
-from defenses.sign import Sign
-from defenses.top_k import TopK
+from seethrough.audit.case import broadcast_model
+from seethrough.audit.client import DivergedError
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.spec.file import SpecError, load_spec
+from seethrough.audit.spec.schema import AuditSpec, Setting, Utility
+from seethrough.audit.utility import Training, _drawn, _run, dealt, key_of_training, run_training
+from seethrough.defenses import Chain, Defense, NoDefense, NotApplicableError, Update
+from seethrough.defenses.client_dp import ClientDP
+from seethrough.defenses.clipping import Clipping
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from seethrough.defenses.partial_sharing import PartialSharing
+from seethrough.defenses.parts.secure_sum import protocol_bytes, secure_sum
+from seethrough.defenses.quantization import Quantization
+from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.defenses.sign import Sign
+from seethrough.defenses.top_k import TopK
 
 PLAN = Utility(rounds=40, clients=8)
 

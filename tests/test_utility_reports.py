@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports import Cell, Claim, Place, write_reports
-from reports._findings import read_blocks, read_grid
-from reports._scatter import BOTTOM, LEFT, RIGHT, TOP, scatter
-from reports._utility import pareto_front, tradeoffs, trainings
-from reports.tables import utility_csv
+from seethrough.reports import Cell, Claim, Place, write_reports
+from seethrough.reports.findings.grid import read_blocks, read_grid
+from seethrough.reports.findings.utility import pareto_front, tradeoffs, trainings
+from seethrough.reports.parts.scatter import BOTTOM, LEFT, RIGHT, TOP, scatter
+from seethrough.reports.tables import utility_csv
 from tests.reports_samples import manifest, measured, place, score, utility
 from tests.test_cli import rows, seethrough
 

@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from attacks import Space
-from defenses import Batch
+from seethrough.attacks import Space
+from seethrough.defenses import Batch
 
 
 @dataclass(frozen=True, eq=False)

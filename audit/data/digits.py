@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from sklearn.datasets import load_digits
 
-from audit.data._base import Data, Images
-from defenses._base import entry
+from seethrough.audit.data._base import Data, Images
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from audit.data._base import Data, Images
-from audit.foreign import ForeignFileError, read_columns, read_image
-from defenses._base import entry
+from seethrough.audit.data._base import Data, Images
+from seethrough.audit.untrusted import ForeignFileError, read_columns, read_image
+from seethrough.defenses._base import entry
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from audit.data._base import Data, Images
-from audit.foreign import ForeignFileError, read_npz
-from defenses._base import entry
+from seethrough.audit.data._base import Data, Images
+from seethrough.audit.untrusted import ForeignFileError, read_npz
+from seethrough.defenses._base import entry
 
 Part = Literal["all", "train", "val", "test"]
 PARTS = ("train", "val", "test")

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from pydantic import Field
 
-from audit.data._base import Data, Images
-from audit.foreign import ForeignFileError
-from defenses._base import entry
+from seethrough.audit.data._base import Data, Images
+from seethrough.audit.untrusted import ForeignFileError
+from seethrough.defenses._base import entry
 
 Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 

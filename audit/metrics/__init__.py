@@ -1,5 +1,5 @@
 """Scores: one file, one metric."""
 
-from audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
+from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
 
 __all__ = ["Metric", "MetricNotApplicableError", "UnavailableError"]

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from audit.metrics._base import Metric, MetricNotApplicableError
-from audit.metrics._features import features
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric, MetricNotApplicableError
+from seethrough.audit.metrics._features import features
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor
 
-from audit.metrics._base import Metric
-from audit.metrics.label_accuracy import LabelAccuracy
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric
+from seethrough.audit.metrics.label_accuracy import LabelAccuracy
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from audit.metrics._base import Metric
-from audit.metrics._features import features
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric
+from seethrough.audit.metrics._features import features
+from seethrough.defenses._base import entry
 
 
 @entry

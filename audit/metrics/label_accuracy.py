@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audit.metrics._base import Metric
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from audit.foreign import sha256_of
-from audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
+from seethrough.audit.untrusted import sha256_of
+from seethrough.defenses._base import entry
 
 BACKBONES = {
     "alex": ("alexnet", "alexnet-owt-7be5be79.pth"),

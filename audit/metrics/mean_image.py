@@ -3,8 +3,8 @@
 import numpy as np
 from torch import Tensor
 
-from audit.metrics._base import Metric, as_images
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric, as_images
+from seethrough.defenses._base import entry
 
 
 @entry

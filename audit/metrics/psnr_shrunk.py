@@ -4,9 +4,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from audit.metrics._base import Metric
-from audit.metrics.psnr import PSNR
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric
+from seethrough.audit.metrics.psnr import PSNR
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -4,8 +4,8 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from audit.metrics._base import Metric, MetricNotApplicableError, as_images
-from defenses._base import entry
+from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, as_images
+from seethrough.defenses._base import entry
 
 WINDOW = 7  # pixels a side
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from attacks import Space
+from seethrough.attacks import Space
 
 
 class Model:

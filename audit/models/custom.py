@@ -5,11 +5,11 @@ import copy
 from pydantic import Field
 from torch import nn
 
-from attacks import Space
-from attacks._user_code import UserCodeError, explained, user_function
-from attacks._user_sources import code_of
-from audit.models._base import Model
-from defenses._base import entry
+from seethrough.attacks import Space
+from seethrough.audit.models._base import Model
+from seethrough.common.user_code import UserCodeError, explained, user_function
+from seethrough.common.user_sources import code_of
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -3,9 +3,9 @@
 from pydantic import Field
 from torch import nn
 
-from attacks import Space
-from audit.models._base import Model
-from defenses._base import entry
+from seethrough.attacks import Space
+from seethrough.audit.models._base import Model
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attacks import Space
-from audit.models._base import Model, normalized
-from defenses._base import entry
+from seethrough.attacks import Space
+from seethrough.audit.models._base import Model, normalized
+from seethrough.defenses._base import entry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -4,9 +4,9 @@ import torchvision
 from pydantic import Field
 from torch import nn
 
-from attacks import Space
-from audit.models._base import Model, normalized
-from defenses._base import entry
+from seethrough.attacks import Space
+from seethrough.audit.models._base import Model, normalized
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Generator, nn
 
-from attacks._generator import one_thread
-from attacks._user_code import explained
-from defenses import Batch
+from seethrough.common.threads import one_thread
+from seethrough.common.user_code import explained
+from seethrough.defenses import Batch
 
 Source = Callable[[], Batch]
 """The images of a split, made only when they are needed."""

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator, nn
 
-from audit.foreign import check_tensors, read_safetensors, sha256_of
-from audit.models import bare
-from audit.weights._base import Source, Weights
-from defenses._base import entry
+from seethrough.audit.models import bare
+from seethrough.audit.untrusted import check_tensors, read_safetensors, sha256_of
+from seethrough.audit.weights._base import Source, Weights
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -3,10 +3,10 @@
 from pydantic import Field
 from torch import Generator, nn
 
-from audit._stream import drawing_from
-from audit.weights._base import Source, Weights, set_batchnorm_statistics
-from defenses import Batch
-from defenses._base import entry
+from seethrough.audit.randomness import drawing_from
+from seethrough.audit.weights._base import Source, Weights, set_batchnorm_statistics
+from seethrough.defenses import Batch
+from seethrough.defenses._base import entry
 
 
 @entry

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from attacks._cache import cached_tensors
-from attacks._user_code import explained
-from audit._fingerprint import fingerprint
-from audit._stream import drawing_from
-from audit.weights._base import Source, Weights
-from defenses import Batch
-from defenses._base import entry
+from seethrough.attacks.generators.cache import cached_tensors
+from seethrough.audit.models._fingerprint import fingerprint
+from seethrough.audit.randomness import drawing_from
+from seethrough.audit.weights._base import Source, Weights
+from seethrough.common.user_code import explained
+from seethrough.defenses import Batch
+from seethrough.defenses._base import entry
 
 TRIED = 8  # images by which the model is known again
 

@@ -18,7 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audit.store import Store
+from seethrough.audit.cells.store import Store
 from tests.reliability.toys import Toy, noted, places, run, table
 
 GRID = places(24)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.store import DamagedFileError, Store, encode, pending
-from reports._row import Cell, Place
+from seethrough.audit.cells.store import DamagedFileError, Store, encode, pending
+from seethrough.reports.row import Cell, Place
 from tests.reliability.toys import cell_of, sealed
 
 KEY = "k000"

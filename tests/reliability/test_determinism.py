@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from audit.runner import run_cells
-from audit.store import Store
-from reports._row import Cell, Place, Score
+from seethrough.audit.cells.runner import run_cells
+from seethrough.audit.cells.store import Store
+from seethrough.reports.row import Cell, Place, Score
 from tests.reliability.toys import StartMethod, ignore, places, table
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from audit import _atomic
-from audit._atomic import write_bytes_atomically, write_text_atomically
-from audit.store import DamagedFileError, ForeignSchemaError, Store, encode, pending
-from reports._row import Cell, Claim, Manifest, Pictures, Score
+from seethrough.audit import _atomic
+from seethrough.audit.cells.store import DamagedFileError, ForeignSchemaError, Store, encode, pending
+from seethrough.common.files import write_bytes_atomically, write_text_atomically
+from seethrough.reports.row import Cell, Claim, Manifest, Pictures, Score
 from tests.reliability.toys import cell_of, manifest_of, places, sealed
 
 KEY = "k000"

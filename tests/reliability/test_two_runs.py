@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from audit.store import FolderInUseError, Store
+from seethrough.audit.cells.store import FolderInUseError, Store
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from audit.store import Store
+from seethrough.audit.cells.store import Store
 
 with Store(Path(sys.argv[1])).lock():
     print("held", flush=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.runner import Finished, RunError, Started, run_cells
-from audit.store import Store, pending
-from defenses import NotApplicableError
-from reports._row import Cell, Place, Score
+from seethrough.audit.cells.runner import Finished, RunError, Started, run_cells
+from seethrough.audit.cells.store import Store, pending
+from seethrough.defenses import NotApplicableError
+from seethrough.reports.row import Cell, Place, Score
 from tests.reliability.toys import Toy, cell_of, ignore, note, noted, places
 
 
@@ -244,7 +244,7 @@ def test_a_watcher_that_raises_ends_the_run_and_its_workers(tmp_path):
 SLOW_RUN = """
 import sys
 from pathlib import Path
-from audit.store import Store
+from seethrough.audit.cells.store import Store
 from tests.reliability.toys import Toy, places, run
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from audit.runner import Event, run_cells
-from audit.store import Store, encode, pending
-from reports._row import Cell, Claim, Guess, Manifest, Pictures, Place, Score
+from seethrough.audit.cells.runner import Event, run_cells
+from seethrough.audit.cells.store import Store, encode, pending
+from seethrough.reports.row import Cell, Claim, Guess, Manifest, Pictures, Place, Score
 
 StartMethod = Literal["spawn", "forkserver", "fork"]
 

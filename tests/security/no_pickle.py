@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from audit.foreign import ForeignFileError
+from seethrough.audit.untrusted import ForeignFileError
 from tests.security import bombs
 from tests.security.samples import READERS, samples
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from audit.foreign import read_image, read_npz, read_safetensors, read_yaml
+from seethrough.audit.untrusted import read_image, read_npz, read_safetensors, read_yaml
 
 Reader = Callable[[Path], Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.foreign import ForeignFileError, read_image, read_npz, read_safetensors, read_yaml, sha256_of
+from seethrough.audit.untrusted import ForeignFileError, read_image, read_npz, read_safetensors, read_yaml, sha256_of
 from tests.security import bombs
 from tests.security.samples import READERS
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit.foreign import Document, ForeignFileError
+from seethrough.audit.untrusted import Document, ForeignFileError
 from tests.security.samples import READERS, samples
 
 TELLING = [b"\x00", b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80", b"9" * 30, b"-1", b"[" * 40]

@@ -11,7 +11,15 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from audit.foreign import ForeignFileError, check_tensors, read_image, read_npz, read_safetensors, read_yaml, sha256_of
+from seethrough.audit.untrusted import (
+    ForeignFileError,
+    check_tensors,
+    read_image,
+    read_npz,
+    read_safetensors,
+    read_yaml,
+    sha256_of,
+)
 from tests.security import samples
 
 

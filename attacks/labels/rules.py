@@ -1,0 +1,53 @@
+"""Which labels were in the batch, read off the observed gradient of the classifier.
+
+With logits = W o + b, mean cross-entropy over B examples, p_k the softmax of example k and n_j the count of class j,
+
+    dL/db_j = (1/B) sum_k p_kj - n_j / B        dL/dW_j = (1/B) sum_k (p_kj - [y_k = j]) o_k
+
+so a class that is present pulls its row down. Several local steps stand for their mean gradient. Every rule returns int64
+[count], sorted; raises NotGrantedError without `count` and NotApplicableError if the model has no linear classifier.
+"""
+
+from torch import Tensor
+
+from seethrough.attacks._base import View
+from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from seethrough.attacks.labels.counts import count_classes
+from seethrough.defenses import NotApplicableError
+
+
+def known_or_recovered(view: View) -> Tensor:
+    """The labels of the batch: the granted ones, else those that counting recovers. Every attack on pixels takes these."""
+    return by_counts(view) if view.labels is None else view.labels
+
+
+def by_sign(view: View) -> Tensor:
+    """The `count` classes that are pulled down most by dL/db. Raises: NotApplicableError, for more examples than classes.
+
+    For one example that is the only class of negative sign (after iDLG, Zhao, Mopuri, Bilen 2020, arXiv:2001.02610).
+    """
+    classifier = observed_classifier(view)
+    return smallest(sign_pulls(view, classifier), classifier.count)
+
+
+def by_minimum(view: View) -> Tensor:
+    """The `count` classes whose row of dL/dW has the smallest minimum. Raises: NotApplicableError, for more examples than
+    classes, or where features may be negative.
+
+    Right for unique labels (GradInversion, Yin et al., CVPR 2021, equation 8).
+    """
+    classifier = observed_classifier(view)
+    need_positive_features(view, classifier)
+    return smallest(classifier.row_minima(), classifier.count)
+
+
+def by_counts(view: View) -> Tensor:
+    """The labels that are probably right most, repeated ones too, and never fewer than a guesser's."""
+    return count_classes(view).labels()
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """The `count` classes of smallest score [classes]. Raises: NotApplicableError, for more examples than classes."""
+    if count > len(scores):
+        raise NotApplicableError(f"the rule names a class once, and {count} examples have {len(scores)} classes")
+    return scores.argsort(stable=True)[:count].sort().values

@@ -1,0 +1,34 @@
+"""Several rounds of the same clients on the same data: each one by itself, and what they show together.
+
+Noise is drawn anew in each round and the data are not, so that it averages out over rounds taken together.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from seethrough.attacks._base import View
+from seethrough.defenses import NotApplicableError, Params
+
+
+def rounds_of(view: View) -> tuple[View, ...]:
+    """A view of each round alone, the oldest first and the one at hand last."""
+    earlier = (dataclasses.replace(view, model=old.model, update=old.update, past=None) for old in view.past or ())
+    return (*earlier, dataclasses.replace(view, past=None))
+
+
+def together(rounds: Sequence[Params]) -> Params:
+    """The tensors of all rounds, each under its name and the number of its round; of a single round, as they are."""
+    if len(rounds) == 1:
+        return rounds[0]
+    return {f"{name}, round {number}": part for number, each in enumerate(rounds, 1) for name, part in each.items()}
+
+
+def observed(view: View) -> Params:
+    """The updates of all rounds together."""
+    return together([each.update for each in rounds_of(view)])
+
+
+def need_update(view: View) -> None:
+    """Raises: NotApplicableError, if nothing but zeros was sent, in any round: no search could tell images by it."""
+    if not any(part.any() for part in observed(view).values()):
+        raise NotApplicableError("the update is all zeros: nothing was sent that an attack could read")

@@ -1,0 +1,112 @@
+"""The attacker's own simulation of a client: what step would these images have produced?"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
+
+from seethrough.attacks._base import View
+from seethrough.attacks.parts.adaptive import as_computed, as_seen, clients_behind
+from seethrough.attacks.parts.image_priors import photograph_like
+from seethrough.attacks.parts.rounds import observed, rounds_of, together
+from seethrough.defenses import Params, Recipe
+
+PROBES = 64  # random images that stand in for public data
+MOST_PUBLIC = 512  # public images worth a forward pass
+
+Client = Callable[[Tensor, Tensor], Params]
+"""Images [n, *shape] in [0, 1] and labels (int64 [n], or probabilities [n, classes]) to the step they produce."""
+
+
+def simulated_client(view: View, read_error: Callable[[View], Tensor | None] = lambda view: None) -> Client:
+    """The client's local training as a function of its data, differentiable and fit for `torch.func.vmap`; that of every
+    round, if the view holds several.
+
+    What `read_error` makes of a round, [n, classes] or None, is taken for the loss's slopes in the logits, whatever the
+    labels are: the loss is then linear in the logits, and its gradient has the right length for images of any softmax.
+
+    Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
+    a single step, its length is not. Where the defense is known, the step is what would be seen of it; an update that
+    several clients are behind is the mean of theirs, the examples being dealt out to them in turn.
+    """
+    clients = [_simulated_round(each, read_error(each)) for each in rounds_of(view)]
+    return lambda inputs, labels: together([client(inputs, labels) for client in clients])
+
+
+def _simulated_round(view: View, error: Tensor | None) -> Client:
+    model = _without_running_updates(view.model)
+    broadcast = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    recipe = view.recipe or Recipe(steps=1, lr=1.0)
+
+    def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
+        weights = {name: weight + drift[name] if name in drift else weight for name, weight in broadcast.items()}
+        logits = functional_call(model, weights, (inputs,))
+        return F.cross_entropy(logits, labels) if error is None else (logits * error).sum()
+
+    gradient = as_computed(view, grad(loss))
+
+    def client(inputs: Tensor, labels: Tensor) -> Params:
+        drift = {name: torch.zeros_like(broadcast[name]) for name in view.update}  # what is frozen is not sent
+        for part in recipe.slices(len(inputs)):
+            step = gradient(drift, inputs[part], labels[part])
+            drift = {name: drift[name] - recipe.lr * step[name] for name in drift}
+        return as_seen(view, drift)
+
+    clients = clients_behind(view)
+
+    def cohort(inputs: Tensor, labels: Tensor) -> Params:
+        if clients == 1 or len(inputs) % clients:
+            return client(inputs, labels)
+        steps = vmap(client)(_dealt(inputs, clients), _dealt(labels, clients))
+        return {name: step.mean(dim=0) for name, step in steps.items()}
+
+    return cohort
+
+
+def _dealt(examples: Tensor, clients: int) -> Tensor:
+    """`examples` [n, ...] as [clients, n / clients, ...], one to each client in turn."""
+    return examples.unflatten(0, (-1, clients)).transpose(0, 1)
+
+
+def observed_gradient(view: View) -> Params:
+    """The mean gradient of the loss that each observed step stands for, up to a positive scale if the recipe is unknown."""
+    return {name: -step / update_scale(view) for name, step in observed(view).items()}
+
+
+def update_scale(view: View) -> float:
+    """By how much the step is longer than the mean gradient; 1 if the recipe is unknown."""
+    return view.recipe.lr * view.recipe.steps if view.recipe else 1.0
+
+
+def familiar_images(view: View) -> Tensor:
+    """Images to try the model on: at most `MOST_PUBLIC` public ones or, where none are granted, random ones."""
+    if view.public is not None:
+        every = -(-len(view.public) // MOST_PUBLIC)
+        return view.public.inputs[::every]
+    fixed = torch.Generator().manual_seed(0)  # the same each time: what is recovered depends on the view alone
+    return photograph_like(PROBES, view.space.shape, fixed).to(next(iter(view.update.values())).device)
+
+
+def inputs_of(view: View, layer: str, images: Tensor) -> Tensor:
+    """What goes into the named layer, for images [n, *shape] taken as one batch in the model's own mode."""
+    seen: list[Tensor] = []
+    model = _without_running_updates(view.model)
+    model.get_submodule(layer).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(images)
+    return seen[0]
+
+
+def softmax_of(view: View, inputs: Tensor) -> Tensor:
+    """The broadcast model's class probabilities [n, classes] of images [n, *shape], taken as one batch in its own mode."""
+    with torch.no_grad():
+        return _without_running_updates(view.model)(inputs).softmax(dim=1)
+
+
+def _without_running_updates(model: nn.Module) -> nn.Module:
+    """A copy that computes the same outputs but, in train mode, leaves its BatchNorm statistics alone."""
+    copied = copy.deepcopy(model)
+    return replace_all_batch_norm_modules_(copied) if copied.training else copied

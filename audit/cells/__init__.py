@@ -1,0 +1,1 @@
+"""How a cell is computed in another process, and kept."""

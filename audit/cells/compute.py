@@ -1,0 +1,48 @@
+"""The cell at a place: what a worker process runs."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from seethrough.audit.case import Case, key_of
+from seethrough.audit.trial import run_trial
+from seethrough.audit.utility import Training, key_of_training, run_training
+from seethrough.reports.row import Cell, Place
+
+
+class ChangedError(Exception):
+    """What decides a cell's numbers is not what its key stands for."""
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A function from a place to its cell, fit to be sent to another process."""
+
+    cases: dict[str, Case | Training]  # by key
+    device: str
+    code: str
+    environment: str = ""  # as it enters the keys; empty: keys are not checked
+
+    def __call__(self, place: Place) -> Cell:
+        """The measured cell. Raises: NotApplicableError, if the combination cannot be run; whatever breaks in it."""
+        case = self.cases[place.key]
+        if self.environment and self._key(case) != place.key:
+            raise ChangedError(
+                "the data, the model, its weights or its code have changed since the audit was planned; run it again"
+            )
+        common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
+        if isinstance(case, Training):
+            trained = run_training(case)
+            return replace(common, claim=trained.claim, unclaimed=trained.unclaimed, utility=trained.utility)
+        outcome = run_trial(case, torch.device(self.device))
+        return replace(
+            common,
+            scores=outcome.scores,
+            claim=outcome.claim,
+            unclaimed=outcome.unclaimed,
+            recovery=outcome.recovery,
+            pictures=outcome.pictures,
+        )
+
+    def _key(self, case: Case | Training) -> str:
+        return key_of(case, self.environment) if isinstance(case, Case) else key_of_training(case, self.environment)

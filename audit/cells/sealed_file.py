@@ -1,0 +1,83 @@
+"""Sealed files: one record as one strict JSON document, behind its SHA-256.
+
+The first 64 bytes are the SHA-256, in lower-case hex, of all that follows the newline after them. A file that is
+present and matches its hash is finished; nothing else counts as finished.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from seethrough.audit.cells.codec import from_plain, to_plain
+from seethrough.reports.row import Cell, Manifest
+
+SCHEMA = 3
+MAX_FILE_BYTES = 256 * 2**20
+
+Record = TypeVar("Record")
+
+
+class DamagedFileError(Exception):
+    """A file of the store is not what was written; the message names it and says why."""
+
+
+class ForeignSchemaError(Exception):
+    """A whole file of another format or schema lies where one of ours belongs; it is neither read nor replaced."""
+
+
+def encode(record: Cell | Manifest) -> bytes:
+    """The bytes of the file that keeps `record`.
+
+    Raises: TypeError, for a field that does not hold its declared type; ValueError, for more than MAX_FILE_BYTES.
+    """
+    kind = type(record)
+    document = {"format": _format(kind), "schema": SCHEMA, "content": to_plain(record, kind, kind.__name__)}
+    body = json.dumps(document, allow_nan=False).encode()
+    data = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"a {kind.__name__} takes {len(data)} bytes, allowed are {MAX_FILE_BYTES}")
+    return data
+
+
+def decode(path: Path, kind: type[Record]) -> Record:
+    """The record of type `kind` that the file keeps.
+
+    Raises: FileNotFoundError; DamagedFileError; ForeignSchemaError.
+    """
+    document = _document(path, _checked_body(path))
+    found = (document.get("format"), document.get("schema"))
+    if found != (_format(kind), SCHEMA):
+        raise ForeignSchemaError(f"{path} has format and schema {found!r:.140}, allowed are {(_format(kind), SCHEMA)}")
+    try:
+        return from_plain(document.get("content"), kind, kind.__name__)
+    except TypeError as error:
+        raise DamagedFileError(f"{path} is damaged: {error}") from error
+
+
+def _checked_body(path: Path) -> bytes:
+    path.lstat()
+    if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
+        raise DamagedFileError(f"{path} is damaged: it is no regular file of at most {MAX_FILE_BYTES} bytes")
+    data = path.read_bytes()
+    if data[:65] != hashlib.sha256(data[65:]).hexdigest().encode() + b"\n":
+        raise DamagedFileError(f"{path} is damaged: its content does not match its SHA-256")
+    return data[65:]
+
+
+def _document(path: Path, body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ForeignSchemaError(f"{path} is whole but holds no strict JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ForeignSchemaError(f"{path} is whole but holds no JSON object")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _format(kind: type) -> str:
+    return f"seethrough {kind.__name__.lower()}"

@@ -1,0 +1,104 @@
+"""One worker process: takes one place at a time, computes its cell, writes the file, and answers that it is done."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+
+import torch
+
+from seethrough.attacks import NoGradientError
+from seethrough.audit.cells.compute import ChangedError
+from seethrough.audit.cells.store import ForeignSchemaError, Store, encode
+from seethrough.common.user_code import UserCodeError
+from seethrough.defenses._base import NotApplicableError
+from seethrough.reports.row import Cell, Place
+
+INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
+"""Blocked in a worker until it has settled how to take them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run is told once. `seed` and `code` go into the cells that the runner itself makes."""
+
+    compute: Callable[[Place], Cell]
+    store: Store
+    threads: int
+    seed: int = 0
+    code: str = ""
+
+    def failed(self, place: Place, note: str, seconds: float = 0.0) -> Cell:
+        """The cell of a computation that broke."""
+        return Cell(place.key, "failed", note, seconds=seconds, seed=self.seed, code=self.code)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says: that it is ready (all empty), that a cell's file is written, or that it cannot be."""
+
+    status: str = ""
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def work(job: Job, pipe: Connection) -> None:
+    """Serve places from `pipe` until None comes, the pipe closes, or the parent dies.
+
+    Ctrl-C is the parent's business: it kills its workers, whose files are whole or absent whenever that happens.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(job.threads)
+    try:
+        pipe.send(Answer())
+        while (place := pipe.recv()) is not None:
+            pipe.send(_serve(job, place))
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def keep(job: Job, cell: Cell) -> Answer:
+    """The answer that the cell's file is written, or why it cannot be."""
+    try:
+        job.store.write(cell)
+    except (OSError, ForeignSchemaError) as error:
+        return Answer(problem=f"the cell {cell.key} cannot be kept: {error}")
+    return Answer(cell.status, cell.seconds)
+
+
+def _serve(job: Job, place: Place) -> Answer:
+    began = time.perf_counter()
+    cell = _attempt(job, place)
+    return keep(job, replace(cell, seconds=time.perf_counter() - began))
+
+
+def _attempt(job: Job, place: Place) -> Cell:
+    """The cell at `place`, fit to be kept: what stops the computation becomes its status and note."""
+    try:
+        cell = job.compute(place)
+        if not isinstance(cell, Cell) or cell.key != place.key:
+            raise TypeError(f"the computation returned {cell!r:.80}, expected the Cell of {place.key}")
+        encode(cell)
+    except NotApplicableError as error:
+        return Cell(place.key, "n/a", str(error), seed=job.seed, code=job.code)
+    except (NoGradientError, ChangedError, UserCodeError) as error:
+        return job.failed(place, str(error))
+    except Exception:
+        return job.failed(place, traceback.format_exc())
+    return cell
+
+
+def _die_with_parent() -> None:
+    """A run that was killed must not go on writing, however long the cell at hand takes."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

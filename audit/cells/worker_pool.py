@@ -1,0 +1,158 @@
+"""The worker processes of one run: started, heard, buried, dismissed."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+
+from seethrough.audit.cells.worker import INTERRUPTS, Answer, Job, work
+from seethrough.reports.row import Place
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""What numerical libraries read as they are loaded: it must stand in the environment before a worker starts."""
+
+GRACE = 10.0
+"""Seconds that a worker has to end by itself after it closed its pipe or was told to stop."""
+
+Context = SpawnContext | ForkServerContext | ForkContext
+
+
+@dataclass(frozen=True)
+class Held:
+    """The place that a worker was given, and when."""
+
+    place: Place
+    since: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was heard of a worker."""
+
+    worker: int
+    held: Held | None  # what it was computing
+    answer: Answer | None  # None from a dead one
+    ending: str = ""  # how a dead one ended
+
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class Crew:
+    """Up to `size` workers; a number, once given to a worker, is never given to another."""
+
+    def __init__(self, job: Job, size: int, context: Context) -> None:
+        self._job, self._size, self._context = job, size, context
+        self._workers: dict[int, _Worker] = {}
+        self._held: dict[int, Held] = {}
+        self._numbers = count()
+
+    def busy(self) -> bool:
+        """Whether any worker holds a place."""
+        return bool(self._held)
+
+    def fill(self, waiting: int) -> None:
+        """Start workers until the crew is complete, or enough for what they hold and `waiting` places more."""
+        while len(self._workers) < min(self._size, waiting + len(self._held)):
+            with _interrupts_deferred(), _threads_in_environment(self._job.threads):
+                self._workers[next(self._numbers)] = _start(self._job, self._context)
+
+    def reports(self) -> list[Report]:
+        """What the workers have to say, as soon as one speaks or dies; the dead leave the crew."""
+        ready = set(wait([source for worker in self._workers.values() for source in _sources(worker)]))
+        speaking = [number for number, worker in self._workers.items() if ready.intersection(_sources(worker))]
+        return [self._report(number) for number in speaking]
+
+    def hand(self, number: int, place: Place) -> bool:
+        """Whether the worker could be handed the place: a dead one cannot."""
+        try:
+            self._workers[number].pipe.send(place)
+        except OSError:
+            return False
+        self._held[number] = Held(place, time.perf_counter())
+        return True
+
+    def dismiss(self, patience: float) -> None:
+        """End all workers: the idle ones may take `patience` seconds to end by themselves, the others are killed."""
+        for worker in self._workers.values():
+            with suppress(OSError):  # a dead one needs no telling
+                worker.pipe.send(None)
+            worker.pipe.close()
+        for worker in self._workers.values():
+            worker.process.join(patience)
+            worker.process.kill()
+        for worker in self._workers.values():
+            worker.process.join()
+            worker.process.close()
+        self._workers.clear()
+        self._held.clear()
+
+    def _report(self, number: int) -> Report:
+        held = self._held.pop(number, None)
+        answer = _hear(self._workers[number].pipe)
+        return Report(number, held, answer, "" if answer else _bury(self._workers.pop(number)))
+
+
+def _sources(worker: _Worker) -> tuple[Connection, int]:
+    return worker.pipe, worker.process.sentinel
+
+
+def _start(job: Job, context: Context) -> _Worker:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(job, theirs))
+    try:
+        process.start()
+    finally:
+        theirs.close()  # so that the worker alone holds its end
+    return _Worker(process, ours)
+
+
+def _hear(pipe: Connection) -> Answer | None:
+    try:
+        return pipe.recv() if pipe.poll() else None
+    except (EOFError, OSError):
+        return None
+
+
+def _bury(worker: _Worker) -> str:
+    """How the worker ended."""
+    worker.pipe.close()
+    worker.process.join(GRACE)
+    worker.process.kill()
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    worker.process.close()
+    return f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C and a request to end wait until the block is left; a process started within has them blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,148 @@
+"""Misconfigured audits: what a spec says in good faith that protects or proves less than it seems to, one sentence each."""
+
+import math
+from collections.abc import Iterator
+
+from seethrough.audit.case import broadcast_model, claimed, divided, public_batch
+from seethrough.audit.client import DivergedError, local_update, mean_gradient
+from seethrough.audit.randomness import stream
+from seethrough.audit.spec.schema import AuditSpec, Setting, defense_label
+from seethrough.audit.threat import ThreatModel
+from seethrough.defenses import Batch, Chain, Defense, Guarantee, NotApplicableError
+from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from seethrough.defenses.guarantees.statement import upward
+from seethrough.defenses.secure_aggregation import SecureAggregation
+
+LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
+LARGE_EPSILON = 50.0
+NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
+
+
+def lint(spec: AuditSpec) -> tuple[str, ...]:
+    """Every finding once, in the order of the spec. Models are built, so the spec must have passed its checks."""
+    found: dict[str, None] = {}
+    for setting in spec.settings:
+        found |= dict.fromkeys(_of_copies(setting, spec.seed))
+        for defense in spec.defenses:
+            guarantee = claimed(defense, setting)
+            sentences = [
+                *_of_range(defense, setting, spec.seed),
+                *_of_defense(defense, guarantee),
+                *_of_sampling(defense, setting),
+                *_of_claim(guarantee, setting),
+            ]
+            for threat in spec.threats:
+                sentences += _of_statistics(defense, setting, threat, spec.seed)
+            found |= dict.fromkeys(f"{defense_label(defense)}: {sentence}." for sentence in sentences)
+    return tuple(found)
+
+
+def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
+    _, parts = divided(setting, seed)
+    if parts.outside() and not parts.dropped:
+        yield f"{setting.name}: {parts.said()}; splits: {{copies: drop}} takes them out."
+
+
+def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
+    parts = _parts(defense)
+    clips = [part for part in parts if part.longest_step() is not None or isinstance(part, DPSGD)]
+    noises = [part for part in parts if _adds_noise(part)]
+    if guarantee is None and clips and not noises:
+        yield "clips without noise, which bounds how far a client moves the model but promises no privacy; add noise"
+    if guarantee is None and noises and not clips:
+        yield "adds noise without clipping, so one example may move the update by any amount; no noise is enough; clip first"
+    if guarantee is None and noises and clips:
+        yield "clips, but not right before the noise, so the norm that the noise needs is not the one that it gets; reorder"
+    mechanism = None if guarantee is None else guarantee.mechanism
+    if guarantee is not None and guarantee.unit == "client" and mechanism is not None:
+        multiplier = mechanism.noise_multiplier
+        if multiplier < LEAST_NOISE:
+            yield f"its noise does not fit its clipping norm: only {multiplier:.3g} times as large; add noise or clip more"
+        if multiplier > MOST_NOISE:
+            yield f"its noise does not fit its clipping norm: it is {multiplier:.3g} times as large, and drowns every update"
+
+
+def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
+    """What secure aggregation would do to the update of a client who holds the first public images."""
+    for place, part in enumerate(_parts(defense)):
+        if not isinstance(part, SecureAggregation):
+            continue
+        public, rng = public_batch(setting, seed), stream(seed, "lint")
+        batch = Batch(public.inputs[: setting.batch_size], public.labels[: setting.batch_size])
+        try:
+            gradient = defense.train(mean_gradient)
+            update = local_update(broadcast_model(setting, seed, 0), batch, setting.local, gradient, rng)
+        except (NotApplicableError, DivergedError):
+            return  # the cells say so
+        lost = part.loses([Chain(_parts(defense)[:place]).release(update, rng).step])
+        if lost:
+            yield f"{lost} at {setting.name} (tried on public images), which protects nobody and ruins the sum"
+
+
+def _of_claim(guarantee: Guarantee | None, setting: Setting) -> Iterator[str]:
+    if guarantee is None:
+        return
+    if guarantee.epsilon > LARGE_EPSILON:
+        yield f"claims an epsilon of {upward(guarantee.epsilon)} at {setting.name}, which promises next to nothing; add noise"
+    if guarantee.unit == "example" and guarantee.delta * setting.batch_size >= 1:
+        yield (
+            f"claims a delta of {guarantee.delta:g} for {setting.batch_size} examples at {setting.name}, so it may give one "
+            "of them away entirely; choose a delta far below 1 over their number"
+        )
+
+
+def _of_sampling(defense: Defense, setting: Setting) -> Iterator[str]:
+    for part in _parts(defense):
+        if isinstance(part, DPSGD) and part.sample_rate < 1:
+            yield from _of_shuffling(part, setting) if part.sampling == "fixed" else _of_rounding(part, setting)
+
+
+def _of_shuffling(part: DPSGD, setting: Setting) -> Iterator[str]:
+    """Batches that are taken in turn, as after a shuffle, are no Poisson samples (Chua et al., ICML 2024)."""
+    real = part.guarantee(setting.local, setting.batch_size)
+    if real is not None:
+        told = GaussianMechanism(part.noise_multiplier, setting.local.steps, part.sample_rate)
+        hoped = gaussian_epsilon(told, part.delta, "rdp")
+        yield (
+            f"gives a sample_rate of {part.sample_rate:g}, but its batches are fixed, not Poisson samples; an accountant "
+            f"that is told so would claim an epsilon of {upward(hoped)} at {setting.name}, where it is "
+            f"{upward(real.epsilon)}; set sampling: poisson, or leave the rate out"
+        )
+
+
+def _of_rounding(part: DPSGD, setting: Setting) -> Iterator[str]:
+    size = setting.local.batch_size or setting.batch_size
+    if size < setting.batch_size:
+        yield (
+            f"draws Poisson samples within fixed slices of {size} at {setting.name}, so its sample_rate counts within a "
+            "slice only; leave local.batch_size out to sample from the whole batch"
+        )
+    rounded, fewer = math.floor(part.sample_rate * size), math.floor(part.sample_rate * (size - 1))
+    if fewer == 0 or rounded / fewer >= NOTICEABLE:
+        yield (
+            f"expects {part.sample_rate * size:g} of {size} examples a step at {setting.name}; Opacus' own training loop "
+            f"would divide by {rounded}, and by {fewer} for a neighbor with one example less, which its accountant does not "
+            "count (issues 571 and 819); here the divisor is neither rounded nor taken from the data, so mind only the "
+            "deployment"
+        )
+
+
+def _of_statistics(defense: Defense, setting: Setting, threat: ThreatModel, seed: int) -> Iterator[str]:
+    noisy = any(_adds_noise(part) for part in _parts(defense))
+    if noisy and threat.shows_batch_statistics(broadcast_model(setting, seed, 0), setting.rounds):
+        yield (
+            f"adds noise to the gradients, while {threat.name} has BatchNorm statistics of the batch sent in the clear "
+            f"beside them at {setting.name}, so together they promise nothing; keep the statistics, or set fix_batchnorm: true"
+        )
+
+
+def _parts(defense: Defense) -> tuple[Defense, ...]:
+    return defense.parts if isinstance(defense, Chain) else (defense,)
+
+
+def _adds_noise(part: Defense) -> bool:
+    """Whether the part claims by itself, or would after clipping."""
+    claims = type(part).guarantee is not Defense.guarantee or type(part).guarantee_for is not Defense.guarantee_for
+    return claims and not (isinstance(part, DPSGD) and part.noise_multiplier == 0)

@@ -1,0 +1,47 @@
+"""What an audit's batches could show at best: said before anything is computed, since safe is a finding that needs power."""
+
+from collections.abc import Iterator
+
+from seethrough.audit.metrics import Metric
+from seethrough.audit.scoring import score
+from seethrough.audit.spec.entries import label_of
+from seethrough.audit.spec.schema import AuditSpec, Setting
+from seethrough.audit.trial import trial_without_model
+from seethrough.reports.findings.evidence import MOST_BATCHES, evidence_of
+from seethrough.reports.findings.statistics import LEAST_BATCHES
+
+MOST_TRIED = 50  # batches that perfect label attacks are played on
+
+
+def powerless(spec: AuditSpec) -> tuple[str, ...]:
+    """One sentence for each metric in each setting by which not even a perfect attack could be called a leak."""
+    images, labels = (
+        [spec.trials_of(attack) for attack in spec.attacks if attack.recovers_images == kind] for kind in (True, False)
+    )
+    found: dict[str, None] = {}
+    for setting in spec.settings:
+        for metric in spec.metrics:
+            if metric.compares != "labels" and images and min(images) < LEAST_BATCHES:
+                found[_said(setting, metric, min(images), LEAST_BATCHES)] = None
+            if metric.compares == "labels" and metric.of == "client":
+                found |= dict.fromkeys(_of_labels(spec, setting, metric, min(images + labels)))
+    return tuple(found)
+
+
+def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) -> Iterator[str]:
+    if all("labels" in threat.grants for threat in spec.threats):
+        return
+    played = [
+        trial_without_model(setting, spec.seed, trial, 1, (0,), False) for trial in range(min(batches, MOST_TRIED))
+    ]
+    evidence = evidence_of([score(metric, trial, trial.readable, trial.readable) for trial in played])
+    if evidence is not None and not evidence.powered:
+        yield _said(setting, metric, batches, evidence.needs)
+
+
+def _said(setting: Setting, metric: Metric, batches: int, needs: int | None) -> str:
+    wanted = f"it needs {needs}" if needs is not None else f"nor with any number of them up to {MOST_BATCHES}"
+    return (
+        f"with {batches} at {setting.name}, "
+        f"not even a perfect attack could be called a leak by {label_of(metric)}: {wanted}."
+    )

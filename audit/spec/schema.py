@@ -1,0 +1,180 @@
+"""What a user asks for: settings x threats x defenses x attacks x trials, validated before anything is computed."""
+
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from seethrough import attacks, defenses
+from seethrough.attacks import Attack
+from seethrough.audit import data, metrics, models, weights
+from seethrough.audit.data import Data
+from seethrough.audit.metrics import Metric
+from seethrough.audit.models import Model
+from seethrough.audit.spec.entries import ReadAs, entry_type, label_of
+from seethrough.audit.spec.section import Section
+from seethrough.audit.threat import ThreatModel
+from seethrough.audit.weights import Weights
+from seethrough.audit.weights.random import Random
+from seethrough.defenses import Chain, Defense, Recipe
+
+
+def _custom_by_colon(value: Any) -> Any:
+    return {"custom": value} if isinstance(value, str) and ":" in value else value
+
+
+def _chained(parts: tuple[Defense, ...]) -> Chain:
+    try:
+        return Chain(parts)
+    except ValueError as error:
+        raise PydanticCustomError("chain", "{why}", {"why": str(error)}) from error
+
+
+OneDefense: Any = entry_type(defenses, Defense)
+DefenseChain = Annotated[tuple[OneDefense, ...], Field(min_length=1), AfterValidator(_chained)]
+OneOrChain = Annotated[
+    Union[Annotated[OneDefense, Tag("one")], Annotated[DefenseChain, Tag("chain")]],  # noqa: UP007
+    Discriminator(lambda value: "chain" if isinstance(value, tuple | list) else "one"),
+]
+
+AnyData = Annotated[Data, ReadAs(entry_type(data, Data))]
+AnyModel = Annotated[Model, ReadAs(Annotated[entry_type(models, Model), BeforeValidator(_custom_by_colon)])]
+AnyWeights = Annotated[Weights, ReadAs(entry_type(weights, Weights))]
+AnyDefense = Annotated[Defense, ReadAs(OneOrChain)]
+AnyAttack = Annotated[Attack, ReadAs(entry_type(attacks, Attack))]
+AnyMetric = Annotated[Metric, ReadAs(entry_type(metrics, Metric))]
+
+
+class Splits(Section):
+    """Shares of the data that are the clients' own and public; the rest is held out. Copies of private images, exact or near,
+    are dropped from the other two: who holds the victim's image needs no attack, and a network that saw it is no stranger."""
+
+    private: float = Field(default=0.4, gt=0, lt=1)
+    public: float = Field(default=0.4, gt=0, lt=1)
+    public_at_most: int = Field(default=10_000, ge=1)  # images of the public share that are used
+    copies: Literal["drop", "keep"] = "drop"
+    attacked: Literal["all", "tuning", "reporting"] = (
+        "all"  # private images; settings chosen on one half, judged on the other
+    )
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "Splits":
+        if self.private + self.public > 1:
+            raise PydanticCustomError("shares", "private + public of at most 1")
+        return self
+
+
+class Partition(Section):
+    """How the private share is dealt to clients, each holding its own: every class's shares are drawn from a symmetric
+    Dirichlet distribution. A batch then comes from one client, and the decoy from another."""
+
+    dirichlet: float = Field(gt=0, le=1e6)  # concentration: 0.1 leaves a client few classes, 100 nearly equal shares
+    clients: int = Field(default=10, ge=2, le=1000)
+
+
+class Setting(Section):
+    """One federated setting: whose data, which model in which state, how clients train."""
+
+    name: str = Field(min_length=1)
+    data: AnyData
+    splits: Splits = Splits()
+    partition: Partition | None = None
+    model: AnyModel
+    weights: AnyWeights = Random()
+    fix_batchnorm: bool = False  # put GroupNorm in the place of BatchNorm, as Opacus' ModuleValidator.fix does
+    mode: Literal["eval", "train"] = "eval"
+    batch_size: int = Field(ge=1, le=4096)
+    labels: Literal["random", "unique"] = "random"
+    rounds: int = Field(default=1, ge=1, le=100)  # that the clients take part in, each time with the same batch
+    local: Recipe = Recipe()
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> "Setting":
+        if self.local.batch_size and self.batch_size % self.local.batch_size:
+            raise PydanticCustomError(
+                "slices",
+                "a local.batch_size that divides the batch_size {size} (found {found})",
+                {"size": self.batch_size, "found": self.local.batch_size},
+            )
+        return self
+
+
+class Utility(Section):
+    """How every defense's cost is measured: by a federated training of its own, from the broadcast weights on.
+
+    In each round every one of `clients` trains on the next batch of its share, and the server moves the weights along the mean
+    step: by `server_lr` times that step (`sgd`), or by what Adam makes of it at that rate (`adam`). Of several rates the one
+    is taken that does best on half of the held-out images.
+    """
+
+    rounds: int = Field(default=20, ge=1, le=100_000)
+    clients: int = Field(default=8, ge=1, le=1000)
+    repeats: int = Field(default=3, ge=1, le=1000)
+    server_lr: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)] = (1.0,)
+    server_optimizer: Literal["sgd", "adam"] = "sgd"
+
+
+def _distinct(values: tuple[Any, ...], label: Any) -> tuple[Any, ...]:
+    labels = [label(value) for value in values]
+    twice = sorted({name for name in labels if labels.count(name) > 1})
+    if twice:
+        raise PydanticCustomError("twice", "each only once ({twice} stands twice)", {"twice": ", ".join(twice)})
+    return values
+
+
+def defense_label(defense: Defense) -> str:
+    """A defense as a table names it; a chain's parts are joined by ` + `."""
+    return " + ".join(label_of(part) for part in (defense.parts if isinstance(defense, Chain) else (defense,)))
+
+
+def _distinct_names(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _distinct(values, lambda value: value.name)
+
+
+class AuditSpec(Section):
+    """An audit, as a YAML file describes it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    trials: int = Field(ge=1, le=10_000)
+    label_trials: int | None = Field(
+        default=None, ge=1, le=10_000
+    )  # of attacks on labels alone, which are quick; None: as many
+    recovered_psnr: float = Field(default=20.0, gt=0, le=60)  # dB from which on an image counts as recovered
+    settings: Annotated[tuple[Setting, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+    threats: Annotated[tuple[ThreatModel, ...], Field(min_length=1), AfterValidator(_distinct_names)]
+    defenses: Annotated[
+        tuple[AnyDefense, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, defense_label))
+    ]
+    attacks: Annotated[
+        tuple[AnyAttack, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
+    ]
+    metrics: Annotated[
+        tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
+    ]
+    utility: Utility | None = None  # None measures no utility
+
+    def trials_of(self, attack: Attack) -> int:
+        """How many batches the attack is tried on."""
+        return self.trials if attack.recovers_images or self.label_trials is None else self.label_trials
+
+    @field_validator("utility")
+    @classmethod
+    def _cohorts_fit(cls, utility: Utility | None, known: ValidationInfo) -> Utility | None:
+        for defense in known.data.get("defenses", ()) if utility else ():
+            if utility and utility.clients % defense.cohort():
+                raise PydanticCustomError(
+                    "cohorts",
+                    "utility.clients in whole cohorts of {cohort}, as {defense} needs them",
+                    {"cohort": defense.cohort(), "defense": defense_label(defense)},
+                )
+        return utility

@@ -1,0 +1,60 @@
+"""Files that are either whole or absent, whenever the process or the machine stops.
+
+Holds on a local POSIX file system that honors fsync; on a network file system, for one writer per folder.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Give `path` the content `data` in one step, durably: a reader finds the old file or the new one, whole.
+
+    Raises: OSError, with the old file untouched and nothing left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Give `path` the content `text`, as UTF-8, as `write_bytes_atomically` does."""
+    write_bytes_atomically(path, text.encode())
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` a directory whose name survives a power cut."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in the directory are on disk: a rename is durable only then. Windows opens no directory as a file:
+    there, nothing is done."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(directory: Path, pattern: str) -> None:
+    """Remove what dead writers of files named like the glob `pattern` left in `directory`.
+
+    Call it only while no other process may write there: a living writer's temporary file looks the same.
+    """
+    for path in directory.glob(f".{pattern}.*-{'[0-9a-f]' * 16}.tmp"):
+        path.unlink(missing_ok=True)

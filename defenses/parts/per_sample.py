@@ -1,0 +1,101 @@
+"""Per-sample gradients, and their clipped, noised mean: Opacus' own parts, apart from its training loop.
+
+Each example goes through the model alone, so its gradient cannot depend on the others whatever the model does. Opacus'
+`GradSampleModule` computes the same (the tests compare them), but its hooks are inert in eval mode, and they forbid
+models that work in place on a layer's output, such as the residual sums of torchvision's ResNets (Opacus issue 828).
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
+from opacus.optimizers import DPOptimizer, DPPerLayerOptimizer
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from seethrough.defenses._base import Batch, NotApplicableError, Params
+from seethrough.defenses.parts.trainable import trained
+
+Clipped = Literal["flat", "per_layer"]
+
+
+def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
+    """The gradient of each example's cross-entropy, [n, *parameter] for each parameter that trains, in the model's mode.
+
+    Raises: NotApplicableError, if an example's gradient would depend on the rest of its batch or on chance.
+    """
+    for name, layer in model.named_modules():
+        _refuse_mixing(name, layer)
+    private = _with_constants_for_buffers(model)
+    with warnings.catch_warnings():
+        # Attention has no batching rule of its own in torch.func, and is looped over: slower, not different.
+        warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
+        logits = torch.vmap(lambda image: private(image.unsqueeze(0)).squeeze(0))(batch.inputs).detach()
+        slopes = logits.softmax(dim=1) - F.one_hot(batch.labels, logits.shape[1])
+        found = ft_compute_per_sample_gradient(private, [batch.inputs], slopes)
+    return {name: found[parameter].detach() for name, parameter in trained(private).items()}
+
+
+def clipped_noised_mean(
+    samples: Params,
+    drawn: Tensor,
+    expected: float,
+    noise_multiplier: float,
+    max_grad_norm: float,
+    clipping: Clipped,
+    rng: Generator,
+) -> Params:
+    """(Sum of clipped samples + N(0, (noise_multiplier * max_grad_norm)^2)) / expected, for samples [n, *parameter].
+
+    An example that is not `drawn` (bool [n]) counts as zero, and so does one whose gradient is not finite: one NaN would
+    otherwise pass through clipping and noise.
+    """
+    vectors = {name: sample.reshape(len(sample), -1) for name, sample in samples.items()}
+    kept = drawn & torch.stack([vector.isfinite().all(dim=1) for vector in vectors.values()]).all(dim=0)
+    held = {name: nn.Parameter(torch.zeros_like(vector[0])) for name, vector in vectors.items()}
+    optimizer = _optimizer(list(held.values()), max_grad_norm, clipping)(
+        noise_multiplier=noise_multiplier, expected_batch_size=expected, generator=rng
+    )
+    for name, parameter in held.items():
+        parameter.grad_sample = torch.where(kept[:, None], vectors[name], 0.0)  # type: ignore[attr-defined]
+    optimizer.pre_step()
+    return {name: parameter.grad.view_as(samples[name][0]) for name, parameter in held.items()}  # type: ignore[union-attr]
+
+
+def _optimizer(held: list[nn.Parameter], max_grad_norm: float, clipping: Clipped) -> Callable[..., DPOptimizer]:
+    """Opacus' optimizer of vectors: its clipping by layers would take the scalars of all examples for one gradient."""
+    if clipping == "flat":
+        return partial(DPOptimizer, torch.optim.SGD(held, lr=1.0), max_grad_norm=max_grad_norm)
+    shares = [max_grad_norm / math.sqrt(len(held))] * len(held)
+    return partial(DPPerLayerOptimizer, torch.optim.SGD(held, lr=1.0), max_grad_norm=shares)
+
+
+def _refuse_mixing(name: str, layer: nn.Module) -> None:
+    if isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None):
+        raise NotApplicableError(
+            f"per-sample gradients are undefined under batch statistics: BatchNorm layer `{name}` normalizes each "
+            "example by the others; use eval mode (frozen statistics), or set fix_batchnorm: true in the setting, which puts "
+            "GroupNorm in its place"
+        )
+    if isinstance(layer, _DropoutNd) and layer.training and layer.p > 0:
+        raise NotApplicableError(
+            f"per-sample gradients cannot be repeated under chance: dropout layer `{name}` draws at each pass; "
+            "use eval mode or a model without dropout"
+        )
+
+
+def _with_constants_for_buffers(model: nn.Module) -> nn.Module:
+    """A copy of `model` whose buffers are plain attributes: Opacus takes any buffer for a statistic of the batch."""
+    copied = copy.deepcopy(model)
+    for layer in copied.modules():
+        for name, buffer in list(layer.named_buffers(recurse=False)):
+            delattr(layer, name)
+            setattr(layer, name, buffer)
+    return copied

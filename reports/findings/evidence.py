@@ -1,0 +1,187 @@
+"""Whether an attack found anything: two questions, each with an exact test over batches.
+
+*Did the update say anything?* The reconstruction of a batch is also scored against other private batches that were
+drawn as the attacked one was (`Score.swapped`). If the update told nothing, the true batch is one more of these, so
+every choice of one batch for each trial is equally likely to have the highest mean score: a permutation test, exact for
+any distribution, metric and number of batches (Fisher, 1935; Phipson and Smyth, 2010, for the drawn one).
+
+*Does it help a guesser?* Every blind guesser is fixed beforehand. The attacker must do better than each of them in more
+batches than a coin would give it, ties left out: a sign test, again without a supposition on how scores are
+distributed. No fewer than six batches can show that.
+
+A leak is a yes to both, each at 2.5 %: a report in which no update says anything calls a combination a leak with at
+most that probability. What an attacker would get who recovers all that the server can read (`Score.perfect`) goes
+through the same two tests: where even that could not be called a leak, failing to find one says nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import stats
+
+from seethrough.reports.findings.statistics import finite, gain_of, number_of, over_batches
+from seethrough.reports.row import Score
+
+ALPHA = 0.025  # of each of the two tests, one-sided
+CHOICES = 9_999  # drawn where there are more than can be gone through
+TIE = 1e-9
+POWER = 0.8
+MOST_BATCHES = 200  # up to which it is sought how many a perfect attack would need
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the two tests say of one metric of one attack through one defense."""
+
+    told: float  # p value of the first question; 1 where no other batch was scored
+    beaten: tuple[tuple[str, float], ...]  # for each blind guesser, p value of the second question
+    powered: bool  # whether a perfect attack would have been called a leak with these batches
+    needs: int | None  # batches with which a perfect attack would be; None: not even with 200
+    detectable: float | None  # the gain over other batches that the first test finds in four of five such audits
+
+    @property
+    def tells(self) -> bool:
+        """Whether the update said something."""
+        return self.told <= ALPHA
+
+    @property
+    def helps(self) -> bool:
+        """Whether the attacker beats every guesser."""
+        return bool(self.beaten) and all(p <= ALPHA for _, p in self.beaten)
+
+
+def evidence_of(scores: Sequence[Score]) -> Evidence | None:
+    """The evidence of those trials that have a finite score, None without any."""
+    usable = [score for score in scores if finite(score.value)]
+    if not usable:
+        return None
+    needs = _batches_needed(usable)
+    return Evidence(
+        told=swap_test([(_gain(each), _gains(each, each.swapped)) for each in usable]),
+        beaten=tuple((name, _sign_test_over(usable, name)) for name in guessers_of(usable)),
+        powered=needs is not None and needs <= len(usable),
+        needs=needs,
+        detectable=_detectable(usable),
+    )
+
+
+def guessers_of(scores: Sequence[Score]) -> tuple[str, ...]:
+    """The names of the blind guessers of all trials."""
+    return tuple(dict.fromkeys(guess.name for score in scores for guess in score.guesses))
+
+
+def guesses_by(scores: Sequence[Score], name: str) -> list[float | None]:
+    """What the guesser of that name gets in each trial; None where it did not guess."""
+    return [next((g.value for g in score.guesses if g.name == name and finite(g.value)), None) for score in scores]
+
+
+def chance_of(score: Score) -> float | None:
+    """What the reconstruction gets on average, held against other private batches; None where there are none."""
+    known = [value for value in score.swapped if finite(value)]
+    return over_batches(known).mean if known else None
+
+
+def in_words(evidence: Evidence) -> str:
+    """Both tests with their p values, and what they could have found."""
+    name, hardest = max(evidence.beaten, key=lambda pair: pair[1], default=("", 1.0))
+    said = [f"against other batches p = {_p(evidence.told)}"]
+    said += [f"against {name} p = {_p(hardest)}"] if name else []
+    if evidence.needs is None:
+        said.append(f"not even a perfect attack could be called a leak, with {MOST_BATCHES} batches or fewer")
+    elif not evidence.powered:
+        said.append(f"needs {evidence.needs} batches")
+    return "; ".join(said)
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{math.ceil(value * 1e4) / 1e4:.4f}"
+
+
+def swap_test(trials: Sequence[tuple[float, Sequence[float]]]) -> float:
+    """The probability of so high a mean of the first numbers, if in each trial it might as well have been any of the second
+    ones. Exact where all choices can be gone through, else over 9,999 drawn ones and the one at hand. 1 without second
+    numbers."""
+    usable = [np.asarray([own, *others]) for own, others in trials if len(others)]
+    if not usable:
+        return 1.0
+    scale = max(float(np.abs(row).max()) for row in usable) or 1.0  # keeps sums of extreme values within range
+    usable = [row / scale for row in usable]
+    own = sum(float(row[0]) for row in usable)
+    if math.prod(len(row) for row in usable) <= CHOICES + 1:
+        sums = np.zeros(1)
+        for row in usable:
+            sums = np.add.outer(sums, row).ravel()
+        return float((sums >= own - TIE).mean())
+    rng = np.random.default_rng(0)
+    drawn = np.sum([row[rng.integers(0, len(row), CHOICES)] for row in usable], axis=0)
+    return float((1 + (drawn >= own - TIE).sum()) / (1 + CHOICES))
+
+
+def sign_test(gains: Sequence[float]) -> float:
+    """The probability of so many gains above zero among those that are not zero, if either sign were as likely."""
+    above, below = sum(gain > TIE for gain in gains), sum(gain < -TIE for gain in gains)  # a NaN is neither
+    return float(stats.binom.sf(above - 1, above + below, 0.5)) if above + below else 1.0
+
+
+def _gain(score: Score) -> float:
+    return gain_of(score, number_of(score.value), 0.0)
+
+
+def _gains(score: Score, values: Sequence[float]) -> list[float]:
+    return [gain_of(score, value, 0.0) for value in values if finite(value)]
+
+
+def _sign_test_over(scores: Sequence[Score], name: str) -> float:
+    pairs = zip(scores, guesses_by(scores, name), strict=True)
+    return sign_test([gain_of(score, number_of(score.value), guess) for score, guess in pairs if guess is not None])
+
+
+def _batches_needed(scores: Sequence[Score]) -> int | None:
+    """How many batches like these a perfect attack needs to be called a leak: the trials at hand, over and over."""
+    perfect = [score for score in scores if finite(score.perfect)]
+    if not perfect:
+        return None
+    signs = [
+        [
+            gain_of(score, number_of(score.perfect), guess)
+            for score, guess in zip(perfect, guesses, strict=True)
+            if guess is not None
+        ]
+        for guesses in (guesses_by(perfect, name) for name in guessers_of(perfect))
+    ]
+    told = [(gain_of(score, number_of(score.perfect), 0.0), _gains(score, score.perfect_swapped)) for score in perfect]
+    return _least_sufficient(
+        tuple(tuple(gains) for gains in signs), tuple((own, tuple(others)) for own, others in told)
+    )
+
+
+@cache
+def _least_sufficient(
+    signs: tuple[tuple[float, ...], ...], told: tuple[tuple[float, tuple[float, ...]], ...]
+) -> int | None:
+    """The fewest of such batches with which both tests say yes; every cell of a trial asks the same."""
+    batches = 1
+    while batches <= MOST_BATCHES:
+        helps = all(sign_test(_repeated(gains, batches)) <= ALPHA for gains in signs)
+        if helps and swap_test(_repeated(told, batches)) <= ALPHA:
+            return batches
+        batches += 1 + helps * batches // 4  # the permutation test takes long: larger steps where only it says no
+    return None
+
+
+def _repeated(items: Sequence, count: int) -> list:
+    return [items[place % len(items)] for place in range(count)] if items else []
+
+
+def _detectable(scores: Sequence[Score]) -> float | None:
+    """(z_0.975 + z_0.8) standard errors of the mean score against other batches; None where it cannot be known."""
+    known = [[value for value in score.swapped if finite(value)] for score in scores]
+    with np.errstate(over="ignore", invalid="ignore"):
+        variances = [float(np.var(values, ddof=1)) for values in known if len(values) > 1]
+    if not variances or not all(map(math.isfinite, variances)):
+        return None
+    reach = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER))
+    return reach * math.sqrt(math.fsum(variances)) / len(variances)

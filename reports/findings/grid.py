@@ -1,0 +1,215 @@
+"""The grid of the audit: what came of every planned number, and what the trials of one combination say together."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
+
+from seethrough.reports.findings.evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
+from seethrough.reports.findings.statistics import Estimate, finite, gain_of, leak_of, over_batches, value_of
+from seethrough.reports.parts.text import last_line
+from seethrough.reports.row import Cell, Manifest, Place, Score
+
+Item = TypeVar("Item")
+
+State = Literal["ok", "failed", "nan", "missing", "unavailable", "n/a"]
+"""A row's status; `missing` is planned but not computed."""
+
+Standing = Literal[
+    "leaks",
+    "failed",
+    "nan",
+    "missing",
+    "told apart",
+    "inconclusive",
+    "at the floor",
+    "no power",
+    "unavailable",
+    "n/a",
+]
+"""What can be said of a combination, the one to look at first coming first. `leaks`: the update said something, and the
+attacker beats every guesser. `told apart`: it said something, and no guesser is beaten. `inconclusive`: with so few batches a
+perfect attack could not have been called a leak. `no power`: nor with any number of them."""
+
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One planned number and what came of it."""
+
+    place: Place
+    metric: str
+    state: State
+    note: str = ""
+    score: Score | None = None
+    cell: Cell | None = None
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The combination that it is a trial of: setting, threat, defense, attack and metric."""
+        return self.place.setting, self.place.threat, self.place.defense, self.place.attack, self.metric
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One metric of one attack through one defense, over all trials."""
+
+    setting: str
+    threat: str
+    defense: str
+    attack: str
+    metric: str
+    standing: Standing
+    better: str  # "higher" or "lower", empty where no trial says
+    value: Estimate | None
+    guesser: str  # the blind guesser that does best on average
+    floor: float | None  # what it gets on average
+    leak: Estimate | None  # over that guesser, paired by trial; positive means that the attacker does better
+    worst: float | None  # the example that leaked most, over all trials
+    planned: int  # trials
+    states: tuple[tuple[State, int], ...]  # how many trials have no number, and why
+    note: str  # why the gravest of them has none
+    remarks: tuple[str, ...]  # what the numbers rest on
+    over_decoy: Estimate | None = None  # as `leak`, over the same attack on another batch's update
+    chance: float | None = None  # what the reconstructions get, held against other private batches
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """All findings of one setting under one threat model."""
+
+    setting: str
+    threat: str
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    metrics: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def of(self, defense: str, attack: str | None = None, metric: str | None = None) -> tuple[Finding, ...]:
+        """The findings through a defense, by an attack and of a metric where these are given."""
+        return tuple(
+            finding
+            for finding in self.findings
+            if finding.defense == defense and attack in (None, finding.attack) and metric in (None, finding.metric)
+        )
+
+
+def read_grid(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
+    """One reading for every planned number, in the order of the spec."""
+    by_key = {cell.key: cell for cell in cells}
+    metrics = unique(
+        [metric.name for metric in manifest.metrics] + [score.metric for cell in cells for score in cell.scores]
+    )
+    return tuple(_reading(place, metric, by_key.get(place.key)) for place in manifest.places for metric in metrics)
+
+
+def read_blocks(readings: Sequence[Reading]) -> tuple[Block, ...]:
+    """The findings by setting and threat model, in the order of the spec."""
+    directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
+    findings = [_finding(path, group, directions.get(path[-1], "")) for path, group in grouped(readings).items()]
+    return tuple(
+        _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)])
+        for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
+    )
+
+
+def grouped(readings: Sequence[Reading]) -> dict[tuple[str, ...], list[Reading]]:
+    """The readings of all trials of each combination, by its path."""
+    groups: dict[tuple[str, ...], list[Reading]] = {}
+    for reading in readings:
+        groups.setdefault(reading.path, []).append(reading)
+    return groups
+
+
+def overall(findings: Iterable[Finding]) -> Standing | None:
+    """The standing to look at first among `findings`, None without any."""
+    return min((finding.standing for finding in findings), key=STANDINGS.index, default=None)
+
+
+def unique(items: Iterable[Item]) -> tuple[Item, ...]:
+    """`items` without repetitions, in order of first appearance."""
+    return tuple(dict.fromkeys(items))
+
+
+def _reading(place: Place, metric: str, cell: Cell | None) -> Reading:
+    if cell is None:
+        return Reading(place, metric, "missing", "not computed yet")
+    if cell.status == "failed":
+        return Reading(place, metric, "failed", last_line(cell.note), None, cell)
+    if cell.status == "n/a":
+        return Reading(place, metric, "n/a", cell.note, None, cell)
+    score = next((score for score in cell.scores if score.metric == metric), None)
+    if score is None:
+        return Reading(place, metric, "missing", "computed, but without this metric", None, cell)
+    state = "nan" if score.status == "ok" and not finite(score.value) else score.status
+    return Reading(place, metric, state, score.note, score, cell)
+
+
+def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str) -> Finding:
+    setting, threat, defense, attack, metric = path
+    scores = [reading.score for reading in readings if reading.state == "ok" and reading.score is not None]
+    states = Counter(reading.state for reading in readings if reading.state != "ok")
+    worst = [score.worst for score in scores if score.worst is not None and finite(score.worst)]
+    evidence, guesser = evidence_of(scores), strongest_guesser(scores)
+    guesses = guesses_by(scores, guesser)
+    known = [guess for guess in guesses if guess is not None]
+    chances = [chance for score in scores if (chance := chance_of(score)) is not None]
+    gaps = sorted((r for r in readings if r.state != "ok"), key=lambda reading: STANDINGS.index(reading.state))
+    return Finding(
+        setting=setting,
+        threat=threat,
+        defense=defense,
+        attack=attack,
+        metric=metric,
+        standing=_standing(evidence, len(scores), len(readings)) if scores else min(states, key=STANDINGS.index),
+        better=better,
+        value=value_of(scores),
+        guesser=guesser,
+        floor=over_batches(known).mean if known else None,
+        leak=leak_of(scores, guesses),
+        worst=(min if better == "lower" else max)(worst, default=None),
+        planned=len(readings),
+        states=tuple(states.items()),
+        note=gaps[0].note if gaps else "",
+        remarks=unique(score.note for score in scores if score.note),
+        over_decoy=leak_of(scores, [score.decoy for score in scores]),
+        chance=over_batches(chances).mean if chances else None,
+        evidence=evidence,
+    )
+
+
+def strongest_guesser(scores: Sequence[Score]) -> str:
+    """The name of the one blind guesser that does best on average over the trials; empty where nobody guesses."""
+    gains = {
+        name: [
+            gain_of(score, guess, 0.0)
+            for score, guess in zip(scores, guesses_by(scores, name), strict=True)
+            if guess is not None
+        ]
+        for name in guessers_of(scores)
+    }
+    averages = {name: over_batches(known).mean for name, known in gains.items() if known}
+    return max(averages, key=lambda name: averages[name], default="")
+
+
+def _standing(evidence: Evidence | None, measured: int, planned: int) -> Standing:
+    if evidence is None or 2 * measured < planned:
+        return "inconclusive"
+    if evidence.tells and evidence.helps:
+        return "leaks"
+    if not evidence.powered:
+        return "no power" if evidence.needs is None else "inconclusive"
+    return "told apart" if evidence.tells else "at the floor"
+
+
+def _block(setting: str, threat: str, findings: Sequence[Finding]) -> Block:
+    return Block(
+        setting=setting,
+        threat=threat,
+        attacks=unique(finding.attack for finding in findings),
+        defenses=unique(finding.defense for finding in findings),
+        metrics=unique(finding.metric for finding in findings),
+        findings=tuple(findings),
+    )

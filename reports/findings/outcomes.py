@@ -1,0 +1,77 @@
+"""What becomes of each defense: `leaks`, `told apart`, `held` or `undecided`.
+
+Safe is a finding too, and needs power: a defense held only if some attack finds a leak without it, and the same attack
+by the same metric, with batches enough to find one, is at the floor under it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from seethrough.reports.findings.evidence import ALPHA
+from seethrough.reports.findings.grid import Block, Finding, overall
+
+NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
+RANDOM_UPDATE = "random_update"  # what is sent is noise: the negative control of the whole audit
+CONTROLS = (NO_DEFENSE, RANDOM_UPDATE)
+
+Fate = Literal["leaks", "told apart", "undecided", "held"]
+
+SILENT = ("at the floor", "no power")  # standings of which no defense is accused
+
+
+def fate(block: Block, defense: str) -> Fate:
+    """What is said of a defense; of the positive control, which defends nothing, never that it held."""
+    standing = overall(tried(block.of(defense)))
+    if standing == "leaks":
+        return "leaks"
+    if standing == "told apart":
+        return "told apart"
+    return "held" if standing in SILENT and vouched_for(block, defense) else "undecided"
+
+
+def fates(blocks: Sequence[Block], defended: bool) -> list[Fate]:
+    """The fates of all defenses, or of the positive control."""
+    return [fate(block, defense) for block in blocks for defense in defenses_of(block, defended)]
+
+
+def defenses_of(block: Block, defended: bool = True) -> tuple[str, ...]:
+    """The defenses without the controls, or the positive control alone."""
+    return tuple(each for each in block.defenses if (each not in CONTROLS if defended else each == NO_DEFENSE))
+
+
+def false_alarms(block: Block) -> tuple[Finding, ...]:
+    """The findings by which noise in the place of an update is said to tell something, corrected for how many they are
+    (Bonferroni, at 5 % for all of a block together): a report that has any is wrong."""
+    tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
+    return tuple(each for each in tested if each.evidence is not None and each.evidence.told * len(tested) <= 2 * ALPHA)
+
+
+def tone(found: Sequence[Fate]) -> str:
+    """That of all fates together: "leaks", "held" or "undecided"."""
+    if "leaks" in found:
+        return "leaks"
+    return "held" if set(found) == {"held"} else "undecided"
+
+
+def tried(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those that could be run and measured."""
+    return tuple(finding for finding in findings if finding.standing not in ("n/a", "unavailable"))
+
+
+def vouched_for(block: Block, defense: str) -> tuple[Finding, ...]:
+    """The findings at the floor under a defense whose attack leaks by the same metric without it."""
+    if defense == NO_DEFENSE:
+        return ()
+    return tuple(
+        finding
+        for finding in block.of(defense)
+        if finding.standing == "at the floor"
+        and any(each.standing == "leaks" for each in block.of(NO_DEFENSE, finding.attack, finding.metric))
+    )
+
+
+def weak_attacks(block: Block) -> list[str]:
+    """The attacks that found nothing without a defense, with batches enough to find something."""
+    control = block.of(NO_DEFENSE)
+    attacks = dict.fromkeys(finding.attack for finding in tried(control))
+    return [attack for attack in attacks if overall(tried(block.of(NO_DEFENSE, attack))) == "at the floor"]

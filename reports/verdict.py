@@ -1,0 +1,272 @@
+"""The verdict in words: what leaks through what, what held, and what cannot be said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seethrough.reports.findings.evidence import ALPHA
+from seethrough.reports.findings.grid import Block, Finding, Reading, unique
+from seethrough.reports.findings.outcomes import (
+    NO_DEFENSE,
+    RANDOM_UPDATE,
+    SILENT,
+    Fate,
+    false_alarms,
+    fate,
+    fates,
+    tone,
+    tried,
+    vouched_for,
+    weak_attacks,
+)
+from seethrough.reports.findings.problems import Statement, problems
+from seethrough.reports.parts.text import counted, interval, listed, number
+
+NOT_PROOF = (
+    "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, "
+    "may recover what these could not."
+)
+
+
+KINDS = {
+    "label_accuracy": "labels",
+    "cohort_labels": "the labels of the clients together",
+    "label_histogram": "how common each class is",
+    "psnr": "single images",
+    "psnr_shrunk": "single images",
+    "ssim": "single images",
+    "lpips": "single images",
+    "identifiability": "single images",
+    "mean_image": "what the images have in common",
+    "cohort_distance": "what kind of images they are",
+}
+"""What of the batch a metric measures, by the metric's name without its parameters."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is said of one setting under one threat model."""
+
+    setting: str
+    threat: str
+    statements: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict, from its one sentence to what it rests on."""
+
+    headline: str
+    tone: str  # "leaks", "held" or "undecided"
+    problems: tuple[Statement, ...]  # failures and missing numbers
+    sections: tuple[Section, ...]
+    caveats: tuple[str, ...]
+
+
+def judge(readings: Sequence[Reading], blocks: Sequence[Block]) -> Verdict:
+    """The verdict over all that was planned."""
+    return Verdict(
+        headline=_headline(blocks),
+        tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
+        problems=problems(readings),
+        sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
+        caveats=(NOT_PROOF, *_comparisons(blocks)),
+    )
+
+
+def _headline(blocks: Sequence[Block]) -> str:
+    """One sentence: what the updates give away undefended, then how many defenses leak, held, or are undecided."""
+    if any(false_alarms(block) for block in blocks):
+        return "The negative control fails: something was found in noise, so nothing here is to be trusted."
+    opening, found = _opening(fates(blocks, defended=False)), fates(blocks, defended=True)
+    if not found:
+        return f"{opening or 'Nothing was planned; '}no defense was tried."
+    leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
+    said = [f"{leaking or 'none'} {'leaks' if leaking == 1 else 'leak'}"]
+    said += (
+        [f"{through} {'lets' if through == 1 else 'let'} something through that helps no guesser"] if through else []
+    )
+    said += [f"{held or 'none'} held against every attack tried here"]
+    said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
+    scope = counted(len(found), "defense" if len(blocks) == 1 else "defended case")
+    return f"{opening}{'of' if opening else 'Of'} {scope} {listed(said)}."
+
+
+def _opening(control: Sequence[Fate]) -> str:
+    """What the positive control says; empty without one."""
+    if not control:
+        return ""
+    if "leaks" in control:
+        return "Undefended updates leak private data; "
+    if "told apart" in control:
+        return "Undefended updates say something, but nothing that these attacks turn into a leak; "
+    return "No leak could be shown even in undefended updates, so nothing here says that a defense held; "
+
+
+def _statements(block: Block) -> tuple[Statement, ...]:
+    order = ("leaks", "told apart", "undecided", "held")
+    kept = [defense for defense in block.defenses if defense != RANDOM_UPDATE]
+    defenses = sorted(kept, key=lambda defense: order.index(fate(block, defense)))
+    say = {"leaks": _leaks, "told apart": _told_apart, "undecided": _undecided, "held": _held}
+    return (*(say[fate(block, defense)](block, defense) for defense in defenses), *_control(block))
+
+
+def _leaks(block: Block, defense: str) -> Statement:
+    findings = block.of(defense)
+    leaking = [finding for finding in findings if finding.standing == "leaks"]
+    attacks = len({finding.attack for finding in leaking})
+    most = [_strongest([finding for finding in leaking if finding.metric == metric]) for metric in block.metrics]
+    return Statement(
+        f"{_called(defense)}: leaks",
+        f"{attacks} of {counted(_number_tried(findings), 'attack')} that could be run "
+        f"{'recovers' if attacks == 1 else 'recover'} more than a guesser.{_kinds(findings)} The most:",
+        tuple(_gain(finding) for finding in most if finding is not None),
+        "leaks",
+    )
+
+
+def _told_apart(block: Block, defense: str) -> Statement:
+    findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
+    most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
+    return Statement(
+        f"{_called(defense)}: told apart",
+        "reconstructions are nearer to their own batch than to others, so something of the update came through, but they "
+        "are no better than what a guesser gets who has no update:",
+        tuple(_gain(finding) for finding in most if finding is not None),
+    )
+
+
+def _kinds(findings: Sequence[Finding]) -> str:
+    """A sentence on what of the batch leaks, and what does not though it was measured."""
+
+    def named(chosen: Sequence[Finding]) -> tuple[str, ...]:
+        return unique(kind for f in chosen if (kind := KINDS.get(f.metric.partition("(")[0])))
+
+    leaking = named([finding for finding in findings if finding.standing == "leaks"])
+    held = [kind for kind in named([f for f in findings if f.standing == "at the floor"]) if kind not in leaking]
+    if not leaking:
+        return ""
+    return f" What leaked of the batch: {listed(leaking)}{f'; at the floor: {listed(held)}' if held else ''}."
+
+
+def _called(defense: str) -> str:
+    """A name that cannot be read as "none of them"."""
+    return "no defense" if defense == NO_DEFENSE else defense
+
+
+def _gain(finding: Finding) -> str:
+    if finding.value is None or finding.floor is None:
+        return finding.metric
+    guess = number(finding.floor, finding.value.mean)
+    return (
+        f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; "
+        f"n = {finding.value.n})"
+    )
+
+
+def _held(block: Block, defense: str) -> Statement:
+    vouched = vouched_for(block, defense)
+    attacks = unique(finding.attack for finding in vouched)
+    fewest = min(finding.value.n for finding in vouched if finding.value is not None)
+    power = _power(vouched)
+    return Statement(
+        f"{_called(defense)}: held",
+        f"nothing was found by {counted(_number_tried(block.of(defense)), 'attack')} that could be run. Of these, "
+        f"{listed(attacks)} {'leaks' if len(attacks) == 1 else 'leak'} without a defense and could have shown a leak with "
+        f"n = {fewest}.{f' Found in four of five such audits: {power}.' if power else ''}",
+        tone="held",
+    )
+
+
+def _power(findings: Sequence[Finding]) -> str:
+    """For each metric, the smallest gain over other batches that would have been found; by the attack that finds least."""
+    said = []
+    for metric in unique(finding.metric for finding in findings):
+        reach = [
+            finding.evidence.detectable
+            for finding in findings
+            if finding.metric == metric and finding.evidence is not None and finding.evidence.detectable is not None
+        ]
+        said += [f"a gain of {number(min(reach))} {metric}"] if reach else []
+    return listed(said)
+
+
+def _undecided(block: Block, defense: str) -> Statement:
+    findings, subject = block.of(defense), f"{_called(defense)}: undecided"
+    if not tried(findings):
+        return Statement(subject, "no attack could be run.")
+    open_ones = [finding for finding in tried(findings) if finding.standing not in SILENT]
+    if not open_ones:
+        return Statement(subject, _why_nothing_follows(block, defense))
+    named = [
+        f"{attack}: {listed(unique(_open(finding) for finding in open_ones if finding.attack == attack))}"
+        for attack in unique(finding.attack for finding in open_ones)
+    ]
+    return Statement(subject, "no leak was found, but not all was measured with power:", tuple(named))
+
+
+def _open(finding: Finding) -> str:
+    said = f"{finding.metric} {finding.standing}"
+    evidence = finding.evidence
+    if finding.standing != "inconclusive" or evidence is None or evidence.needs is None:
+        return said
+    gained = ", though told from other batches" if evidence.tells else ""
+    return f"{said}, needs {evidence.needs} batches{gained}"
+
+
+def _why_nothing_follows(block: Block, defense: str) -> str:
+    if defense == NO_DEFENSE:
+        return "nothing was found in undefended updates: the attacks are too weak for this setting, or it gives nothing away."
+    if NO_DEFENSE not in block.defenses:
+        return "nothing was found, but without an undefended run that may be for attacks that are too weak."
+    return "nothing was found, but by no attack and metric that finds a leak without a defense."
+
+
+def _control(block: Block) -> tuple[Statement, ...]:
+    """What the controls say: noise of the audit, undefended runs of the attacks."""
+    return (*_negative_control(block), *_positive_control(block))
+
+
+def _negative_control(block: Block) -> tuple[Statement, ...]:
+    tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
+    if not tested:
+        return ()
+    alarms = false_alarms(block)
+    if alarms:
+        found = listed([f"{each.attack} by {each.metric}" for each in alarms])
+        return (Statement("Negative control: fails", f"{found} finds something in noise", tone="leaks"),)
+    least = min(each.evidence.told for each in tested if each.evidence is not None)
+    text = (
+        f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and metric, as it "
+        f"must be (least p of these: {least:.4f})."
+    )
+    return (Statement("Negative control: holds", text, tone="held"),)
+
+
+def _positive_control(block: Block) -> tuple[Statement, ...]:
+    if NO_DEFENSE not in block.defenses:
+        text = "without an undefended run, a defense that held cannot be told from attacks that are too weak."
+        return (Statement("No positive control", text),)
+    weak = weak_attacks(block)
+    if not weak:
+        return ()
+    text = f"{listed(weak)} recovered nothing even without a defense, so failing against one says nothing of it."
+    return (Statement("Weak attacks", text),)
+
+
+def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
+    count = sum(finding.evidence is not None for block in blocks for finding in block.findings)
+    if not count:
+        return ()
+    return (
+        f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them would be "
+        f"called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.1f} of them would be on "
+        "average; their number is not corrected for.",
+    )
+
+
+def _strongest(findings: Sequence[Finding]) -> Finding | None:
+    return max(findings, key=lambda finding: finding.leak.mean if finding.leak else 0.0, default=None)
+
+
+def _number_tried(findings: Sequence[Finding]) -> int:
+    return len({finding.attack for finding in tried(findings)})
