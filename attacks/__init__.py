@@ -1,6 +1,6 @@
 """What an attacker makes of what it sees: one file, one attack."""
 
-from seethrough.attacks._base import (
+from ._base import (
     Attack,
     NoGradientError,
     NotGrantedError,

@@ -22,17 +22,18 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.rules import known_or_recovered
-from seethrough.attacks.labels.soft import free_labels, guessed, likeliest, starting_logits
-from seethrough.attacks.parts.adaptive import smoothness, standardized_evidence, unaware
-from seethrough.attacks.parts.distances import error_variances, standardized_l2
-from seethrough.attacks.parts.image_priors import rounded_variation
-from seethrough.attacks.parts.rounds import need_update, observed
-from seethrough.attacks.parts.search import Variables, quasi_newton
-from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
-from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.rules import known_or_recovered
+from .labels.soft import free_labels, guessed, likeliest, starting_logits
+from .parts.adaptive import smoothness, standardized_evidence, unaware
+from .parts.distances import error_variances, standardized_l2
+from .parts.image_priors import rounded_variation
+from .parts.rounds import need_update, observed
+from .parts.search import Variables, quasi_newton
+from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.simulated_client import simulated_client
 
 
 @entry

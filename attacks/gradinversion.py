@@ -31,22 +31,23 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.classifier_gradient import output_error
-from seethrough.attacks.labels.rules import by_minimum, known_or_recovered
-from seethrough.attacks.labels.soft import free_labels, guessed, likeliest
-from seethrough.attacks.parts.adaptive import evidence, smoothness, unaware, whitened
-from seethrough.attacks.parts.batchnorm import Measure, batch_statistics, statistics_distance
-from seethrough.attacks.parts.coordinate_spread import spreads
-from seethrough.attacks.parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
-from seethrough.attacks.parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
-from seethrough.attacks.parts.registration import registered_mean
-from seethrough.attacks.parts.rounds import need_update
-from seethrough.attacks.parts.search import Variables, cosine_schedule, descend
-from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
-from seethrough.attacks.parts.simulated_client import Client, observed_gradient, simulated_client
 from seethrough.defenses import Params, Recipe
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.classifier_gradient import output_error
+from .labels.rules import by_minimum, known_or_recovered
+from .labels.soft import free_labels, guessed, likeliest
+from .parts.adaptive import evidence, smoothness, unaware, whitened
+from .parts.batchnorm import Measure, batch_statistics, statistics_distance
+from .parts.coordinate_spread import spreads
+from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
+from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
+from .parts.registration import registered_mean
+from .parts.rounds import need_update
+from .parts.search import Variables, cosine_schedule, descend
+from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.simulated_client import Client, observed_gradient, simulated_client
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}

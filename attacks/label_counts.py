@@ -23,10 +23,11 @@ from typing import ClassVar
 
 from torch import Generator
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.counts import count_classes
-from seethrough.attacks.parts.adaptive import unaware
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.counts import count_classes
+from .parts.adaptive import unaware
 
 
 @entry

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from torch import Generator
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier
-from seethrough.attacks.labels.rules import smallest
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.classifier_gradient import need_positive_features, observed_classifier
+from .labels.rules import smallest
 
 
 @entry

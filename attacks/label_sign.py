@@ -17,11 +17,12 @@ from typing import ClassVar, Literal
 
 from torch import Generator
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
-from seethrough.attacks.labels.rules import smallest
-from seethrough.attacks.parts.adaptive import unaware
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from .labels.rules import smallest
+from .parts.adaptive import unaware
 
 
 @entry

@@ -21,21 +21,22 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.attacks._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
-from seethrough.attacks.generators.gan import GANPlan
-from seethrough.attacks.generators.generator import Drawer, Plan, epochs_for, trained
-from seethrough.attacks.generators.latent_search import Match, let_go, search_latents
-from seethrough.attacks.generators.own import own_facts, own_generator
-from seethrough.attacks.generators.vae import VAEPlan
-from seethrough.attacks.labels.rules import known_or_recovered
-from seethrough.attacks.labels.soft import free_labels
-from seethrough.attacks.parts.adaptive import evidence, unaware, whitened
-from seethrough.attacks.parts.distances import cosine, relative_l1, squared_l2
-from seethrough.attacks.parts.rounds import need_update, observed
-from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
-from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses import Batch, Params
 from seethrough.defenses._base import entry
+
+from ._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
+from .generators.gan import GANPlan
+from .generators.generator import Drawer, Plan, epochs_for, trained
+from .generators.latent_search import Match, let_go, search_latents
+from .generators.own import own_facts, own_generator
+from .generators.vae import VAEPlan
+from .labels.rules import known_or_recovered
+from .labels.soft import free_labels
+from .parts.adaptive import evidence, unaware, whitened
+from .parts.distances import cosine, relative_l1, squared_l2
+from .parts.rounds import need_update, observed
+from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.simulated_client import simulated_client
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
 MOST_EPOCHS = {"vae": 60, "shallow_vae": 60, "gan": 240}

@@ -20,18 +20,19 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
-from seethrough.attacks._base import Attack, Reconstruction, View
-from seethrough.attacks.labels.rules import known_or_recovered
-from seethrough.attacks.labels.soft import guessed, likeliest
-from seethrough.attacks.parts.adaptive import unaware
-from seethrough.attacks.parts.distances import layerwise_cosine
-from seethrough.attacks.parts.image_priors import total_variation
-from seethrough.attacks.parts.rounds import need_update, observed, rounds_of, together
-from seethrough.attacks.parts.search import Variables, descend, shortened
-from seethrough.attacks.parts.shrinkage import steps_of_play, with_shrunk
-from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses import NotApplicableError, Params
 from seethrough.defenses._base import entry
+
+from ._base import Attack, Reconstruction, View
+from .labels.rules import known_or_recovered
+from .labels.soft import guessed, likeliest
+from .parts.adaptive import unaware
+from .parts.distances import layerwise_cosine
+from .parts.image_priors import total_variation
+from .parts.rounds import need_update, observed, rounds_of, together
+from .parts.search import Variables, descend, shortened
+from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.simulated_client import simulated_client
 
 
 @entry

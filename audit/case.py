@@ -10,17 +10,18 @@ from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from seethrough.attacks import Attack
-from seethrough.audit.checks.probe import unsearchable
-from seethrough.audit.client import batchnorm_layers
-from seethrough.audit.data import Images, Split, deal, split, tuning_half
-from seethrough.audit.metrics import Metric
-from seethrough.audit.models._fingerprint import fingerprint
-from seethrough.audit.randomness import drawing_from, stream
-from seethrough.audit.spec.schema import Setting
-from seethrough.audit.spec.section import Section
-from seethrough.audit.threat import ThreatModel
+from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError
 from seethrough.defenses.guarantees.statement import composed
+
+from .client import batchnorm_layers
+from .data import Images, Split, deal, split, tuning_half
+from .metrics import Metric
+from .models.parts.fingerprint import fingerprint
+from .models.parts.probe import unsearchable
+from .randomness import drawing_from, stream
+from .specification.schema import Setting
+from .threat import ThreatModel
 
 PROBED = 8  # images
 LEARNED = "the broadcast weights themselves were trained on the private images, without noise"

@@ -14,19 +14,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seethrough.audit.case import Case
-from seethrough.audit.cells.compute import Computation
-from seethrough.audit.cells.progress import watching
-from seethrough.audit.cells.runner import RunError, run_cells
-from seethrough.audit.cells.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
-from seethrough.audit.plan import Plan, code_revision, make_plan
-from seethrough.audit.preparation import prepare_attacks
-from seethrough.audit.spec.file import SpecError, load_spec
-from seethrough.audit.spec.listing import KINDS, listing
-from seethrough.audit.spec.schema import AuditSpec
-from seethrough.audit.untrusted import ForeignFileError
 from seethrough.common.files import write_bytes_atomically
 from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
+
+from .case import Case
+from .cells.compute import Computation
+from .cells.progress import watching
+from .cells.runner import RunError, run_cells
+from .cells.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
+from .plan import Plan, code_revision, make_plan
+from .preparation import prepare_attacks
+from .specification.file import SpecError, load_spec
+from .specification.listing import KINDS, listing
+from .specification.schema import AuditSpec
+from .untrusted import ForeignFileError
 
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]

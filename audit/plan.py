@@ -15,7 +15,10 @@ from pathlib import Path
 import torch
 
 from seethrough.attacks import Attack
-from seethrough.audit.case import (
+from seethrough.defenses import Chain, Defense, NotApplicableError
+from seethrough.reports.row import Described, Manifest, Place
+
+from .case import (
     Case,
     attackable,
     broadcast_model,
@@ -27,17 +30,15 @@ from seethrough.audit.case import (
     probe_batch,
     why_unsearchable,
 )
-from seethrough.audit.checks.lint import lint
-from seethrough.audit.checks.power import powerless
-from seethrough.audit.checks.probe import check, check_built
-from seethrough.audit.models._fingerprint import forward
-from seethrough.audit.spec.entries import facts_of, label_of
-from seethrough.audit.spec.file import SpecError, stopped
-from seethrough.audit.spec.schema import AuditSpec, Setting, defense_label
-from seethrough.audit.untrusted import ForeignFileError
-from seethrough.audit.utility import Training, dealt, key_of_training
-from seethrough.defenses import Chain, Defense, NotApplicableError
-from seethrough.reports.row import Described, Manifest, Place
+from .checks.lint import lint
+from .checks.power import powerless
+from .models.parts.fingerprint import forward
+from .models.parts.probe import check, check_built
+from .specification.entries import facts_of, label_of
+from .specification.file import SpecError, stopped
+from .specification.schema import AuditSpec, Setting, defense_label
+from .untrusted import ForeignFileError
+from .utility import Training, dealt, key_of_training
 
 LIBRARIES = (
     "torch",

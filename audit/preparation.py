@@ -10,10 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from seethrough.attacks import Prepared
-from seethrough.audit.case import Case, public_batch
-from seethrough.audit.spec.entries import label_of
-from seethrough.audit.spec.file import SpecError
 from seethrough.common.files import make_directory, write_bytes_atomically
+
+from .case import Case, public_batch
+from .specification.entries import label_of
+from .specification.file import SpecError
 
 FOLDER = "generators"
 

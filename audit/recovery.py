@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from seethrough.attacks import Reconstruction
-from seethrough.audit.case import Case, divided, public_batch
-from seethrough.audit.scoring import Claimed
-from seethrough.audit.spec.schema import Setting
 from seethrough.defenses import Batch, Guarantee
 from seethrough.defenses.guarantees.bound import Bound, pure_bound, reconstruction_bound
 from seethrough.reports.row import Recovery
+
+from .case import Case, divided, public_batch
+from .scoring import Claimed
+from .specification.schema import Setting
 
 CONFIDENCE = 0.975
 MOST = 2_000  # public images that guesses are chosen from, and private ones that they are tried on

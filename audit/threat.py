@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seethrough.attacks import Seen, Space, View
-from seethrough.audit.client import Round, batchnorm_layers
-from seethrough.audit.spec.section import Section
+from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, NotApplicableError, Params, Recipe
+
+from .client import Round, batchnorm_layers
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.attacks import Reconstruction
-from seethrough.audit.case import (
+from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
+from seethrough.reports.row import Claim, Pictures, Recovery, Score
+
+from .case import (
     LEARNED,
     Case,
     broadcast_model,
@@ -26,16 +29,14 @@ from seethrough.audit.case import (
     swapped_batches,
     why_unsearchable,
 )
-from seethrough.audit.client import Round, play_round, play_rounds
-from seethrough.audit.metrics import Metric
-from seethrough.audit.randomness import stream
-from seethrough.audit.recovery import recovery_of
-from seethrough.audit.scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
-from seethrough.audit.spec.entries import label_of
-from seethrough.audit.spec.schema import Setting
-from seethrough.audit.threat import view_of
-from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
-from seethrough.reports.row import Claim, Pictures, Recovery, Score
+from .client import Round, play_round, play_rounds
+from .metrics import Metric
+from .randomness import stream
+from .recovery import recovery_of
+from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
+from .specification.entries import label_of
+from .specification.schema import Setting
+from .threat import view_of
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 

@@ -17,7 +17,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from seethrough.audit.case import (
+from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
+from seethrough.defenses._base import weighted_mean
+from seethrough.defenses.guarantees.statement import composed
+from seethrough.defenses.parts.trainable import trained
+from seethrough.reports.row import Claim
+from seethrough.reports.row import Utility as Measured
+
+from .case import (
     LEARNED,
     SCHEMA,
     broadcast_model,
@@ -27,17 +34,11 @@ from seethrough.audit.case import (
     shuffled,
     written_out,
 )
-from seethrough.audit.client import DivergedError, batchnorm_layers, follow_statistics, play_round
-from seethrough.audit.data import Images, spread
-from seethrough.audit.randomness import stream
-from seethrough.audit.spec.schema import Setting, Utility
-from seethrough.audit.trial import claim_of
-from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
-from seethrough.defenses._base import weighted_mean
-from seethrough.defenses.guarantees.statement import composed
-from seethrough.defenses.parts.trainable import trained
-from seethrough.reports.row import Claim
-from seethrough.reports.row import Utility as Measured
+from .client import DivergedError, batchnorm_layers, follow_statistics, play_round
+from .data import Images, spread
+from .randomness import stream
+from .specification.schema import Setting, Utility
+from .trial import claim_of
 
 SERVERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": partial(Adam, betas=(0.9, 0.99))}
 

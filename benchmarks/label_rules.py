@@ -24,7 +24,7 @@ from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
 from seethrough.audit.case import broadcast_model, draw_batches, public_batch, round_streams
 from seethrough.audit.client import play_rounds
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import Fact, ThreatModel, view_of
 from seethrough.defenses import Defense, NoDefense, NotApplicableError
 from seethrough.defenses.clipping import Clipping

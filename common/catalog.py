@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
-from seethrough.common.user_sources import code_of
+from .user_sources import code_of
 
 
 @dataclass(frozen=True)

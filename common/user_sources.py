@@ -8,7 +8,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from seethrough.common.user_code import is_the_users
+from .user_code import is_the_users
 
 
 @cache

@@ -1,6 +1,6 @@
 """What changes before the server sees it: one file, one defense."""
 
-from seethrough.defenses._base import (
+from ._base import (
     Aggregate,
     Batch,
     Defense,
@@ -13,8 +13,8 @@ from seethrough.defenses._base import (
     Slopes,
     Update,
 )
-from seethrough.defenses.none import NoDefense
-from seethrough.defenses.parts.chain import Chain
+from .none import NoDefense
+from .parts.chain import Chain
 
 __all__ = [
     "Aggregate",

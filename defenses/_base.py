@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from torch import Generator, Tensor, nn
 from typing_extensions import dataclass_transform
 
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from ._mechanism import GaussianMechanism
 
 Params = Mapping[str, Tensor]
 """Tensors by parameter (or buffer) name, as in `nn.Module.state_dict`."""

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from seethrough.defenses._base import Defense, Params, Update, entry
-from seethrough.defenses.clipping import Clipping, l2_norm, shortened
+from ._base import Defense, Params, Update, entry
+from .clipping import Clipping, l2_norm, shortened
 
 
 @entry

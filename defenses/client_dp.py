@@ -9,11 +9,11 @@ noise that the server adds does not hold against the server. The participant is 
 from pydantic import Field
 from torch import Generator
 
-from seethrough.defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
-from seethrough.defenses.clipping import Clipping
-from seethrough.defenses.gaussian_noise import GaussianNoise
-from seethrough.defenses.guarantees.accounting import Accountant
-from seethrough.defenses.guarantees.statement import client_guarantee
+from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
+from .clipping import Clipping
+from .gaussian_noise import GaussianNoise
+from .guarantees.accounting import Accountant
+from .guarantees.statement import client_guarantee
 
 
 @entry

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Defense, Params, Update, entry
+from ._base import Defense, Params, Update, entry
 
 
 @entry

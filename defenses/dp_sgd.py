@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
-from seethrough.defenses._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes, entry
-from seethrough.defenses.clipping import Clipping
-from seethrough.defenses.guarantees.accounting import Accountant
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
-from seethrough.defenses.guarantees.statement import gaussian_guarantee
-from seethrough.defenses.parts.per_sample import Clipped, clipped_noised_mean, per_sample_gradients
+from ._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes, entry
+from ._mechanism import GaussianMechanism
+from .clipping import Clipping
+from .guarantees.accounting import Accountant
+from .guarantees.statement import gaussian_guarantee
+from .parts.per_sample import Clipped, clipped_noised_mean, per_sample_gradients
 
 IN_ITS_PLACE = "add or remove one example in its place, with the public batch size as fixed normalizer"
 

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
-from seethrough.defenses.guarantees.statement import client_guarantee
+from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
+from .guarantees.statement import client_guarantee
 
 
 @entry

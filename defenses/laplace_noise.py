@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Defense, Message, Params, Recipe, Update, dense_message, entry
+from ._base import Defense, Message, Params, Recipe, Update, dense_message, entry
 
 
 @entry

@@ -1,6 +1,6 @@
 """No defense: the update goes out as it was computed."""
 
-from seethrough.defenses._base import Defense, entry
+from ._base import Defense, entry
 
 
 @entry

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator
 
-from seethrough.defenses._base import Defense, Message, Params, Update, coordinates, entry
-from seethrough.defenses.parts.flat import flattened, shaped_like
+from ._base import Defense, Message, Params, Update, coordinates, entry
+from .parts.flat import flattened, shaped_like
 
 
 @entry

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Defense, Message, Params, Recipe, Update, entry
+from ._base import Defense, Message, Params, Recipe, Update, entry
 
 
 @entry

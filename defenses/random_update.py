@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from torch import Generator
 
-from seethrough.defenses._base import Defense, Update, entry
-from seethrough.defenses.clipping import l2_norm
+from ._base import Defense, Update, entry
+from .clipping import l2_norm
 
 
 @entry

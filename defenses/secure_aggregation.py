@@ -14,9 +14,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
-from seethrough.defenses.parts.flat import flattened, shaped_like
-from seethrough.defenses.parts.secure_sum import protocol_bytes, secure_sum
+from ._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
+from .parts.flat import flattened, shaped_like
+from .parts.secure_sum import protocol_bytes, secure_sum
 
 
 @entry

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import Defense, Message, Params, Recipe, Update, coordinates, entry
+from ._base import Defense, Message, Params, Recipe, Update, coordinates, entry
 
 
 @entry

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from seethrough.defenses._base import Batch, Defense, GradFn, NotApplicableError, Params, entry
+from ._base import Batch, Defense, GradFn, NotApplicableError, Params, entry
 
 CHUNK = 64  # features whose slopes are taken at once
 

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from seethrough.defenses._base import Defense, Message, Params, Update, coordinates, entry
-from seethrough.defenses.clipping import l2_norm
-from seethrough.defenses.parts.flat import flattened, shaped_like
+from ._base import Defense, Message, Params, Update, coordinates, entry
+from .clipping import l2_norm
+from .parts.flat import flattened, shaped_like
 
 
 @entry

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seethrough.common.files import write_text_atomically
-from seethrough.reports.findings.grid import Standing, read_blocks, read_grid
-from seethrough.reports.findings.recoveries import recoveries, refutation
-from seethrough.reports.overview import SummaryCell, SummaryRow, SummaryTable, summarize
-from seethrough.reports.page import render_page
-from seethrough.reports.report import read_report
-from seethrough.reports.row import (
+
+from .findings.grid import Standing, read_blocks, read_grid
+from .findings.recoveries import recoveries, refutation
+from .overview import SummaryCell, SummaryRow, SummaryTable, summarize
+from .page import render_page
+from .report import read_report
+from .row import (
     Cell,
     Claim,
     Described,
@@ -22,7 +23,7 @@ from seethrough.reports.row import (
     Status,
     Utility,
 )
-from seethrough.reports.tables import results_csv, results_markdown, utility_csv
+from .tables import results_csv, results_markdown, utility_csv
 
 __all__ = [
     "Cell",

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.grid import Block, Finding, Standing, overall
-from seethrough.reports.parts.text import average, number
+from .findings.grid import Block, Finding, Standing, overall
+from .findings.text import average, number
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from seethrough.reports.findings.claims import bound
-from seethrough.reports.findings.evidence import in_words
-from seethrough.reports.findings.grid import STANDINGS, Block, Finding, Reading, State, unique
-from seethrough.reports.findings.recoveries import refutation
-from seethrough.reports.overview import summarize
-from seethrough.reports.parts.pictures import first_figures
-from seethrough.reports.parts.scatter import scatter
-from seethrough.reports.parts.text import average, brief, counted, interval, last_line, number, spread, visible
-from seethrough.reports.report import Report
-from seethrough.reports.row import Cell, Described, Manifest, Place
+from .findings.claims import bound
+from .findings.evidence import in_words
+from .findings.grid import STANDINGS, Block, Finding, Reading, State, unique
+from .findings.recoveries import refutation
+from .findings.text import average, brief, counted, interval, last_line, number, spread, visible
+from .overview import summarize
+from .parts.pictures import first_figures
+from .parts.scatter import scatter
+from .report import Report
+from .row import Cell, Described, Manifest, Place
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.claims import Promise, promises
-from seethrough.reports.findings.grid import Block, Reading, read_blocks, read_grid
-from seethrough.reports.findings.recoveries import Recovered, recoveries
-from seethrough.reports.findings.utility import Tradeoff, Trained, tradeoffs, trainings
-from seethrough.reports.row import Cell, Manifest
-from seethrough.reports.verdict import Verdict, judge
+from .findings.claims import Promise, promises
+from .findings.grid import Block, Reading, read_blocks, read_grid
+from .findings.recoveries import Recovered, recoveries
+from .findings.utility import Tradeoff, Trained, tradeoffs, trainings
+from .row import Cell, Manifest
+from .verdict import Verdict, judge
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from seethrough.reports.findings.claims import Promise, bound
-from seethrough.reports.findings.evidence import chance_of, guesses_by, in_words
-from seethrough.reports.findings.grid import Block, Finding, Reading, grouped, strongest_guesser
-from seethrough.reports.findings.problems import Statement
-from seethrough.reports.findings.recoveries import Recovered, refutation
-from seethrough.reports.findings.utility import Tradeoff, Trained
-from seethrough.reports.parts.text import brief, interval, last_line, number, visible
-from seethrough.reports.report import Report
-from seethrough.reports.row import Cell, Manifest, Place
-from seethrough.reports.verdict import Verdict
+from .findings.claims import Promise, bound
+from .findings.evidence import chance_of, guesses_by, in_words
+from .findings.grid import Block, Finding, Reading, grouped, strongest_guesser
+from .findings.problems import Statement
+from .findings.recoveries import Recovered, refutation
+from .findings.text import brief, interval, last_line, number, visible
+from .findings.utility import Tradeoff, Trained
+from .report import Report
+from .row import Cell, Manifest, Place
+from .verdict import Verdict
 
 COLUMNS = (
     *(

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.evidence import ALPHA
-from seethrough.reports.findings.grid import Block, Finding, Reading, unique
-from seethrough.reports.findings.outcomes import (
+from .findings.evidence import ALPHA
+from .findings.grid import Block, Finding, Reading, unique
+from .findings.outcomes import (
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
@@ -18,8 +18,8 @@ from seethrough.reports.findings.outcomes import (
     vouched_for,
     weak_attacks,
 )
-from seethrough.reports.findings.problems import Statement, problems
-from seethrough.reports.parts.text import counted, interval, listed, number
+from .findings.problems import Statement, problems
+from .findings.text import counted, interval, listed, number
 
 NOT_PROOF = (
     "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, "

@@ -5,8 +5,8 @@ import pytest
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from dp_accounting.rdp.rdp_privacy_accountant import RdpAccountant
 
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.guarantees.accounting import SAMPLED_ORDERS, gaussian_epsilon, reliable_accountant
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 UNSAMPLED = [(0.5, 1, 1.0), (1.0, 1, 1.0), (1.0, 10, 1.0), (4.0, 1, 1.0), (8.0, 100, 1.0), (50.0, 20, 1.0)]
 SAMPLED = [(0.8, 4, 0.25), (1.0, 4, 0.5), (1.0, 100, 0.1), (2.0, 100, 0.1), (1.0, 1000, 0.01), (4.0, 2000, 0.01)]

@@ -23,7 +23,7 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import drawing_from
 from seethrough.audit.scoring import claimed_by
-from seethrough.audit.spec.entries import label_of
+from seethrough.audit.specification.entries import label_of
 from seethrough.defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping

@@ -23,7 +23,7 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import drawing_from
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.weights.train import Train
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
 from seethrough.defenses.gaussian_noise import GaussianNoise

@@ -10,6 +10,7 @@ from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from scipy import stats
 
 from seethrough.defenses import _bound
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
 from seethrough.defenses.guarantees.bound import (
     _ratios,
@@ -19,7 +20,6 @@ from seethrough.defenses.guarantees.bound import (
     pure_bound,
     reconstruction_bound,
 )
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 KAPPAS = (1 / 10, 1 / 256, 1 / 1000)
 UNSAMPLED = {  # noise multiplier, steps: gamma at each of KAPPAS, to as many digits as they were checked

@@ -13,7 +13,7 @@ from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import stream
-from seethrough.audit.spec.schema import Partition, Setting, Splits
+from seethrough.audit.specification.schema import Partition, Setting, Splits
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.weights.random import Random
 from seethrough.audit.weights.train import Train

@@ -222,7 +222,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
 
 def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
     assert seethrough("new", "mine.yaml", cwd=tmp_path).returncode == 0
-    from seethrough.audit.spec.file import load_spec
+    from seethrough.audit.specification.file import load_spec
 
     load_spec(tmp_path / "mine.yaml")
     assert json.loads(seethrough("schema", cwd=tmp_path).stdout)["title"] == "AuditSpec"

@@ -29,7 +29,7 @@ from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.psnr_shrunk import ShrunkPSNR
 from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import _attacked, _played, run_trial
 from seethrough.defenses import Defense, NoDefense

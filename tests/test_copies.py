@@ -16,7 +16,7 @@ from seethrough.audit.data.npz import Npz
 from seethrough.audit.data.parts.copies import copies, repeated
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.plan import make_plan
-from seethrough.audit.spec.schema import AuditSpec, Setting, Splits
+from seethrough.audit.specification.schema import AuditSpec, Setting, Splits
 
 
 def pictures() -> Tensor:

@@ -10,9 +10,9 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from seethrough.defenses import Guarantee, Recipe
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import Accountant, gaussian_epsilon, reliable_accountant
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 ACCOUNTANTS: tuple[Accountant, ...] = ("rdp", "prv")
 

@@ -12,7 +12,7 @@ from seethrough.audit.client import batchnorm_layers, local_update, mean_gradien
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.resnet20 import ResNet20
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.weights.train import Train
 from seethrough.defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Recipe, Update
 from seethrough.defenses._base import GradFn

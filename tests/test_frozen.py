@@ -18,7 +18,7 @@ from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
-from seethrough.audit.spec.schema import Setting, Utility
+from seethrough.audit.specification.schema import Setting, Utility
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.audit.utility import Training, run_training

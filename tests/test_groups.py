@@ -11,7 +11,7 @@ from seethrough.audit.data.folder import Folder
 from seethrough.audit.data.npz import Npz
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import stream
-from seethrough.audit.spec.schema import Partition, Setting, Splits
+from seethrough.audit.specification.schema import Partition, Setting, Splits
 from seethrough.audit.untrusted import ForeignFileError
 from seethrough.audit.utility import dealt
 from seethrough.defenses import NotApplicableError

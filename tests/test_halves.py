@@ -8,7 +8,7 @@ from seethrough.audit.case import attackable, divided, draw_batches, swapped_bat
 from seethrough.audit.data import tuning_half
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.plan import _described
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 
 
 def setting(half: str, data: object = "digits", **fields) -> Setting:

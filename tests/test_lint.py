@@ -7,7 +7,7 @@ import pytest
 from opacus.accountants import RDPAccountant
 
 from seethrough.audit.checks.lint import lint
-from seethrough.audit.spec.schema import AuditSpec
+from seethrough.audit.specification.schema import AuditSpec
 
 GOOD = {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}
 PRIVATE = {"client_dp": {"noise_multiplier": 1.0, "max_norm": 0.1}}

@@ -9,7 +9,7 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.plan import make_plan
-from seethrough.audit.spec.schema import AuditSpec, Setting
+from seethrough.audit.specification.schema import AuditSpec, Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.audit.weights.file import File

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seethrough.audit.spec.file import load_spec
+from seethrough.audit.specification.file import load_spec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -18,12 +18,12 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.recovery import allowed, blind_recovery, error_at, recovery_of
 from seethrough.audit.scoring import Claimed
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.defenses import Batch, Guarantee, NoDefense
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.bound import gaussian_bound
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 from seethrough.reports import Claim, Recovery, refuted
 from seethrough.reports.findings.recoveries import interval_of_mean, recoveries
 from tests.reports_samples import manifest, measured, place

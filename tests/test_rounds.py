@@ -26,16 +26,16 @@ from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.plan import make_plan
 from seethrough.audit.randomness import drawing_from
 from seethrough.audit.scoring import claimed_by
-from seethrough.audit.spec.file import load_spec
-from seethrough.audit.spec.schema import Setting
+from seethrough.audit.specification.file import load_spec
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.defenses import Batch, Defense, NoDefense, Recipe
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 
 SPACE, RECIPE, CPU = Space((1, 14, 14), 10), Recipe(lr=0.1), torch.device("cpu")
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seethrough.attacks.gradinversion import GradInversion
-from seethrough.audit.spec.file import SpecError, load_spec
-from seethrough.audit.spec.schema import AuditSpec, defense_label
+from seethrough.audit.specification.file import SpecError, load_spec
+from seethrough.audit.specification.schema import AuditSpec, defense_label
 from seethrough.audit.untrusted import ForeignFileError
 from seethrough.defenses import Chain
 from seethrough.defenses.clipping import Clipping

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from seethrough.attacks.gradinversion import GradInversion
-from seethrough.audit.spec.file import load_spec
+from seethrough.audit.specification.file import load_spec
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STUDIES = sorted((BENCHMARKS / "studies").glob("*.yaml"))

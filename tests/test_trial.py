@@ -27,7 +27,7 @@ from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.models.resnet20 import ResNet20
-from seethrough.audit.spec.schema import Partition, Setting
+from seethrough.audit.specification.schema import Partition, Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial, trial_without_model
 from seethrough.audit.weights.file import File

@@ -10,16 +10,16 @@ from torch import Generator, nn
 from seethrough.audit.case import broadcast_model
 from seethrough.audit.client import DivergedError
 from seethrough.audit.data.digits import Digits
-from seethrough.audit.spec.file import SpecError, load_spec
-from seethrough.audit.spec.schema import AuditSpec, Setting, Utility
+from seethrough.audit.specification.file import SpecError, load_spec
+from seethrough.audit.specification.schema import AuditSpec, Setting, Utility
 from seethrough.audit.utility import Training, _drawn, _run, dealt, key_of_training, run_training
 from seethrough.defenses import Chain, Defense, NoDefense, NotApplicableError, Update
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 from seethrough.defenses.partial_sharing import PartialSharing
 from seethrough.defenses.parts.secure_sum import protocol_bytes, secure_sum
 from seethrough.defenses.quantization import Quantization

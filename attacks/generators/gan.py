@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from seethrough.attacks.generators.decoders import Decoder, convolutional, initialized, quarter, unset
 from seethrough.defenses import Params
+
+from .decoders import Decoder, convolutional, initialized, quarter, unset
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seethrough.attacks.generators.cache import cached_tensors
-from seethrough.attacks.generators.decoders import unset
-from seethrough.attacks.generators.gan import GANPlan
-from seethrough.attacks.generators.vae import VAEPlan
 from seethrough.common.threads import one_thread
 from seethrough.defenses import Batch
+
+from .cache import cached_tensors
+from .decoders import unset
+from .gan import GANPlan
+from .vae import VAEPlan
 
 SCHEMA = 1  # raise it whenever the same plan would give other weights
 SHOWN = 250_000  # images that a generator sees in training, unless the number of epochs is given

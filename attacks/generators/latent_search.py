@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from seethrough.attacks.generators.generator import Drawer
-from seethrough.attacks.labels.soft import guessed
-from seethrough.attacks.parts.search import Variables, cosine_schedule, descend
-from seethrough.attacks.parts.simulated_client import Client
 from seethrough.defenses import Params
+
+from ..labels.soft import guessed
+from ..parts.search import Variables, cosine_schedule, descend
+from ..parts.simulated_client import Client
+from .generator import Drawer
 
 GENTLER = 0.1  # of the learning rate, for what is let go
 

@@ -11,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from seethrough.attacks._base import Space
-from seethrough.attacks.generators.generator import Drawer
 from seethrough.common.threads import one_thread
 from seethrough.common.user_code import UserCodeError, explained, user_function
 from seethrough.common.user_sources import code_of
+
+from .._base import Space
+from .generator import Drawer
 
 LARGEST = 2 * 2**30  # bytes
 PROBES = 16  # latents by whose images a generator is known again

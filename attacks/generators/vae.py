@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from seethrough.attacks.generators.decoders import Decoder, convolutional, initialized, quarter, shallow, unset
 from seethrough.defenses import Params
+
+from .decoders import Decoder, convolutional, initialized, quarter, shallow, unset
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seethrough.attacks._base import View
-from seethrough.attacks.parts.adaptive import clients_behind, keeps_direction, noise_variances
-from seethrough.attacks.parts.rounds import rounds_of
-from seethrough.attacks.parts.simulated_client import (
+from seethrough.defenses import NotApplicableError
+
+from .._base import View
+from ..parts.adaptive import clients_behind, keeps_direction, noise_variances
+from ..parts.rounds import rounds_of
+from ..parts.simulated_client import (
     PROBES,
     familiar_images,
     inputs_of,
     observed_gradient,
     update_scale,
 )
-from seethrough.defenses import NotApplicableError
 
 
 @dataclass(frozen=True, eq=False)

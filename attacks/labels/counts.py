@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seethrough.attacks._base import View
-from seethrough.attacks.labels.evidence import evidence_of_labels, of_all_rounds
-from seethrough.attacks.labels.posterior import tails
-from seethrough.attacks.parts.rounds import rounds_of
+from .._base import View
+from ..parts.rounds import rounds_of
+from .evidence import evidence_of_labels, of_all_rounds
+from .posterior import tails
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seethrough.attacks._base import View
-from seethrough.attacks.labels.classifier_gradient import Classifier, Pulls, observed_classifier, read_pulls
-from seethrough.attacks.parts.adaptive import as_computed, hides_length, noise_variances
-from seethrough.attacks.parts.simulated_client import (
+from seethrough.defenses import Params
+
+from .._base import View
+from ..parts.adaptive import as_computed, hides_length, noise_variances
+from ..parts.simulated_client import (
     MOST_PUBLIC,
     familiar_images,
     inputs_of,
     simulated_client,
     update_scale,
 )
-from seethrough.defenses import Params
+from .classifier_gradient import Classifier, Pulls, observed_classifier, read_pulls
 
 PLAYS = 32  # batches of familiar images that the classifier alone is played with
 TRAININGS = 8  # and the whole client

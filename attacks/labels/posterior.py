@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seethrough.attacks.labels.evidence import Evidence, Familiar
-from seethrough.attacks.labels.prior import Prior, priors
+from .evidence import Evidence, Familiar
+from .prior import Prior, priors
 
 CONFIDENCES = (0.3, 0.5, 0.7, 0.85, 0.95)  # softmax of the own class, where no public image tells it
 LENGTHS = torch.linspace(-1.5, 1.5, 121, dtype=torch.float64)  # logarithms, about the likeliest

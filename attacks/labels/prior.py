@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seethrough.attacks.labels.evidence import Evidence
+from .evidence import Evidence
 
 ODDS = {1e9: 0.9, 2.0: 0.1}  # by the concentration of the Dirichlet distribution of a client's own proportions
 DIFFERENT = 2.0

@@ -10,10 +10,11 @@ so a class that is present pulls its row down. Several local steps stand for the
 
 from torch import Tensor
 
-from seethrough.attacks._base import View
-from seethrough.attacks.labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
-from seethrough.attacks.labels.counts import count_classes
 from seethrough.defenses import NotApplicableError
+
+from .._base import View
+from .classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from .counts import count_classes
 
 
 def known_or_recovered(view: View) -> Tensor:

@@ -6,7 +6,7 @@ An attack that may search labels hands its objective either nothing, and the lab
 import torch.nn.functional as F
 from torch import Tensor
 
-from seethrough.attacks._base import View
+from .._base import View
 
 
 def starting_logits(labels: Tensor, classes: int, confidence: float = 5.0) -> Tensor:

@@ -9,10 +9,11 @@ import math
 
 import torch
 
-from seethrough.attacks._base import View
-from seethrough.attacks.parts.image_priors import total_variation
-from seethrough.attacks.parts.rounds import observed, rounds_of, together
 from seethrough.defenses import Params, Slopes
+
+from .._base import View
+from .image_priors import total_variation
+from .rounds import observed, rounds_of, together
 
 
 def unaware(view: View) -> View:

@@ -7,10 +7,11 @@ spread lets the telling ones speak.
 import torch
 from torch import Generator, Tensor
 
-from seethrough.attacks._base import View
-from seethrough.attacks.parts.image_priors import photograph_like
-from seethrough.attacks.parts.simulated_client import Client
 from seethrough.defenses import Params
+
+from .._base import View
+from .image_priors import photograph_like
+from .simulated_client import Client
 
 LEAST = 1e-3  # of a tensor's mean spread: coordinates that never vary do not count infinitely
 ROUNDING = 1e-6  # of a tensor's mean size: spreads below it are those of float32, not of the batches

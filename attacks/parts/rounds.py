@@ -6,8 +6,9 @@ Noise is drawn anew in each round and the data are not, so that it averages out 
 import dataclasses
 from collections.abc import Sequence
 
-from seethrough.attacks._base import View
 from seethrough.defenses import NotApplicableError, Params
+
+from .._base import View
 
 
 def rounds_of(view: View) -> tuple[View, ...]:

@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seethrough.attacks._base import NoGradientError
-from seethrough.attacks.parts.no_gradient import Variables, Watch, slopes_of, why_lost
+from .._base import NoGradientError
+from .no_gradient import Variables, Watch, slopes_of, why_lost
 
 Objective = Callable[[Variables], Tensor]  # -> losses [restarts]
 Change = Callable[[int, Variables], Variables]  # step number and variables -> variables

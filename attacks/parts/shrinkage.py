@@ -17,14 +17,15 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from seethrough.attacks._base import NoGradientError, Reconstruction, Seen, View
-from seethrough.attacks.parts.adaptive import clients_behind, unaware, whitened
-from seethrough.attacks.parts.batchnorm import batch_statistics
-from seethrough.attacks.parts.distances import cosine, squared_l2
-from seethrough.attacks.parts.registration import assignment
-from seethrough.attacks.parts.rounds import observed, rounds_of
-from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses import Batch, NotApplicableError, Params, Update
+
+from .._base import NoGradientError, Reconstruction, Seen, View
+from .adaptive import clients_behind, unaware, whitened
+from .batchnorm import batch_statistics
+from .distances import cosine, squared_l2
+from .registration import assignment
+from .rounds import observed, rounds_of
+from .simulated_client import simulated_client
 
 Search = Callable[[View, Generator], Reconstruction]  # with images and labels
 

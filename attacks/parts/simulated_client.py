@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
-from seethrough.attacks._base import View
-from seethrough.attacks.parts.adaptive import as_computed, as_seen, clients_behind
-from seethrough.attacks.parts.image_priors import photograph_like
-from seethrough.attacks.parts.rounds import observed, rounds_of, together
 from seethrough.defenses import Params, Recipe
+
+from .._base import View
+from .adaptive import as_computed, as_seen, clients_behind
+from .image_priors import photograph_like
+from .rounds import observed, rounds_of, together
 
 PROBES = 64  # random images that stand in for public data
 MOST_PUBLIC = 512  # public images worth a forward pass

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from seethrough.audit.case import Case, key_of
-from seethrough.audit.trial import run_trial
-from seethrough.audit.utility import Training, key_of_training, run_training
 from seethrough.reports.row import Cell, Place
+
+from ..case import Case, key_of
+from ..trial import run_trial
+from ..utility import Training, key_of_training, run_training
 
 
 class ChangedError(Exception):

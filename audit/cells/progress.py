@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from seethrough.audit.cells.runner import Event, Finished, Started
 from seethrough.reports.row import Place
+
+from .runner import Event, Finished, Started
 
 
 def described(place: Place) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Literal, cast
 
-from seethrough.audit.cells.store import DamagedFileError, Store
-from seethrough.audit.cells.worker import Answer, Job, keep
-from seethrough.audit.cells.worker_pool import GRACE, Context, Crew, Held
 from seethrough.reports.row import Cell, Place
+
+from .store import DamagedFileError, Store
+from .worker import Answer, Job, keep
+from .worker_pool import GRACE, Context, Crew, Held
 
 START_ATTEMPTS = 3
 """Workers that may die one after another while they hold no place; after that, the fault is no passing one."""

@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from seethrough.audit.cells.codec import from_plain, to_plain
 from seethrough.reports.row import Cell, Manifest
+
+from .codec import from_plain, to_plain
 
 SCHEMA = 3
 MAX_FILE_BYTES = 256 * 2**20

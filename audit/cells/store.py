@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seethrough.audit.cells.lock import FolderInUseError, exclusive
-from seethrough.audit.cells.sealed_file import DamagedFileError, ForeignSchemaError, decode, encode
 from seethrough.common.files import make_directory, remove_temporaries, sync_directory, write_bytes_atomically
 from seethrough.reports.row import Cell, Manifest, Place
+
+from .lock import FolderInUseError, exclusive
+from .sealed_file import DamagedFileError, ForeignSchemaError, decode, encode
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 

@@ -13,11 +13,12 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from seethrough.attacks import NoGradientError
-from seethrough.audit.cells.compute import ChangedError
-from seethrough.audit.cells.store import ForeignSchemaError, Store, encode
 from seethrough.common.user_code import UserCodeError
 from seethrough.defenses._base import NotApplicableError
 from seethrough.reports.row import Cell, Place
+
+from .compute import ChangedError
+from .store import ForeignSchemaError, Store, encode
 
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 """Blocked in a worker until it has settled how to take them."""

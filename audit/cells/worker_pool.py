@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
-from seethrough.audit.cells.worker import INTERRUPTS, Answer, Job, work
 from seethrough.reports.row import Place
+
+from .worker import INTERRUPTS, Answer, Job, work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """What numerical libraries read as they are loaded: it must stand in the environment before a worker starts."""

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Iterator
 
-from seethrough.audit.case import broadcast_model, claimed, divided, public_batch
-from seethrough.audit.client import DivergedError, local_update, mean_gradient
-from seethrough.audit.randomness import stream
-from seethrough.audit.spec.schema import AuditSpec, Setting, defense_label
-from seethrough.audit.threat import ThreatModel
 from seethrough.defenses import Batch, Chain, Defense, Guarantee, NotApplicableError
+from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
 from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
+
+from ..case import broadcast_model, claimed, divided, public_batch
+from ..client import DivergedError, local_update, mean_gradient
+from ..randomness import stream
+from ..specification.schema import AuditSpec, Setting, defense_label
+from ..threat import ThreatModel
 
 LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
 LARGE_EPSILON = 50.0

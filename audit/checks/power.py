@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from seethrough.audit.metrics import Metric
-from seethrough.audit.scoring import score
-from seethrough.audit.spec.entries import label_of
-from seethrough.audit.spec.schema import AuditSpec, Setting
-from seethrough.audit.trial import trial_without_model
 from seethrough.reports.findings.evidence import MOST_BATCHES, evidence_of
 from seethrough.reports.findings.statistics import LEAST_BATCHES
+
+from ..metrics import Metric
+from ..scoring import score
+from ..specification.entries import label_of
+from ..specification.schema import AuditSpec, Setting
+from ..trial import trial_without_model
 
 MOST_TRIED = 50  # batches that perfect label attacks are played on
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from sklearn.datasets import load_digits
 
-from seethrough.audit.data._base import Data, Images
 from seethrough.defenses._base import entry
+
+from ._base import Data, Images
 
 
 @entry

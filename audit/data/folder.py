@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from seethrough.audit.data._base import Data, Images
-from seethrough.audit.untrusted import ForeignFileError, read_columns, read_image
 from seethrough.defenses._base import entry
+
+from ..untrusted import ForeignFileError, read_columns, read_image
+from ._base import Data, Images
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from seethrough.audit.data._base import Data, Images
-from seethrough.audit.untrusted import ForeignFileError, read_npz
 from seethrough.defenses._base import entry
+
+from ..untrusted import ForeignFileError, read_npz
+from ._base import Data, Images
 
 Part = Literal["all", "train", "val", "test"]
 PARTS = ("train", "val", "test")

@@ -7,9 +7,10 @@ import torch
 import torchvision
 from pydantic import Field
 
-from seethrough.audit.data._base import Data, Images
-from seethrough.audit.untrusted import ForeignFileError
 from seethrough.defenses._base import entry
+
+from ..untrusted import ForeignFileError
+from ._base import Data, Images
 
 Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 

@@ -1,5 +1,5 @@
 """Scores: one file, one metric."""
 
-from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
+from ._base import Metric, MetricNotApplicableError, UnavailableError
 
 __all__ = ["Metric", "MetricNotApplicableError", "UnavailableError"]

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from seethrough.audit.metrics._base import Metric, MetricNotApplicableError
-from seethrough.audit.metrics._features import features
 from seethrough.defenses._base import entry
+
+from ._base import Metric, MetricNotApplicableError
+from ._features import features
 
 
 @entry

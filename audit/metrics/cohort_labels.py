@@ -3,9 +3,10 @@
 import numpy as np
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric
-from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.defenses._base import entry
+
+from ._base import Metric
+from .label_accuracy import LabelAccuracy
 
 
 @entry

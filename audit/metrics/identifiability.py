@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from seethrough.audit.metrics._base import Metric
-from seethrough.audit.metrics._features import features
 from seethrough.defenses._base import entry
+
+from ._base import Metric
+from ._features import features
 
 
 @entry

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric
 from seethrough.defenses._base import entry
+
+from ._base import Metric
 
 
 @entry

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, UnavailableError
-from seethrough.audit.untrusted import sha256_of
 from seethrough.defenses._base import entry
+
+from ..untrusted import sha256_of
+from ._base import Metric, MetricNotApplicableError, UnavailableError
 
 BACKBONES = {
     "alex": ("alexnet", "alexnet-owt-7be5be79.pth"),

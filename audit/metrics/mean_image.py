@@ -3,8 +3,9 @@
 import numpy as np
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric, as_images
 from seethrough.defenses._base import entry
+
+from ._base import Metric, as_images
 
 
 @entry

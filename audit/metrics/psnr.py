@@ -5,8 +5,9 @@ from pydantic import Field
 from skimage.metrics import mean_squared_error
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric, as_images
 from seethrough.defenses._base import entry
+
+from ._base import Metric, as_images
 
 
 @entry

@@ -4,9 +4,10 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric
-from seethrough.audit.metrics.psnr import PSNR
 from seethrough.defenses._base import entry
+
+from ._base import Metric
+from .psnr import PSNR
 
 
 @entry

@@ -4,8 +4,9 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from seethrough.audit.metrics._base import Metric, MetricNotApplicableError, as_images
 from seethrough.defenses._base import entry
+
+from ._base import Metric, MetricNotApplicableError, as_images
 
 WINDOW = 7  # pixels a side
 

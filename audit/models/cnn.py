@@ -4,8 +4,9 @@ from pydantic import Field
 from torch import nn
 
 from seethrough.attacks import Space
-from seethrough.audit.models._base import Model
 from seethrough.defenses._base import entry
+
+from ._base import Model
 
 
 @entry

@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seethrough.attacks import Space
-from seethrough.audit.models._base import Model, normalized
 from seethrough.defenses._base import entry
+
+from ._base import Model, normalized
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

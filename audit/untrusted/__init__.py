@@ -1,11 +1,11 @@
 """Files that others wrote, read with sizes checked as declared before anything is allocated, and nothing unpickled."""
 
-from seethrough.audit.untrusted.files import ForeignFileError, sha256_of
-from seethrough.audit.untrusted.image import read_image
-from seethrough.audit.untrusted.npz import read_npz
-from seethrough.audit.untrusted.safetensors import check_tensors, read_safetensors
-from seethrough.audit.untrusted.table import read_columns
-from seethrough.audit.untrusted.yaml import Document, read_yaml
+from .files import ForeignFileError, sha256_of
+from .image import read_image
+from .npz import read_npz
+from .safetensors import check_tensors, read_safetensors
+from .table import read_columns
+from .yaml import Document, read_yaml
 
 __all__ = [
     "Document",

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from seethrough.audit.untrusted.files import FilePath, read_whole, refusal, shown
+from .files import FilePath, read_whole, refusal, shown
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 2**24

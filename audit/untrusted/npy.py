@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from seethrough.audit.untrusted.files import FilePath, is_sane_shape, refusal, shown
+from .files import FilePath, is_sane_shape, refusal, shown
 
 MAX_HEADER_BYTES = 10_000
 

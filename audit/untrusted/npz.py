@@ -8,8 +8,8 @@ from typing import IO, BinaryIO, cast
 
 import numpy as np
 
-from seethrough.audit.untrusted.files import CHUNK, FilePath, opened, refusal, shown
-from seethrough.audit.untrusted.npy import read_header
+from .files import CHUNK, FilePath, opened, refusal, shown
+from .npy import read_header
 
 MAX_FILE_BYTES = 2 * 2**30
 MAX_INFLATED_BYTES = 2 * 2**30

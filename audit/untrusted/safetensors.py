@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from seethrough.audit.untrusted.files import FilePath, is_sane_shape, opened, refusal, shown
+from .files import FilePath, is_sane_shape, opened, refusal, shown
 
 MAX_FILE_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 4 * 2**20

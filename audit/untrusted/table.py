@@ -3,7 +3,7 @@
 import csv
 import io
 
-from seethrough.audit.untrusted.files import FilePath, read_whole, refusal, shown
+from .files import FilePath, read_whole, refusal, shown
 
 MAX_BYTES = 2**28
 

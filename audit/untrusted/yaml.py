@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from seethrough.audit.untrusted.files import FilePath, read_whole, refusal, shown
+from .files import FilePath, read_whole, refusal, shown
 
 MAX_BYTES = 2**18
 """This and MAX_NODES keep the pure-Python parser, some 20,000 nodes a second, below two seconds a file."""

@@ -5,10 +5,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator, nn
 
-from seethrough.audit.models import bare
-from seethrough.audit.untrusted import check_tensors, read_safetensors, sha256_of
-from seethrough.audit.weights._base import Source, Weights
 from seethrough.defenses._base import entry
+
+from ..models import bare
+from ..untrusted import check_tensors, read_safetensors, sha256_of
+from ._base import Source, Weights
 
 
 @entry

@@ -3,10 +3,11 @@
 from pydantic import Field
 from torch import Generator, nn
 
-from seethrough.audit.randomness import drawing_from
-from seethrough.audit.weights._base import Source, Weights, set_batchnorm_statistics
 from seethrough.defenses import Batch
 from seethrough.defenses._base import entry
+
+from ..randomness import drawing_from
+from ._base import Source, Weights, set_batchnorm_statistics
 
 
 @entry

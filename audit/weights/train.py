@@ -11,12 +11,13 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from seethrough.attacks.generators.cache import cached_tensors
-from seethrough.audit.models._fingerprint import fingerprint
-from seethrough.audit.randomness import drawing_from
-from seethrough.audit.weights._base import Source, Weights
 from seethrough.common.user_code import explained
 from seethrough.defenses import Batch
 from seethrough.defenses._base import entry
+
+from ..models.parts.fingerprint import fingerprint
+from ..randomness import drawing_from
+from ._base import Source, Weights
 
 TRIED = 8  # images by which the model is known again
 

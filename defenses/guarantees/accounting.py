@@ -9,7 +9,7 @@ import numpy as np
 from opacus.accountants import create_accountant
 from opacus.accountants.analysis import rdp
 
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from .._mechanism import GaussianMechanism
 
 Accountant = Literal["rdp", "prv"]
 

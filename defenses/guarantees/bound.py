@@ -20,8 +20,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import logsumexp
 
-from seethrough.defenses.guarantees.accounting import LEAST_NOISE, sampled_epsilon
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from .._mechanism import GaussianMechanism
+from .accounting import LEAST_NOISE, sampled_epsilon
 
 SAMPLES = 100_000
 DOUBT = 0.005  # each of the two limits of the estimator may fail with this probability

@@ -5,9 +5,9 @@ import math
 from functools import cache
 from typing import Literal
 
-from seethrough.defenses._base import Guarantee
-from seethrough.defenses.guarantees.accounting import Accountant, gaussian_epsilon, reliable_accountant
-from seethrough.defenses.guarantees.mechanism import GaussianMechanism
+from .._base import Guarantee
+from .._mechanism import GaussianMechanism
+from .accounting import Accountant, gaussian_epsilon, reliable_accountant
 
 ROUNDS = (10, 100)  # further rounds of the same participant that the statement gives an epsilon for
 GENERATOR = (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Generator
 
-from seethrough.defenses._base import (
+from .._base import (
     Aggregate,
     Defense,
     GradFn,

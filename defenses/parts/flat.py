@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from seethrough.defenses._base import Params
+from .._base import Params
 
 
 def flattened(params: Params) -> Tensor:

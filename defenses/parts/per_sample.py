@@ -20,8 +20,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from seethrough.defenses._base import Batch, NotApplicableError, Params
-from seethrough.defenses.parts.trainable import trained
+from .._base import Batch, NotApplicableError, Params
+from .trainable import trained
 
 Clipped = Literal["flat", "per_layer"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import NotApplicableError
-from seethrough.defenses.parts.masking import (
+from .._base import NotApplicableError
+from .masking import (
     SECRET_BYTES,
     TAG_BYTES,
     KeyPair,

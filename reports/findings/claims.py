@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 
-from seethrough.reports.findings.grid import unique
-from seethrough.reports.row import Cell, Claim, Manifest
+from ..row import Cell, Claim, Manifest
+from .grid import unique
 
 NO_CLAIM = "claims no bound"
 UNKNOWN = "not known before a cell of it is computed"

@@ -22,8 +22,8 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from seethrough.reports.findings.statistics import finite, gain_of, number_of, over_batches
-from seethrough.reports.row import Score
+from ..row import Score
+from .statistics import finite, gain_of, number_of, over_batches
 
 ALPHA = 0.025  # of each of the two tests, one-sided
 CHOICES = 9_999  # drawn where there are more than can be gone through

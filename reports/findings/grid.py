@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-from seethrough.reports.findings.evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
-from seethrough.reports.findings.statistics import Estimate, finite, gain_of, leak_of, over_batches, value_of
-from seethrough.reports.parts.text import last_line
-from seethrough.reports.row import Cell, Manifest, Place, Score
+from ..row import Cell, Manifest, Place, Score
+from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
+from .statistics import Estimate, finite, gain_of, leak_of, over_batches, value_of
+from .text import last_line
 
 Item = TypeVar("Item")
 

@@ -7,8 +7,8 @@ by the same metric, with batches enough to find one, is at the floor under it.
 from collections.abc import Sequence
 from typing import Literal
 
-from seethrough.reports.findings.evidence import ALPHA
-from seethrough.reports.findings.grid import Block, Finding, overall
+from .evidence import ALPHA
+from .grid import Block, Finding, overall
 
 NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
 RANDOM_UPDATE = "random_update"  # what is sent is noise: the negative control of the whole audit

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.grid import Reading, State, unique
-from seethrough.reports.parts.text import brief, counted
-from seethrough.reports.row import Place
+from ..row import Place
+from .grid import Reading, State, unique
+from .text import brief, counted
 
 WHOLE = 400  # characters of a reason that may hold a command to copy
 NAMED = 5  # reasons and places printed before "and more"; the coverage table has them all

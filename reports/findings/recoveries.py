@@ -13,10 +13,10 @@ from typing import Literal
 
 from scipy.optimize import brentq
 
-from seethrough.reports.findings.grid import unique
-from seethrough.reports.findings.statistics import LEVEL
-from seethrough.reports.parts.text import counted, listed
-from seethrough.reports.row import Cell, Claim, Manifest, Recovery
+from ..row import Cell, Claim, Manifest, Recovery
+from .grid import unique
+from .statistics import LEVEL
+from .text import counted, listed
 
 Verdict = Literal["refuted", "not refuted", "no power", "vacuous", "no bound"]
 

@@ -26,7 +26,7 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
-from seethrough.reports.row import Score
+from ..row import Score
 
 LEVEL = 0.95
 LEAST_BATCHES = 6  # below, no interval that supposes nothing of a measure's distribution excludes anything at 95 %

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from seethrough.reports.findings.claims import bound
-from seethrough.reports.findings.grid import Block, Finding, unique
-from seethrough.reports.findings.statistics import Estimate, finite, over_batches, within
-from seethrough.reports.parts.text import counted, last_line
-from seethrough.reports.row import Cell, Claim, Manifest, Place, Utility
+from ..row import Cell, Claim, Manifest, Place, Utility
+from .claims import bound
+from .grid import Block, Finding, unique
+from .statistics import Estimate, finite, over_batches, within
+from .text import counted, last_line
 
 NO_BOUND = "no bound"
 

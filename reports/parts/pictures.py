@@ -5,9 +5,9 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.grid import Reading
-from seethrough.reports.findings.statistics import finite
-from seethrough.reports.row import Pictures, Place, Score
+from ..findings.grid import Reading
+from ..findings.statistics import finite
+from ..row import Pictures, Place, Score
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

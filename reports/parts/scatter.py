@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seethrough.reports.findings.statistics import Estimate
-from seethrough.reports.findings.utility import Point, Tradeoff
-from seethrough.reports.parts.text import number
+from ..findings.statistics import Estimate
+from ..findings.text import number
+from ..findings.utility import Point, Tradeoff
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 730, 40, 370

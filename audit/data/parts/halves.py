@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from seethrough.audit.data._base import Images
+from .._base import Images
 
 
 def tuning_half(images: Images) -> Tensor:

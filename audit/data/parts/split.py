@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from seethrough.audit.data._base import Images
-from seethrough.audit.data.parts.copies import copies, repeated
-from seethrough.audit.data.parts.partition import spread
+from .._base import Images
+from .copies import copies, repeated
+from .partition import spread
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Discriminator, GetCoreSchemaHandler, Tag, 
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from seethrough.audit.spec.section import refuse_unknown_keys
 from seethrough.common.catalog import catalog, name_of
+from seethrough.common.section import refuse_unknown_keys
 
 
 class ReadAs:

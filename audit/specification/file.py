@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seethrough.audit.spec.schema import AuditSpec
-from seethrough.audit.untrusted import Document, read_yaml
+from ..untrusted import Document, read_yaml
+from .schema import AuditSpec
 
 Location = tuple[str | int, ...]
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from seethrough.reports.findings.statistics import Estimate
+from .statistics import Estimate
 
 MINUS = "\N{MINUS SIGN}"  # as wide as a digit, unlike a hyphen
 

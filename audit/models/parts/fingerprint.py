@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seethrough.audit.randomness import drawing_from, stream
 from seethrough.common.threads import one_thread
 from seethrough.common.user_code import explained, is_the_users
 from seethrough.common.user_sources import code_of
 from seethrough.defenses import Batch
+
+from ...randomness import drawing_from, stream
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 

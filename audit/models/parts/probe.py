@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from seethrough.audit.models._fingerprint import fingerprint, forward, tried
-from seethrough.audit.randomness import drawing_from, stream
 from seethrough.common.threads import one_thread
 from seethrough.common.user_code import explained
 from seethrough.defenses import Batch
+
+from ...randomness import drawing_from, stream
+from .fingerprint import fingerprint, forward, tried
 
 CLOSE = 1e-4
 PROBABILITIES = "it returns probabilities (every row adds up to 1); allowed: logits, what comes before the softmax"

@@ -8,14 +8,15 @@ from rich.table import Table
 
 from seethrough import attacks, defenses
 from seethrough.attacks import Attack
-from seethrough.audit import data, metrics, models, weights
-from seethrough.audit.data import Data
-from seethrough.audit.metrics import Metric
-from seethrough.audit.models import Model
-from seethrough.audit.spec.entries import default_of
-from seethrough.audit.weights import Weights
 from seethrough.common.catalog import catalog
 from seethrough.defenses import Defense
+
+from .. import data, metrics, models, weights
+from ..data import Data
+from ..metrics import Metric
+from ..models import Model
+from ..weights import Weights
+from .entries import default_of
 
 KINDS: dict[str, tuple[ModuleType, type]] = {
     "attacks": (attacks, Attack),

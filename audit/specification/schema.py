@@ -16,16 +16,17 @@ from pydantic_core import PydanticCustomError
 
 from seethrough import attacks, defenses
 from seethrough.attacks import Attack
-from seethrough.audit import data, metrics, models, weights
-from seethrough.audit.data import Data
-from seethrough.audit.metrics import Metric
-from seethrough.audit.models import Model
-from seethrough.audit.spec.entries import ReadAs, entry_type, label_of
-from seethrough.audit.spec.section import Section
-from seethrough.audit.threat import ThreatModel
-from seethrough.audit.weights import Weights
-from seethrough.audit.weights.random import Random
+from seethrough.common.section import Section
 from seethrough.defenses import Chain, Defense, Recipe
+
+from .. import data, metrics, models, weights
+from ..data import Data
+from ..metrics import Metric
+from ..models import Model
+from ..threat import ThreatModel
+from ..weights import Weights
+from ..weights.random import Random
+from .entries import ReadAs, entry_type, label_of
 
 
 def _custom_by_colon(value: Any) -> Any:

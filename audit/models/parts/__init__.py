@@ -1,0 +1,1 @@
+"""What a model is, and whether it can be audited."""
