@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.rules import known_or_recovered
@@ -32,7 +32,7 @@ from .parts.distances import error_variances, standardized_l2
 from .parts.image_priors import rounded_variation
 from .parts.rounds import need_update, observed
 from .parts.search import Variables, quasi_newton
-from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 
 
@@ -80,5 +80,5 @@ class DLG(Attack):
 
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
         return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)

@@ -31,8 +31,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
+from seethrough.common.entry import entry
 from seethrough.defenses import Params, Recipe
-from seethrough.defenses._base import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.classifier_gradient import output_error
@@ -46,7 +46,7 @@ from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total
 from .parts.registration import registered_mean
 from .parts.rounds import need_update
 from .parts.search import Variables, cosine_schedule, descend
-from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import Client, observed_gradient, simulated_client
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
@@ -89,10 +89,11 @@ class GradInversion(Attack):
     joint_labels: bool = (
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
-    supposed: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
+    assumed_recipe: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
+    renamed: ClassVar[dict[str, str]] = {"supposed": "assumed_recipe"}
 
     @classmethod
     def published(cls) -> "GradInversion":
@@ -173,13 +174,13 @@ class GradInversion(Attack):
 
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), seeds=1)
+        play = dataclasses.replace(self, steps=simulated_steps(self.steps), seeds=1)
         return with_shrunk(found, self._known(view), play.reconstruct, rng)
 
     def _known(self, view: View) -> View:
-        """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is supposed."""
+        """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is assumed."""
         view = view if self.adaptive else unaware(view)
-        return view if view.recipe else dataclasses.replace(view, recipe=self.supposed)
+        return view if view.recipe else dataclasses.replace(view, recipe=self.assumed_recipe)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
         """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""

@@ -12,7 +12,7 @@ that the B labels which put most right in expectation: a guess in public proport
 Departs from the papers: they solve for counts of least error, which on a trained network are worse than a guess, since
 examples that the model is sure of hardly move dL/db. Classes are certain beforehand where dL/db_j < 0, or dL/dW_j < 0
 somewhere with features >= 0 (Yin et al., CVPR 2021, arXiv:2104.07586, equation 8), by more than noise; that others are absent
-is as probable as public images say when they are played. Labels may be drawn in public proportions, or in a client's own, or
+is as probable as simulated public images say. Labels may be drawn in public proportions, or in a client's own, or
 all be different. Without public data, M is the likeliest of several guesses (ZLG, Geng et al., arXiv:2110.09074, takes the
 mean over random images). The gradient's length, which clipping, an unknown learning rate and local steps hide, is the
 likeliest one, with what public images say that go through the client's training; of several rounds, the mean slopes are
@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from torch import Generator
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.counts import count_classes

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 from torch import Generator
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls

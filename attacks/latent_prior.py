@@ -8,7 +8,7 @@ farther than `radius` of their own length, much as GIFD lets features do layer b
 
 Departs from the papers: the generator's weights stay as they are, while the first paper goes on to search them; it is small
 enough to be trained on the public data that the threat model grants; labels are recovered first; there is no prior on images
-but the generator and the radius, and known noise sets the weight of |z|^2; the features of one layer only are freed, and their
+but the generator and the radius, and known noise sets the weight of |z|^2; the features of one layer only are let go, and the
 distance is Euclidean and relative; the iterate of lowest objective is returned.
 """
 
@@ -21,21 +21,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
+from seethrough.common.entry import entry
 from seethrough.defenses import Batch, Params
-from seethrough.defenses._base import entry
 
 from ._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
 from .generators.gan import GANPlan
 from .generators.generator import Drawer, Plan, epochs_for, trained
 from .generators.latent_search import Match, let_go, search_latents
-from .generators.own import own_facts, own_generator
+from .generators.user_generator import own_facts, own_generator
 from .generators.vae import VAEPlan
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels
 from .parts.adaptive import evidence, unaware, whitened
 from .parts.distances import cosine, relative_l1, squared_l2
 from .parts.rounds import need_update, observed
-from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
@@ -62,12 +62,13 @@ class LatentPrior(Attack):
     restarts: int = Field(default=4, ge=1)
     prior: float = Field(default=1e-4, ge=0)
     distance: Literal["cosine", "relative_l1", "squared_l2"] = "cosine"
-    freed: Literal["none", "features", "pixels"] = "features"  # what may leave the manifold in the last steps
-    freed_share: float = Field(default=0.3, gt=0, lt=1)  # of the steps
-    radius: float = Field(default=0.3, gt=0)  # farthest from the manifold, relative to the length of what is freed
+    second_stage: Literal["none", "features", "pixels"] = "features"  # what may leave the manifold in the last steps
+    second_stage_share: float = Field(default=0.3, gt=0, lt=1)  # of the steps
+    radius: float = Field(default=0.3, gt=0)  # farthest from the manifold, relative to the length of what is let go
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count", "public")
+    renamed: ClassVar[dict[str, str]] = {"freed": "second_stage", "freed_share": "second_stage_share"}
 
     def facts(self, space: Space) -> str:
         own = ":" in self.generator
@@ -99,13 +100,13 @@ class LatentPrior(Attack):
 
         match = Match(sent, whitened(view, observed(view)), DISTANCES[self.distance], certain)
         prior = max(self.prior, len(labels) / evidence(view))
-        freely = 0 if self.freed == "none" else min(self.steps - 1, round(self.freed_share * self.steps))
+        freely = 0 if self.second_stage == "none" else min(self.steps - 1, round(self.second_stage_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)
         free = free_labels(view, labels, self.restarts, self.soft)
         latents, classes, lowest = search_latents(start, free, drawer, match, prior, self.steps - freely, self.lr)
         features = drawer.features(latents, classes)
         images = drawer.images(features)
-        if freely and self.freed == "features":
+        if freely and self.second_stage == "features":
             features, lowest = let_go(features, drawer.images, classes, match, self.radius, freely, self.lr)
             images = drawer.images(features)
         elif freely:
@@ -114,7 +115,7 @@ class LatentPrior(Attack):
 
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
         return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _plan(self, images: int, space: Space) -> Plan:

@@ -20,8 +20,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.func import vmap
 
+from seethrough.common.entry import entry
 from seethrough.defenses import NotApplicableError, Params
-from seethrough.defenses._base import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.rules import known_or_recovered
@@ -29,9 +29,9 @@ from .labels.soft import guessed, likeliest
 from .parts.adaptive import unaware
 from .parts.distances import layerwise_cosine
 from .parts.image_priors import total_variation
-from .parts.rounds import need_update, observed, rounds_of, together
+from .parts.rounds import need_update, observed, rounds_of, stack_rounds
 from .parts.search import Variables, descend, shortened
-from .parts.shrinkage import steps_of_play, with_shrunk
+from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 
 
@@ -58,7 +58,7 @@ class LayerwiseCosine(Attack):
         view = view if self.adaptive else unaware(view)
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
-        seen, weights = observed(view), together([self._weights(view)] * rounds)
+        seen, weights = observed(view), stack_rounds([self._weights(view)] * rounds)
 
         def misfit(images: Tensor, *logits: Tensor) -> Tensor:
             return layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights) / rounds
@@ -87,7 +87,7 @@ class LayerwiseCosine(Attack):
 
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=steps_of_play(self.steps), restarts=1)
+        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
         return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _weights(self, view: View) -> Params:

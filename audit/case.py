@@ -20,6 +20,7 @@ from .metrics import Metric
 from .models.parts.fingerprint import fingerprint
 from .models.parts.probe import unsearchable
 from .randomness import drawing_from, stream
+from .specification.kinds import origins
 from .specification.schema import Setting
 from .threat import ThreatModel
 
@@ -57,8 +58,14 @@ def key_of(case: Case, environment: str) -> str:
         "attack": f"{case.attack!r} {case.attack.facts(setting.data.load().space)}",
         "metrics": [_identity(metric) for metric in case.metrics],
         "recovered_psnr": case.recovered_psnr,
+        "origins": origins_of(setting, case.defense, case.attack, *case.metrics),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def origins_of(setting: Setting, *others: object) -> list[str]:
+    """The packages, versions and code of the entries that are not ours."""
+    return [str(origin) for origin in origins((setting.data, setting.model, setting.weights, *others))]
 
 
 def written_out(section: Section, without: str) -> list[str]:
@@ -141,7 +148,7 @@ def _private_batch(setting: Setting, seed: int) -> Batch:
 def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
     """The model as it is broadcast: trained weights are the same for every trial, random ones are drawn for each.
 
-    Raises: ValueError, if the architecture cannot take the data; ForeignFileError, if a weights file does not fit.
+    Raises: ValueError, if the architecture cannot take the data; UntrustedFileError, if a weights file does not fit.
     """
     model = built_model(setting, seed, 0 if setting.weights.needs_training() else trial)
     source = _private_batch if setting.weights.learns_from() == "private" else public_batch

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,21 +16,18 @@ from rich.table import Table
 from seethrough.common.files import write_bytes_atomically
 from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
 
-from .case import Case
-from .cells.compute import Computation
-from .cells.progress import watching
-from .cells.runner import RunError, run_cells
-from .cells.store import DamagedFileError, FolderInUseError, ForeignSchemaError, Store, pending
-from .plan import Plan, code_revision, make_plan
-from .preparation import prepare_attacks
+from .api import default_spec
+from .cells.runner import RunError
+from .cells.store import DamagedFileError, FolderInUseError, SchemaMismatchError, Store
+from .run import Device, failed_cells, finished_cells, run_audit
 from .specification.file import SpecError, load_spec
-from .specification.listing import KINDS, listing
+from .specification.kinds import KINDS
+from .specification.listing import listing
 from .specification.schema import AuditSpec
-from .untrusted import ForeignFileError
+from .untrusted import UntrustedFileError
 
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
-Device = Literal["auto", "cpu", "cuda"]
 
 app = typer.Typer(
     add_completion=False,
@@ -63,25 +59,12 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells once more.")] = False,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
-    audit, text, name = _read(spec)
-    chosen = _device(device)
-    with err.status("reading data, preparing models"):
-        plan = make_plan(audit, text, name, chosen, threads)
-    for warning in plan.manifest.warnings:
-        err.print(f"privacy misconfigured: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for limit in plan.manifest.limits:
-        err.print(f"cannot be shown: {limit}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    store = Store(directory)
-    with store.lock():
-        store.write_manifest(plan.manifest)
-        try:
-            _compute(plan, store, workers or _workers(chosen, threads), threads, chosen, retry_failed)
-        except KeyboardInterrupt:
-            _stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
-        finally:
-            cells = _finished(store, plan.manifest)
-            write_reports(directory, plan.manifest, cells)
-    _show(plan.manifest, cells, directory)
+    audit = default_spec() if spec is None else load_spec(spec)
+    try:
+        manifest, cells = run_audit(audit, directory, out, err, workers, threads, device, retry_failed)
+    except KeyboardInterrupt:
+        _stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+    _show(manifest, cells, directory)
 
 
 @app.command()
@@ -95,7 +78,7 @@ def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethr
             (f"{directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote.",)
         ) from None
     with store.lock():
-        cells = _finished(store, manifest)
+        cells = finished_cells(store, manifest, err)
         write_reports(directory, manifest, cells)
     _show(manifest, cells, directory)
 
@@ -134,7 +117,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
-    except (SpecError, ForeignFileError, FolderInUseError, DamagedFileError, ForeignSchemaError) as error:
+    except (SpecError, UntrustedFileError, FolderInUseError, DamagedFileError, SchemaMismatchError) as error:
         _stop(str(error), USAGE)
     except (RunError, OSError) as error:
         _stop(str(error), FAILED)
@@ -149,61 +132,8 @@ def _stop(message: str, code: int) -> None:
     raise SystemExit(code)
 
 
-def _read(spec: Path | None) -> tuple[AuditSpec, str, str]:
-    if spec is not None:
-        return *load_spec(spec), str(spec)
-    path = files("seethrough.audit") / "default.yaml"
-    return *load_spec(Path(str(path))), "the default audit"
-
-
 def _built_in(name: str) -> str:
     return (files("seethrough.audit") / name).read_text(encoding="utf-8")
-
-
-def _device(wanted: Device) -> torch.device:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SpecError(("--device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _workers(device: torch.device, threads: int) -> int:
-    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
-
-
-def _compute(plan: Plan, store: Store, workers: int, threads: int, device: torch.device, retry_failed: bool) -> None:
-    places = plan.manifest.places + plan.manifest.trainings
-    left = pending(places, store, retry_failed)
-    for sentence in left.damaged:
-        err.print(sentence, style="yellow", markup=False, soft_wrap=True)
-    done = len({place.key for place in places}) - len(left.todo)
-    trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
-    out.print(
-        f"{plan.manifest.name}: {len(places)} cells{trainings}, {done} of them finished before",
-        markup=False,
-        soft_wrap=True,
-    )
-    todo = {place.key: plan.cases[place.key] for place in left.todo}
-    compute = Computation(todo, device.type, code_revision(), plan.environment)
-    attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
-    with err.status("preparing attacks") as status:
-        for kept in prepare_attacks(attacked, store.directory, status.update):
-            out.print(kept, markup=False, highlight=False, soft_wrap=True)
-    with watching(out, left.todo, done, workers) as watch:
-        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
-
-
-def _finished(store: Store, manifest: Manifest) -> list[Cell]:
-    """The finished cells of the grid; a damaged one is named and left out."""
-    cells = []
-    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
-        try:
-            cell = store.read(key)
-        except DamagedFileError as error:
-            err.print(f"{error}; run the audit again to compute it anew", style="yellow", markup=False, soft_wrap=True)
-            continue
-        if cell is not None:
-            cells.append(cell)
-    return cells
 
 
 def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
@@ -226,7 +156,7 @@ def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
     contradiction = refuted(manifest, cells)
     if contradiction:
         _stop(contradiction, REFUTED)
-    failed = sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
+    failed = failed_cells(cells)
     if failed:
         _stop(
             f"{failed} of {len(cells)} cells failed; the report names them, --retry-failed computes them again", FAILED

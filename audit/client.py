@@ -40,7 +40,7 @@ class Round:
         return tuple(self.batches[place] for place in self.places())
 
 
-def play_round(
+def simulate_round(
     model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]
 ) -> Round:
     """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
@@ -48,10 +48,10 @@ def play_round(
     updates = tuple(
         local_update(model, batch, recipe, gradient, rng) for batch, rng in zip(batches, rngs[:-1], strict=True)
     )
-    return Round(model, batches, defense.aggregate(defense.together(updates, rngs[:-1]), rngs[-1]))
+    return Round(model, batches, defense.aggregate(defense.cohort_step(updates, rngs[:-1]), rngs[-1]))
 
 
-def play_rounds(
+def simulate_rounds(
     model: nn.Module,
     batches: tuple[Batch, ...],
     recipe: Recipe,
@@ -63,12 +63,12 @@ def play_rounds(
 
     Raises: DivergedError, if a client's step is not finite.
     """
-    played: list[Round] = []
+    simulated: list[Round] = []
     for streams in rngs:
-        if played:
-            model = _averaged(model, played[-1].aggregate.mean)
-        played.append(play_round(model, batches, recipe, defense, streams))
-    return tuple(played)
+        if simulated:
+            model = _averaged(model, simulated[-1].aggregate.mean)
+        simulated.append(simulate_round(model, batches, recipe, defense, streams))
+    return tuple(simulated)
 
 
 @torch.no_grad()

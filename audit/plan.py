@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from seethrough.attacks import Attack
+from seethrough.common.processes import without_main
 from seethrough.defenses import Chain, Defense, NotApplicableError
 from seethrough.reports.row import Described, Manifest, Place
 
@@ -36,8 +37,9 @@ from .models.parts.fingerprint import forward
 from .models.parts.probe import check, check_built
 from .specification.entries import facts_of, label_of
 from .specification.file import SpecError, stopped
+from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
-from .untrusted import ForeignFileError
+from .untrusted import UntrustedFileError
 from .utility import Training, dealt, key_of_training
 
 LIBRARIES = (
@@ -65,16 +67,16 @@ class Plan:
     environment: str  # code, libraries, device and threads, as they enter the keys
 
 
-def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threads: int) -> Plan:
+def make_plan(spec: AuditSpec, device: torch.device, threads: int) -> Plan:
     """The plan of `spec`. Data are read, models built and trained here, so that every mistake shows before the first cell.
 
     Raises: SpecError, naming each setting that cannot be run and why.
     """
     for position, setting in enumerate(spec.settings):
-        _check(spec, setting, f"{file}, settings[{position}]")
+        _check(spec, setting, f"{spec.source}, settings[{position}]")
     for position, attack in enumerate(spec.attacks):
-        _check_attack(spec, attack, f"{file}, attacks[{position}]")
-    _check_elsewhere(spec, file)
+        _check_attack(spec, attack, f"{spec.source}, attacks[{position}]")
+    _check_elsewhere(spec)
     code = code_revision()
     environment = f"{code} {_versions(device, threads)}"
     grid = [(place, case) for place, case in _grid(spec, environment)]
@@ -82,7 +84,7 @@ def make_plan(spec: AuditSpec, text: str, file: str, device: torch.device, threa
     cases: dict[str, Case | Training] = {place.key: case for place, case in grid}
     cases |= {place.key: training for place, training in trainings}
     planned = tuple(place for place, _ in grid), tuple(place for place, _ in trainings)
-    return Plan(_manifest(spec, text, *planned, device, threads), cases, environment)
+    return Plan(_manifest(spec, *planned, device, threads), cases, environment)
 
 
 def code_revision() -> str:
@@ -110,7 +112,7 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         raise SpecError((f"{place}.batch_size: {stopped(str(error))}",)) from error
     except ValueError as error:
         raise SpecError((f"{place}.model: {stopped(str(error))}",)) from error
-    except ForeignFileError as error:
+    except UntrustedFileError as error:
         raise SpecError((f"{place}: {stopped(str(error))}",)) from error
 
 
@@ -123,7 +125,7 @@ def _check_model(setting: Setting, seed: int, classes: int) -> None:
     _accuracy(setting, seed)
 
 
-def _check_elsewhere(spec: AuditSpec, file: str) -> None:
+def _check_elsewhere(spec: AuditSpec) -> None:
     """Workers import the user's code anew: what it makes must be the same there. Raises: SpecError."""
     own: dict[str, Callable[[], object]] = {}
     for position, setting in enumerate(spec.settings):
@@ -134,15 +136,15 @@ def _check_elsewhere(spec: AuditSpec, file: str) -> None:
                 own[f"attacks[{number}]"] = partial(attack.facts, setting.data.load().space)
     if not own:
         return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
+    with without_main(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
         for place, made in own.items():
             there = another.submit(made)
             if there.exception() or there.result() != made():
                 reason = there.exception() or "it is another one each time that its code is imported"
                 raise SpecError(
                     (
-                        f"{file}, {place}: found one that another process does not make alike ({reason}); allowed: one that "
-                        "its code, the seed and torch's own chance decide.",
+                        f"{spec.source}, {place}: found one that another process does not make alike ({reason}); allowed: "
+                        "one that its code, the seed and torch's own chance decide.",
                     )
                 )
 
@@ -196,6 +198,14 @@ def _trainings(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Train
                 yield Place(key, setting.name, "", defense_label(defense), TRAINING, repeat), training
 
 
+def _plugins(spec: AuditSpec) -> tuple[tuple[str, str], ...]:
+    """The packages that the spec's entries come from, if not from us, with their versions and the entries' code."""
+    named = [(setting.data, setting.model, setting.weights) for setting in spec.settings]
+    values = (*(value for values in named for value in values), *spec.defenses, *spec.attacks, *spec.metrics)
+    found = sorted({(origin.package, origin.version, origin.code[:12]) for origin in origins(values)})
+    return tuple((package, f"{version}, code {code}") for package, version, code in found)
+
+
 def _versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]:
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return (
@@ -209,7 +219,6 @@ def _versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]
 
 def _manifest(
     spec: AuditSpec,
-    text: str,
     places: tuple[Place, ...],
     trainings: tuple[Place, ...],
     device: torch.device,
@@ -220,14 +229,14 @@ def _manifest(
         seed=spec.seed,
         trials=spec.trials,
         label_trials=spec.label_trials,
-        spec=text,
+        spec=spec.text,
         settings=tuple(_described(setting, spec.seed) for setting in spec.settings),
         threats=tuple(Described(threat.name, threat.sentences()) for threat in spec.threats),
         defenses=tuple(Described(defense_label(defense), _defense_facts(defense)) for defense in spec.defenses),
         attacks=tuple(Described(label_of(attack), (_headline(attack), *facts_of(attack))) for attack in spec.attacks),
         metrics=tuple(Described(label_of(metric), (_headline(metric), *facts_of(metric))) for metric in spec.metrics),
-        versions=_versions(device, threads),
-        hashes=(("code", code_revision()), *_hashes(spec, text)),
+        versions=(*_versions(device, threads), *_plugins(spec)),
+        hashes=(("code", code_revision()), *_hashes(spec)),
         places=places,
         trainings=trainings,
         warnings=lint(spec),
@@ -235,8 +244,8 @@ def _manifest(
     )
 
 
-def _hashes(spec: AuditSpec, text: str) -> Iterator[tuple[str, str]]:
-    yield "spec", hashlib.sha256(text.encode()).hexdigest()
+def _hashes(spec: AuditSpec) -> Iterator[tuple[str, str]]:
+    yield "spec", hashlib.sha256(spec.text.encode()).hexdigest()
     for setting in spec.settings:
         yield f"data of {setting.name}", setting.data.load().fingerprint
         if setting.model.facts():

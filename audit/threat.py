@@ -60,7 +60,7 @@ class ThreatModel(Section):
 
 def view_of(
     threat: ThreatModel,
-    played: tuple[Round, ...],
+    simulated: tuple[Round, ...],
     recipe: Recipe,
     defense: Defense,
     space: Space,
@@ -72,7 +72,7 @@ def view_of(
 
     Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
     """
-    *earlier, last = played
+    *earlier, last = simulated
     read, victims = last.read(), last.victims()
     granted = set(threat.grants)
     return View(
@@ -90,8 +90,8 @@ def view_of(
     )
 
 
-def _seen(threat: ThreatModel, played: Round, device: torch.device) -> Seen:
-    return Seen(_broadcast(threat, played.model).to(device), _copied(played.read().step, device))
+def _seen(threat: ThreatModel, simulated: Round, device: torch.device) -> Seen:
+    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device))
 
 
 def _broadcast(threat: ThreatModel, model: nn.Module) -> nn.Module:

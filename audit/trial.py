@@ -29,7 +29,7 @@ from .case import (
     swapped_batches,
     why_unsearchable,
 )
-from .client import Round, play_round, play_rounds
+from .client import Round, simulate_round, simulate_rounds
 from .metrics import Metric
 from .randomness import stream
 from .recovery import recovery_of
@@ -64,18 +64,18 @@ def run_trial(case: Case, device: torch.device) -> Outcome:
         raise NotApplicableError(reason)
     batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels=granted)
     model = broadcast_model(case.setting, case.seed, case.trial)
-    played, control = (
+    simulated, control = (
         _played(case, model, (first, *batches.others), name)
         for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
     wanted = any(metric.compares == "shrunk" for metric in case.metrics)
-    returned, misled = _attacked(case, played, device, wanted), _attacked(case, control, device)
+    returned, misled = _attacked(case, simulated, device, wanted), _attacked(case, control, device)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
-        case.setting, case.seed, case.trial, case.defense.cohort(), played[-1].places(), same_labels=granted
+        case.setting, case.seed, case.trial, case.defense.cohort(), simulated[-1].places(), same_labels=granted
     )
     guarantee, unclaimed = _guarantee(case, model)
-    note = "; ".join(filter(None, (played[-1].aggregate.note, _ruined(case, played[-1]))))
+    note = "; ".join(filter(None, (simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
     shown, shown_decoy = (claim.matched_with(batches.victim) for claim in (found, decoy))
     return Outcome(
         scores=tuple(_scored(metric, judged, found, decoy, note) for metric in case.metrics),
@@ -155,7 +155,7 @@ def _ruined(case: Case, last: Round) -> str:
     """That the defense leaves next to nothing of the update to train on, where it does; measured on the clients themselves."""
     if type(case.defense) is NoDefense:
         return ""
-    undefended = play_round(
+    undefended = simulate_round(
         last.model, last.victims(), case.setting.local, NoDefense(), (torch.Generator(),) * (len(last.places()) + 1)
     )
     sent, whole = (
@@ -169,13 +169,13 @@ def _ruined(case: Case, last: Round) -> str:
 def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
     clients, rounds = case.defense.cohort(), range(case.setting.rounds)
     streams = tuple(round_streams(case.seed, case.trial, clients, control, number) for number in rounds)
-    return play_rounds(model, batches, case.setting.local, case.defense, streams)
+    return simulate_rounds(model, batches, case.setting.local, case.defense, streams)
 
 
-def _attacked(case: Case, played: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
+def _attacked(case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
     space = case.setting.data.load().space
     public = public_batch(case.setting, case.seed)
-    view = view_of(case.threat, played, case.setting.local, case.defense, space, public, device)
+    view = view_of(case.threat, simulated, case.setting.local, case.defense, space, public, device)
     view.need(*case.attack.needs)
     if not any(
         part.any() for step in (view.update, *(seen.update for seen in view.past or ())) for part in step.values()

@@ -31,10 +31,11 @@ from .case import (
     client_shares,
     content_of,
     divided,
+    origins_of,
     shuffled,
     written_out,
 )
-from .client import DivergedError, batchnorm_layers, follow_statistics, play_round
+from .client import DivergedError, batchnorm_layers, follow_statistics, simulate_round
 from .data import Images, spread
 from .randomness import stream
 from .specification.schema import Setting, Utility
@@ -86,6 +87,7 @@ def key_of_training(training: Training, environment: str) -> str:
         "content": content_of(setting, training.seed),
         "defense": repr(training.defense),
         "utility": written_out(training.utility, "repeats"),
+        "origins": origins_of(setting, training.defense),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
@@ -231,7 +233,7 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
         cohort = batches[first : first + size]
         senders = (stream(training.seed, "utility", "client", *path, first + place) for place in range(len(cohort)))
         streams = (*senders, stream(training.seed, "utility", "aggregation", *path, first))
-        means.append(play_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
+        means.append(simulate_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
     return weighted_mean(tuple(means))
 
 

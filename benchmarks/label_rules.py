@@ -22,7 +22,7 @@ from seethrough.attacks import View
 from seethrough.attacks.labels.prior import proportions
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
 from seethrough.audit.case import broadcast_model, draw_batches, public_batch, round_streams
-from seethrough.audit.client import play_rounds
+from seethrough.audit.client import simulate_rounds
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import Fact, ThreatModel, view_of
@@ -72,8 +72,8 @@ def views(setting: Setting, defense: Defense, known: str, seed: int, trials: int
     for trial in range(trials):
         batch = draw_batches(setting, seed, trial, 1, same_labels=False).victim
         model, streams = broadcast_model(setting, seed, trial), round_streams(seed, trial, 1, "attack", 0)
-        played = play_rounds(model, (batch,), setting.local, defense, (streams,))
-        yield view_of(threat, played, setting.local, defense, space, public), batch.labels
+        simulated = simulate_rounds(model, (batch,), setting.local, defense, (streams,))
+        yield view_of(threat, simulated, setting.local, defense, space, public), batch.labels
 
 
 def guess(view: View, public: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     python benchmarks/power.py [--trials 120]
 
 A leak of size q: in a share q of the batches the update is sent as it is, in the others noise of its norm is sent.
-Trials of both kinds are played once in the default audit's setting, and dealt to 400 audits for every n and q. Printed
+Trials of both kinds are simulated once in the default audit's setting, and dealt to 400 audits for every n and q. Printed
 is the smallest q on a grid at which at least 80 % of the audits call a leak, by each metric; and at which the update is
 said to tell something.
 """

@@ -19,9 +19,7 @@ from statistics import fmean
 
 import yaml
 
-from seethrough.audit import metrics
-from seethrough.audit.metrics import Metric
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.reports.findings.statistics import Estimate, over_batches, value_of
 from seethrough.reports.row import Guess, Score
 
@@ -130,7 +128,7 @@ def _scores(rows: Rows, line: tuple[str, ...], metric: str) -> dict[str, Score]:
 
 
 def _score(row: dict[str, str]) -> Score:
-    metric = catalog(metrics, Metric).entries[row["metric"].partition("(")[0]]
+    metric = entries_of("metrics").entries[row["metric"].partition("(")[0]]
     low, high = metric().limits()
     return Score(
         metric=row["metric"],

@@ -2,26 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from torch import Generator, Tensor, nn
-from typing_extensions import dataclass_transform
+
+from seethrough.common.entry import entry
 
 from ._mechanism import GaussianMechanism
 
 Params = Mapping[str, Tensor]
 """Tensors by parameter (or buffer) name, as in `nn.Module.state_dict`."""
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
-def entry(cls: type) -> Any:
-    """`cls` as a frozen dataclass of validated literals: what has a name in a spec and in a report.
-
-    Raises (when instantiated): pydantic.ValidationError, for a value of the wrong type or out of range.
-    """
-    return pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))(cls)
 
 
 class NotApplicableError(Exception):
@@ -131,7 +121,7 @@ class Defense:
         """The finished update as it is sent."""
         return update
 
-    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+    def cohort_step(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
         """All clients' updates as they are sent, with a stream for each: what `release` makes of each one by itself.
 
         Override it where clients have to agree on something first.
@@ -181,8 +171,8 @@ class Defense:
         return "nothing here adds noise to what is sent, so nothing bounds what it tells"
 
     def mixes_clients(self) -> bool:
-        """Whether what one client sends depends on what the others hold: on anything that they agree on in `together`."""
-        return type(self).together is not Defense.together
+        """Whether what one client sends depends on what the others hold: on anything that they agree on in `cohort_step`."""
+        return type(self).cohort_step is not Defense.cohort_step
 
     def longest_step(self) -> float | None:
         """The largest L2 norm of a step that `release` sends, whatever it is handed; None where nothing limits it."""

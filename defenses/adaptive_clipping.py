@@ -10,7 +10,9 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from ._base import Defense, Params, Update, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Params, Update
 from .clipping import Clipping, l2_norm, shortened
 
 
@@ -28,7 +30,7 @@ class AdaptiveClipping(Defense):
         """The number of clients over whose norms the quantile is taken."""
         return self.clients
 
-    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+    def cohort_step(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
         """The updates, each clipped to the quantile of their norms (linear between neighbors)."""
         norms = torch.stack([l2_norm(update.step) for update in updates])
         bound = float(norms.quantile(self.quantile))

@@ -9,7 +9,9 @@ noise that the server adds does not hold against the server. The participant is 
 from pydantic import Field
 from torch import Generator
 
-from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message
 from .clipping import Clipping
 from .gaussian_noise import GaussianNoise
 from .guarantees.accounting import Accountant

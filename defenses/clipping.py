@@ -7,7 +7,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from ._base import Defense, Params, Update, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Params, Update
 
 
 @entry

@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
-from ._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes, entry
+from seethrough.common.entry import entry
+
+from ._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes
 from ._mechanism import GaussianMechanism
 from .clipping import Clipping
 from .guarantees.accounting import Accountant

@@ -6,7 +6,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message
 from .guarantees.statement import client_guarantee
 
 

@@ -1,6 +1,8 @@
 """No defense: the update goes out as it was computed."""
 
-from ._base import Defense, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense
 
 
 @entry

@@ -12,7 +12,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator
 
-from ._base import Defense, Message, Params, Update, coordinates, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Message, Params, Update, coordinates
 from .parts.flat import flattened, shaped_like
 
 

@@ -14,7 +14,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from ._base import Defense, Message, Params, Recipe, Update, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Message, Params, Recipe, Update
 
 
 @entry

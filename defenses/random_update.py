@@ -5,7 +5,9 @@ import dataclasses
 import torch
 from torch import Generator
 
-from ._base import Defense, Update, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Update
 from .clipping import l2_norm
 
 

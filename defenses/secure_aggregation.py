@@ -14,7 +14,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from ._base import Aggregate, Defense, Message, Params, Update, coordinates, entry
+from seethrough.common.entry import entry
+
+from ._base import Aggregate, Defense, Message, Params, Update, coordinates
 from .parts.flat import flattened, shaped_like
 from .parts.secure_sum import protocol_bytes, secure_sum
 

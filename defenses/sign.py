@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from ._base import Defense, Message, Params, Recipe, Update, coordinates, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Message, Params, Recipe, Update, coordinates
 
 
 @entry

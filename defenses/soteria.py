@@ -15,7 +15,9 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from ._base import Batch, Defense, GradFn, NotApplicableError, Params, entry
+from seethrough.common.entry import entry
+
+from ._base import Batch, Defense, GradFn, NotApplicableError, Params
 
 CHUNK = 64  # features whose slopes are taken at once
 

@@ -10,7 +10,9 @@ import torch
 from pydantic import Field
 from torch import Generator
 
-from ._base import Defense, Message, Params, Update, coordinates, entry
+from seethrough.common.entry import entry
+
+from ._base import Defense, Message, Params, Update, coordinates
 from .clipping import l2_norm
 from .parts.flat import flattened, shaped_like
 

@@ -64,7 +64,7 @@ def a_view(defense: Defense, *batches: Batch, net: nn.Module | None = None, reci
     rngs = tuple(seeded(100 + place) for place in range(len(batches)))
     gradient = defense.train(mean_gradient)
     trained = tuple(local_update(model, batch, recipe, gradient, seeded()) for batch in batches)
-    aggregate = defense.aggregate(defense.together(trained, rngs), seeded(99))
+    aggregate = defense.aggregate(defense.cohort_step(trained, rngs), seeded(99))
     read = aggregate.seen[0] if aggregate.seen else aggregate.mean
     behind = 1 if aggregate.seen else len(batches)
     return View(model, read.step, SPACE, count=read.count, recipe=recipe, defense=defense, participants=behind)

@@ -12,13 +12,12 @@ import torch
 from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
-from seethrough import attacks
 from seethrough.attacks import Attack, NotGrantedError, Reconstruction, Seen, Space, View
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.defenses import Batch, NoDefense, NotApplicableError, Params, Recipe
 
-ENTRIES = catalog(attacks, Attack).entries
+ENTRIES = entries_of("attacks").entries
 
 QUICK: dict[str, dict[str, Any]] = {
     "dlg": {"steps": 3, "restarts": 2, "spread": 2.0},

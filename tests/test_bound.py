@@ -9,8 +9,8 @@ from dp_accounting.pld import privacy_loss_distribution
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from scipy import stats
 
-from seethrough.defenses import _bound
 from seethrough.defenses._mechanism import GaussianMechanism
+from seethrough.defenses.guarantees import bound
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
 from seethrough.defenses.guarantees.bound import (
     _ratios,
@@ -71,7 +71,7 @@ def test_the_least_over_the_curve_of_rdp_is_no_lower_and_not_much_higher(mechani
 
 
 def test_the_least_over_the_curve_of_prv_is_the_gaussian_formula_to_two_per_cent(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_bound, "DELTAS", _bound.DELTAS[::4])  # each costs PRV a Fourier transform
+    monkeypatch.setattr(bound, "DELTAS", bound.DELTAS[::4])  # each costs PRV a Fourier transform
     exact = GaussianMechanism(2.0)
     found = accountant_bound(0.1, lambda delta: gaussian_epsilon(exact, max(delta, 1e-9), "prv"))
     assert gaussian_bound(0.1, 2.0) <= found <= 1.02 * gaussian_bound(0.1, 2.0)

@@ -15,8 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from torch import Tensor
 
-from seethrough import defenses
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.defenses import Chain, Defense, Recipe, Update
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping
 from seethrough.defenses.client_dp import ClientDP
@@ -25,7 +24,7 @@ from seethrough.defenses.gaussian_noise import GaussianNoise
 from tests.test_defenses_contract import built, seeded
 
 PARTS: list[Defense] = [
-    built(name) for name in catalog(defenses, Defense).entries if name not in ("none", "secure_aggregation")
+    built(name) for name in entries_of("defenses").entries if name not in ("none", "secure_aggregation")
 ]
 PARTS += [AdaptiveClipping(clients=3, quantile=0.9), Clipping(max_norm=2.0, per_layer=True), GaussianNoise(std=3.0)]
 PARTS += [ClientDP(noise_multiplier=0.7, max_norm=3.0)]
@@ -59,9 +58,9 @@ def noising(parts: tuple[Defense, ...]) -> tuple[Defense, ...]:
 def sent(parts: tuple[Defense, ...], cohort: list[Update], seed: int, gone: bool = False) -> Tensor:
     """Every coordinate that any client sends; if the first one is `gone`, nothing of it is left for the last part to noise."""
     rngs = tuple(seeded(seed + place) for place in range(len(cohort)))
-    first, *rest = Chain(parts[:-1]).together(tuple(cohort), rngs) if len(parts) > 1 else tuple(cohort)
+    first, *rest = Chain(parts[:-1]).cohort_step(tuple(cohort), rngs) if len(parts) > 1 else tuple(cohort)
     fresh = tuple(seeded(seed + 100 + place) for place in range(len(cohort)))
-    found = parts[-1].together((absent(first) if gone else first, *rest), fresh)
+    found = parts[-1].cohort_step((absent(first) if gone else first, *rest), fresh)
     return torch.cat([part.flatten() for update in found for part in update.step.values()])
 
 
@@ -89,7 +88,7 @@ def claims_for_clients(parts: tuple[Defense, ...]) -> bool:
 CLAIMING = [
     parts
     for length in (1, 2, 3)
-    for parts in itertools.product([built(name) for name in catalog(defenses, Defense).entries], repeat=length)
+    for parts in itertools.product([built(name) for name in entries_of("defenses").entries], repeat=length)
     if claims_for_clients(parts)
 ]
 

@@ -14,8 +14,8 @@ from seethrough.audit.client import (
     batch_statistics,
     local_update,
     mean_gradient,
-    play_round,
-    play_rounds,
+    simulate_round,
+    simulate_rounds,
 )
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
@@ -55,7 +55,7 @@ def test_a_training_that_diverges_says_so_and_at_which_rate():
 def test_training_leaves_the_broadcast_model_alone():
     model, batch = setup(batchnorm=True)
     before = copy.deepcopy(model.state_dict())
-    play_round(model, (batch,), Recipe(steps=2), NoDefense(), (stream(0), stream(1)))
+    simulate_round(model, (batch,), Recipe(steps=2), NoDefense(), (stream(0), stream(1)))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -63,17 +63,19 @@ def test_training_leaves_the_broadcast_model_alone():
 def test_each_round_starts_from_the_weights_that_the_last_one_left(train: bool):
     model, batch = setup(batchnorm=True)
     rngs = tuple((stream(number, 0), stream(number, 1)) for number in range(3))
-    played = play_rounds(model.train(train), (batch,), Recipe(lr=0.5), GaussianNoise(std=0.1), rngs)
-    assert len(played) == 3 and played[0].model is model
-    for old, new in pairwise(played):
+    simulated = simulate_rounds(model.train(train), (batch,), Recipe(lr=0.5), GaussianNoise(std=0.1), rngs)
+    assert len(simulated) == 3 and simulated[0].model is model
+    for old, new in pairwise(simulated):
         for name, weight in old.model.named_parameters():
             assert torch.equal(new.model.get_parameter(name), weight + old.read().step[name])
         before, after = old.model[1].running_mean, new.model[1].running_mean
         assert torch.equal(before, after) != train
         if train:
             torch.testing.assert_close(after, 0.9 * before + 0.1 * old.read().buffers["1.running_mean"])
-    plain = [play_round(each.model, (batch,), Recipe(lr=0.5), NoDefense(), rngs[0]).read().step for each in played]
-    noises = [each.read().step["0.bias"] - step["0.bias"] for each, step in zip(played, plain, strict=True)]
+    plain = [
+        simulate_round(each.model, (batch,), Recipe(lr=0.5), NoDefense(), rngs[0]).read().step for each in simulated
+    ]
+    noises = [each.read().step["0.bias"] - step["0.bias"] for each, step in zip(simulated, plain, strict=True)]
     assert not any(torch.allclose(left, right) for left, right in combinations(noises, 2))
 
 
@@ -89,8 +91,8 @@ def test_batch_statistics_are_the_mean_and_variance_at_the_layers_input():
 def test_without_a_secure_sum_the_server_reads_every_update():
     model, batch = setup()
     other = Batch(torch.rand(4, 1, 12, 12), torch.tensor([4, 4, 4, 4]))
-    played = play_round(model, (batch, other), Recipe(), NoDefense(), (stream(0), stream(1), stream(2)))
+    simulated = simulate_round(model, (batch, other), Recipe(), NoDefense(), (stream(0), stream(1), stream(2)))
     alone = local_update(model, batch, Recipe(), mean_gradient, stream(0))
-    assert len(played.aggregate.seen) == 2
-    assert all(torch.equal(played.aggregate.seen[0].step[name], alone.step[name]) for name in alone.step)
-    assert played.aggregate.mean.count == 8
+    assert len(simulated.aggregate.seen) == 2
+    assert all(torch.equal(simulated.aggregate.seen[0].step[name], alone.step[name]) for name in alone.step)
+    assert simulated.aggregate.mean.count == 8

@@ -112,7 +112,7 @@ def test_copies_that_are_kept_are_a_warning_before_the_run_and_dropped_ones_a_fa
         text = json.dumps(
             {"name": "a", "settings": [one | {"splits": {"copies": choice}}], "metrics": ["label_accuracy"]} | parts
         )
-        manifest = make_plan(AuditSpec.model_validate_json(text), text, "spec.yaml", torch.device("cpu"), 1).manifest
+        manifest = make_plan(AuditSpec.model_validate_json(text), torch.device("cpu"), 1).manifest
         assert sum("copies of private images" in warning for warning in manifest.warnings) == warned
         assert any("copies of private images: " in fact for fact in manifest.settings[0].facts)
     assert "left in, so that leaks and floors are too high" in divided(setting(tmp_path, copies="keep"), 0)[1].said()

@@ -9,7 +9,7 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.data.folder import Folder
 from seethrough.audit.data.npz import Npz
 from seethrough.audit.data.torchvision import Torchvision
-from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.untrusted import UntrustedFileError
 
 
 def arrays(n: int = 6, **changes) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def test_medmnists_layout_is_read_whole_or_by_part(tmp_path):
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused_by_name(tmp_path, content, words):
-    with pytest.raises(ForeignFileError) as caught:
+    with pytest.raises(UntrustedFileError) as caught:
         npz(tmp_path, **content).load()
     assert words in str(caught.value) and "data.npz" in str(caught.value)
 
@@ -96,7 +96,7 @@ def test_a_folder_without_images_is_refused_by_name(tmp_path, kind):
         (path / "cat").mkdir(parents=True)
     if kind == "text":
         (path / "cat" / "1.png").write_text("no picture")
-    with pytest.raises(ForeignFileError, match="pictures"):
+    with pytest.raises(UntrustedFileError, match="pictures"):
         Folder(path=str(path)).load()
 
 
@@ -109,7 +109,7 @@ def test_the_fingerprint_follows_the_content(tmp_path):
 
 
 def test_a_missing_torchvision_folder_is_named_with_the_remedy(tmp_path):
-    with pytest.raises(ForeignFileError, match="download: true"):
+    with pytest.raises(UntrustedFileError, match="download: true"):
         Torchvision(dataset="MNIST", root=str(tmp_path / "none")).load()
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from seethrough.common.entry import entry
 from seethrough.defenses import Chain, Defense, Guarantee, Recipe
-from seethrough.defenses._base import entry
 from tests.test_defenses_contract import a_cohort, an_update, built, same, same_aggregate, seeded
 
 
@@ -50,9 +50,9 @@ def test_a_chain_replaces_the_gradient_in_one_way_only():
 def test_a_chain_clips_to_the_cohorts_quantile_before_it_adds_noise():
     chain = Chain((built("adaptive_clipping"), built("gaussian_noise")))
     updates, rngs = a_cohort(chain), tuple(seeded(place) for place in range(4))
-    clipped = built("adaptive_clipping").together(updates, rngs)
+    clipped = built("adaptive_clipping").cohort_step(updates, rngs)
     noisy = tuple(built("gaussian_noise").release(update, seeded(place)) for place, update in enumerate(clipped))
-    found = chain.together(updates, tuple(seeded(place) for place in range(4)))
+    found = chain.cohort_step(updates, tuple(seeded(place) for place in range(4)))
     assert all(same(*pair) for pair in zip(found, noisy, strict=True))
 
 

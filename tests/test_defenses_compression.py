@@ -136,7 +136,7 @@ def test_an_update_that_is_shared_wholly_is_no_partial_sharing():
 def test_adaptive_clipping_cuts_every_update_to_the_quantile_of_the_cohorts_norms(quantile: float):
     updates = tuple(an_update(seed, scale) for seed, scale in enumerate([0.1, 1.0, 5.0, 0.5, 2.0]))
     rngs = tuple(seeded() for _ in updates)
-    found = AdaptiveClipping(quantile=quantile, clients=5).together(updates, rngs)
+    found = AdaptiveClipping(quantile=quantile, clients=5).cohort_step(updates, rngs)
     bound = float(np.quantile([length(update.step) for update in updates], quantile))
     for sent, update in zip(found, updates, strict=True):
         factor = min(1.0, bound / length(update.step))
@@ -145,7 +145,7 @@ def test_adaptive_clipping_cuts_every_update_to_the_quantile_of_the_cohorts_norm
 
 def test_a_cohort_that_mostly_sends_nothing_is_left_as_it_is():
     updates = tuple(an_update(seed, scale) for seed, scale in enumerate([0.0, 0.0, 0.0, 1.0]))
-    found = AdaptiveClipping().together(updates, tuple(seeded() for _ in updates))
+    found = AdaptiveClipping().cohort_step(updates, tuple(seeded() for _ in updates))
     assert all(torch.equal(flat(sent.step), flat(update.step)) for sent, update in zip(found, updates, strict=True))
 
 

@@ -11,12 +11,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from torch import Generator, Tensor, nn
 
-from seethrough import defenses
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.defenses import Aggregate, Batch, Chain, Defense, Params, Recipe, Update
 from seethrough.defenses.random_update import RandomUpdate
 
-ENTRIES = catalog(defenses, Defense).entries
+ENTRIES = entries_of("defenses").entries
 
 REQUIRED = {
     "client_dp": {"noise_multiplier": 1.0, "max_norm": 0.5},
@@ -186,9 +185,9 @@ def test_aggregate_leaves_its_arguments_alone(defense: Defense):
 
 def test_together_is_release_unless_the_clients_agree_on_something(defense: Defense):
     updates = a_cohort(defense)
-    found = defense.together(updates, tuple(seeded(place) for place in range(len(updates))))
+    found = defense.cohort_step(updates, tuple(seeded(place) for place in range(len(updates))))
     assert all(alike(*pair) and pair[0].count == pair[1].count for pair in zip(found, updates, strict=True))
-    if type(defense).together is Defense.together:
+    if type(defense).cohort_step is Defense.cohort_step:
         alone = [defense.release(update, seeded(place)) for place, update in enumerate(updates)]
         assert all(same(*pair) for pair in zip(found, alone, strict=True))
 
@@ -201,7 +200,7 @@ def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(def
     wrong = []
     for place in range(40):
         updates = tuple(an_update(1000 * place + i) for i in range(defense.cohort()))
-        seen = defense.together(updates, tuple(seeded(place) for _ in updates))[0].step
+        seen = defense.cohort_step(updates, tuple(seeded(place) for _ in updates))[0].step
         expected, variances = defense.expected(updates[0].step, seen), defense.noise(seen, Recipe(), 3)
         for name, part in seen.items():
             error = (part - expected[name]).square()
@@ -211,7 +210,7 @@ def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(def
 
 def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense):
     updates = a_cohort(defense)
-    seen = defense.together(updates, tuple(seeded() for _ in updates))[0].step
+    seen = defense.cohort_step(updates, tuple(seeded() for _ in updates))[0].step
     for scale in (0.0, 1.0):
         steps = {name: torch.stack([scale * part, part / 3]).requires_grad_() for name, part in updates[0].step.items()}
         together = torch.vmap(lambda step: defense.expected(step, seen))(steps)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from seethrough import defenses
 from seethrough.attacks import Space, View
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.label_counts import LabelCounts
@@ -18,11 +17,11 @@ from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.audit.specification.schema import Setting, Utility
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.audit.utility import Training, run_training
-from seethrough.common.catalog import catalog
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
 from seethrough.defenses.dp_sgd import DPSGD
 from tests.test_defenses_contract import built
@@ -119,7 +118,7 @@ def test_the_attackers_replay_is_the_clients_step(name: str, steps: int):
 
 @pytest.mark.parametrize("name", ["frozen_body", "adapted"])
 @pytest.mark.parametrize(
-    "defense", [n for n in catalog(defenses, Defense).entries if n not in ("secure_aggregation", "adaptive_clipping")]
+    "defense", [n for n in entries_of("defenses").entries if n not in ("secure_aggregation", "adaptive_clipping")]
 )
 def test_every_defense_and_a_search_run_on_what_trains(name: str, defense: str):
     """Undefended it failed, and under DP-SGD gradients of frozen layers were sent and held for safe."""

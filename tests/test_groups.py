@@ -12,7 +12,7 @@ from seethrough.audit.data.npz import Npz
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import stream
 from seethrough.audit.specification.schema import Partition, Setting, Splits
-from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.untrusted import UntrustedFileError
 from seethrough.audit.utility import dealt
 from seethrough.defenses import NotApplicableError
 
@@ -105,13 +105,13 @@ def test_one_group_larger_than_its_share_leaves_the_rest_to_those_that_lack_most
     ],
 )
 def test_groups_that_do_not_fit_are_refused_by_name(tmp_path, changes, words):
-    with pytest.raises(ForeignFileError) as caught:
+    with pytest.raises(UntrustedFileError) as caught:
         npz(tmp_path, **changes).load()
     assert words in str(caught.value) and "people.npz" in str(caught.value)
 
 
 def test_a_group_that_is_no_array_is_refused_with_those_that_are(tmp_path):
-    with pytest.raises(ForeignFileError, match="found arrays images, labels, patient, none of them person"):
+    with pytest.raises(UntrustedFileError, match="found arrays images, labels, patient, none of them person"):
         Npz(file=npz(tmp_path).file, group="person").load()
 
 
@@ -150,7 +150,7 @@ def test_a_folders_groups_stand_in_a_table(tmp_path):
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_by_name(tmp_path, table, words):
-    with pytest.raises(ForeignFileError) as caught:
+    with pytest.raises(UntrustedFileError) as caught:
         folder(tmp_path, table).load()
     assert words in str(caught.value) and "who.csv" in str(caught.value)
 

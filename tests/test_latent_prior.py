@@ -15,7 +15,7 @@ from seethrough.attacks.generators.cache import cached_tensors
 from seethrough.attacks.generators.gan import GANPlan
 from seethrough.attacks.generators.generator import epochs_for, trained
 from seethrough.attacks.generators.latent_search import Match, let_go
-from seethrough.attacks.generators.own import own_facts, own_generator
+from seethrough.attacks.generators.user_generator import own_facts, own_generator
 from seethrough.attacks.generators.vae import VAEPlan, divergence, negative_elbo
 from seethrough.attacks.latent_prior import LatentPrior
 from seethrough.attacks.parts.distances import cosine
@@ -190,11 +190,20 @@ def test_the_prior_finds_a_digit_that_another_batchs_update_does_not(changes):
     assert own < 0.6 * others
 
 
-@pytest.mark.parametrize("freed", ["features", "pixels"])
-def test_what_is_let_go_near_the_manifold_comes_closer_to_the_digit(freed):
+@pytest.mark.parametrize("second_stage", ["features", "pixels"])
+def test_what_is_let_go_near_the_manifold_comes_closer_to_the_digit(second_stage):
     model, truth = network(), Digits().load().batch(torch.tensor([3]))
-    bound = LatentPrior(latent=4, epochs=10, steps=60, restarts=2, freed="none")
-    loose = LatentPrior(latent=4, epochs=10, steps=160, restarts=2, freed=freed, freed_share=0.625, radius=1.0, lr=0.3)
+    bound = LatentPrior(latent=4, epochs=10, steps=60, restarts=2, second_stage="none")
+    loose = LatentPrior(
+        latent=4,
+        epochs=10,
+        steps=160,
+        restarts=2,
+        second_stage=second_stage,
+        second_stage_share=0.625,
+        radius=1.0,
+        lr=0.3,
+    )
     errors = [
         (attack.reconstruct(observed(truth, model), rng(1)).inputs - truth.inputs).square().mean().item()
         for attack in (bound, loose)

@@ -57,7 +57,7 @@ def test_the_page_is_told(tmp_path):
     text = """{"name": "a", "trials": 1, "threats": [{"name": "t"}], "defenses": ["none"], "attacks": ["label_sign"],
       "metrics": ["label_accuracy"], "settings": [{"name": "s", "data": "digits", "model": "lenet", "batch_size": 2,
       "weights": {"train": {"epochs": 1, "on": "private"}}}]}"""
-    manifest = make_plan(AuditSpec.model_validate_json(text), text, "spec.yaml", CPU, 1).manifest
+    manifest = make_plan(AuditSpec.model_validate_json(text), CPU, 1).manifest
     assert any("the attacked images are members" in fact for fact in manifest.settings[0].facts)
 
 

@@ -11,8 +11,7 @@ from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 
 from seethrough.attacks import Reconstruction, Space
-from seethrough.audit import metrics
-from seethrough.audit.metrics import Metric, MetricNotApplicableError, UnavailableError
+from seethrough.audit.metrics import MetricNotApplicableError, UnavailableError
 from seethrough.audit.metrics._features import features
 from seethrough.audit.metrics.cohort_distance import CohortDistance, frechet
 from seethrough.audit.metrics.identifiability import Identifiability
@@ -24,7 +23,7 @@ from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, matched, score
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.defenses import Batch
 from tests.conftest import SHARED
 
@@ -58,7 +57,7 @@ def test_ssim_equals_the_formula_written_out_for_constant_images():
 
 def test_every_image_metric_is_perfect_for_the_truth_and_worse_for_noise():
     truth = batch(shape=(3, 32, 32))
-    for cls in catalog(metrics, Metric).entries.values():
+    for cls in entries_of("metrics").entries.values():
         metric = cls()
         if metric.compares == "labels":
             continue

@@ -5,9 +5,8 @@ import safetensors.torch
 import torch
 
 from seethrough.attacks import Space
-from seethrough.audit import models
 from seethrough.audit.data.npz import Npz
-from seethrough.audit.models import Model, bare
+from seethrough.audit.models import bare
 from seethrough.audit.models.cnn import CNN
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.custom import Custom
@@ -15,9 +14,9 @@ from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.models.resnet20 import ResNet20
 from seethrough.audit.models.torchvision import Torchvision
 from seethrough.audit.randomness import stream
-from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.specification.kinds import entries_of
+from seethrough.audit.untrusted import UntrustedFileError
 from seethrough.audit.weights.file import File
-from seethrough.common.catalog import catalog
 
 SMALL = {"torchvision": Torchvision(classifier="squeezenet1_1"), "custom": Custom(function="tests.test_models:build")}
 
@@ -26,9 +25,9 @@ def build(shape, classes):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1] * shape[2], classes))
 
 
-@pytest.mark.parametrize("name", catalog(models, Model).entries)
+@pytest.mark.parametrize("name", entries_of("models").entries)
 def test_every_model_makes_one_row_of_logits_for_each_image(name):
-    model = SMALL.get(name) or catalog(models, Model).entries[name]()
+    model = SMALL.get(name) or entries_of("models").entries[name]()
     net = model.build(Space((3, 32, 32), 7)).eval()
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
@@ -71,7 +70,7 @@ def test_weights_from_a_file_are_those_in_the_file(tmp_path):
 
 def test_weights_of_another_shape_are_refused_by_file_and_tensor(tmp_path):
     safetensors.torch.save_file(LeNet(width=5).build(Space((1, 28, 28), 10)).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ForeignFileError) as caught:
+    with pytest.raises(UntrustedFileError) as caught:
         File(path=str(tmp_path / "w.safetensors")).put_into(
             LeNet().build(Space((1, 28, 28), 10)), lambda: None, stream(0)
         )

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from seethrough.audit import metrics
-from seethrough.audit.metrics import Metric
 from seethrough.audit.metrics.psnr import PSNR
-from seethrough.common.catalog import catalog
+from seethrough.audit.specification.kinds import entries_of
 from seethrough.reports.findings.statistics import leak_of, of_shares, over_batches, value_of
 from tests.reports_samples import score
 
@@ -152,7 +150,7 @@ def test_values_that_cannot_be_keep_their_plain_interval():
 
 
 def test_every_metric_says_what_its_values_can_be_and_shares_lie_between_zero_and_one():
-    for cls in catalog(metrics, Metric).entries.values():
+    for cls in entries_of("metrics").entries.values():
         low, high = cls().limits()
         assert low > -math.inf, cls
         assert (low, high) == (0.0, 1.0) or not cls.share

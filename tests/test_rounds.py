@@ -16,10 +16,10 @@ from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.labels.counts import count_classes
 from seethrough.attacks.parts.adaptive import evidence, noise_variances
-from seethrough.attacks.parts.rounds import observed, rounds_of, together
+from seethrough.attacks.parts.rounds import observed, rounds_of, stack_rounds
 from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client
 from seethrough.audit.case import Case, key_of, round_streams
-from seethrough.audit.client import play_rounds
+from seethrough.audit.client import simulate_rounds
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.models.convnet import ConvNet
@@ -56,7 +56,7 @@ def a_view(rounds: int, defense: Defense | None = None, seed: int = 0) -> View:
     with drawing_from(seeded(seed)):
         net = ConvNet(width=4).build(SPACE)
     rngs = tuple((seeded(100 + number), seeded(200 + number)) for number in range(rounds))
-    *past, last = play_rounds(net, (a_batch(seed),), RECIPE, defense, rngs)
+    *past, last = simulate_rounds(net, (a_batch(seed),), RECIPE, defense, rngs)
     seen = tuple(Seen(old.model, old.read().step) for old in past)
     known = {"count": 2, "recipe": RECIPE, "defense": defense, "public": a_batch(999, 200), "participants": 1}
     return View(last.model, last.read().step, SPACE, past=seen, **known)
@@ -74,7 +74,7 @@ def psnr(guess: Tensor | None, truth: Tensor) -> float:
 def test_one_round_is_what_it_was_without_a_past():
     view = a_view(1)
     assert view.past == () and len(rounds_of(view)) == 1
-    assert observed(view) is view.update and together([view.update]) is view.update
+    assert observed(view) is view.update and stack_rounds([view.update]) is view.update
 
 
 def test_rounds_are_told_apart_the_oldest_first():
@@ -174,8 +174,8 @@ def test_the_number_of_rounds_decides_the_key_and_the_numbers():
 
 
 def test_a_report_says_in_how_many_rounds_clients_take_part():
-    spec, text = load_spec("examples/rounds.yaml")
-    settings = make_plan(spec, text, "examples/rounds.yaml", CPU, 1).manifest.settings
+    spec = load_spec("examples/rounds.yaml")
+    settings = make_plan(spec, CPU, 1).manifest.settings
     told = [any("the same in each of" in fact for fact in setting.facts) for setting in settings]
     assert told == [False, True, True]
     assert any("unique labels, the same in each of 16 rounds" in fact for fact in settings[2].facts)

@@ -14,7 +14,7 @@ from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.latent_prior import LatentPrior
 from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.batchnorm import batch_statistics
-from seethrough.attacks.parts.shrinkage import _drawn, _share_kept, _staged, steps_of_play, with_shrunk
+from seethrough.attacks.parts.shrinkage import _drawn, _share_kept, _staged, simulated_steps, with_shrunk
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
@@ -166,7 +166,7 @@ def test_labels_that_no_public_image_has_are_played_with_any():
 
 
 def test_a_play_is_as_long_as_a_short_attack_and_a_quarter_of_a_long_one():
-    assert [steps_of_play(steps) for steps in (1, 60, 100, 300, 4800)] == [1, 60, 100, 100, 1200]
+    assert [simulated_steps(steps) for steps in (1, 60, 100, 300, 4800)] == [1, 60, 100, 100, 1200]
 
 
 class Odd(nn.Module):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.audit.specification.file import SpecError, load_spec
 from seethrough.audit.specification.schema import AuditSpec, defense_label
-from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.untrusted import UntrustedFileError
 from seethrough.defenses import Chain
 from seethrough.defenses.clipping import Clipping
 
@@ -101,7 +101,7 @@ MISTAKES = [
     (changed("attacks", to=[{"dlg": {"speed": 3}}]), "attacks[0].dlg", "speed", "unknown: speed"),
     (changed("attacks", to=[{"dlg": {}, "gradinversion": {}}]), "attacks[0]", "dlg", "one of"),
     (changed("metrics", to=[{"lpips": {"net": "resnet"}}]), "metrics[0].lpips.net", '"resnet"', "'alex'"),
-    (changed("metric", to=["psnr"]), "the whole file", "metric", "did you mean metrics?"),
+    (changed("metric", to=["psnr"]), "the whole of it", "metric", "did you mean metrics?"),
 ]
 
 
@@ -139,7 +139,7 @@ def test_every_mistake_is_told_at_once(tmp_path):
 )
 def test_a_file_that_is_no_spec_gets_a_sentence(tmp_path, text):
     file = written(tmp_path, text)
-    with pytest.raises((SpecError, ForeignFileError), match=re.escape(str(file))):
+    with pytest.raises((SpecError, UntrustedFileError), match=re.escape(str(file))):
         load_spec(file)
 
 
@@ -162,8 +162,8 @@ places = st.sampled_from(
 def test_whatever_stands_in_a_place_the_answer_is_a_spec_or_a_sentence(tmp_path_factory, place, value):
     file = written(tmp_path_factory.mktemp("spec"), changed(*place, to=value))
     try:
-        spec, _ = load_spec(file)
-    except (SpecError, ForeignFileError) as error:
+        spec = load_spec(file)
+    except (SpecError, UntrustedFileError) as error:
         assert str(file) in str(error)
     else:
         assert isinstance(spec, AuditSpec)
@@ -172,7 +172,7 @@ def test_whatever_stands_in_a_place_the_answer_is_a_spec_or_a_sentence(tmp_path_
 def test_entries_may_be_written_short_or_long(tmp_path):
     spec = changed("defenses", to=["none", {"clipping": 2.0}, [{"clipping": {"max_norm": 1}}, "secure_aggregation"]])
     spec["attacks"] = [{"gradinversion": {"steps": 7}}]
-    read, _ = load_spec(written(tmp_path, spec))
+    read = load_spec(written(tmp_path, spec))
     assert read.defenses[1] == Clipping(max_norm=2.0)
     assert isinstance(read.defenses[2], Chain)
     assert defense_label(read.defenses[2]) == "clipping(max_norm=1.0) + secure_aggregation"
@@ -180,7 +180,7 @@ def test_entries_may_be_written_short_or_long(tmp_path):
 
 
 def test_a_function_of_the_users_own_may_stand_for_a_model(tmp_path):
-    read, _ = load_spec(written(tmp_path, changed("settings", 0, "model", to="my_package.models:build")))
+    read = load_spec(written(tmp_path, changed("settings", 0, "model", to="my_package.models:build")))
     assert read.settings[0].model.function == "my_package.models:build"
 
 
@@ -197,3 +197,16 @@ def test_the_schema_names_every_attack_and_every_key():
     text = json.dumps(AuditSpec.model_json_schema())
     for word in ("gradinversion", "dp_sgd", "resnet20", "batch_size", "lpips", "batchnorm"):
         assert f'"{word}"' in text
+
+
+@pytest.mark.parametrize(
+    ("attack", "sentence"),
+    [
+        ({"latent_prior": {"freed": "pixels"}}, "`second_stage`, as freed is called now"),
+        ({"latent_prior": {"freed_share": 0.5}}, "`second_stage_share`, as freed_share is called now"),
+        ({"gradinversion": {"supposed": {"steps": 2}}}, "`assumed_recipe`, as supposed is called now"),
+    ],
+)
+def test_a_parameter_of_a_former_name_is_answered_with_its_present_one(tmp_path, attack, sentence):
+    with pytest.raises(SpecError, match=re.escape(f"allowed: {sentence}.")):
+        load_spec(written(tmp_path, changed("attacks", to=[attack])))

@@ -27,27 +27,27 @@ def study():
 def test_every_study_is_a_valid_spec_on_digits_where_its_data_are_absent(study, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written, replaced = study._spec(path, tmp_path)
-    assert all(setting.data.load().classes == 10 for setting in load_spec(written)[0].settings)
+    assert all(setting.data.load().classes == 10 for setting in load_spec(written).settings)
     assert replaced == ("../shared" in path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_tunes_on_images_and_a_seed_that_it_does_not_report(study, path, tmp_path):
-    reported = load_spec(study._spec(path, tmp_path)[0])[0]
+    reported = load_spec(study._spec(path, tmp_path)[0])
     assert reported.seed != study.TUNING_SEED
     assert all(setting.splits.attacked in ("reporting", "all") for setting in reported.settings)
     if all(setting.splits.attacked == "all" for setting in reported.settings):
         with pytest.raises(SystemExit, match="reports on all of its images"):
             study._spec(path, tmp_path, tune=True)
     else:
-        tuned = load_spec(study._spec(path, tmp_path, tune=True)[0])[0]
+        tuned = load_spec(study._spec(path, tmp_path, tune=True)[0])
         assert tuned.seed == study.TUNING_SEED
         assert all(setting.splits.attacked == "tuning" for setting in tuned.settings)
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_other_spec_is_valid(path):
-    assert load_spec(path)[0].attacks
+    assert load_spec(path).attacks
 
 
 def test_every_study_has_published_figures_beside_it():
@@ -56,7 +56,7 @@ def test_every_study_has_published_figures_beside_it():
 
 
 def test_the_preset_is_held_against_the_published_values_but_for_their_steps():
-    values, preset = load_spec(BENCHMARKS / "studies" / "preset.yaml")[0].attacks
+    values, preset = load_spec(BENCHMARKS / "studies" / "preset.yaml").attacks
     assert values == replace(GradInversion.published(), steps=values.steps)
     assert preset == GradInversion()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seethrough.attacks import Space
-from seethrough.audit.client import Round, play_round
+from seethrough.audit.client import Round, simulate_round
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
 from seethrough.audit.threat import MEANING, ThreatModel, view_of
@@ -22,41 +22,46 @@ def round_of(mode: str = "eval", clients: int = 1, defense=None, batchnorm: bool
     torch.manual_seed(0)
     model = ConvNet(width=4, batchnorm=batchnorm).build(SPACE).train(mode == "train")
     batches = tuple(Batch(torch.rand(2, 1, 12, 12), torch.tensor([4 - i, i])) for i in range(clients))
-    return play_round(model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1)))
+    return simulate_round(
+        model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1))
+    )
 
 
-def view(threat: ThreatModel, *played: Round):
-    return view_of(threat, played, Recipe(), NoDefense(), SPACE, PUBLIC)
+def view(threat: ThreatModel, *simulated: Round):
+    return view_of(threat, simulated, Recipe(), NoDefense(), SPACE, PUBLIC)
 
 
 def test_earlier_rounds_are_seen_in_their_order_as_copies_or_not_at_all():
     first, second, last = (round_of(clients=count) for count in (1, 2, 1))
     seen = view(ThreatModel(name="t", grants=("past",)), first, second, last)
-    for old, played in zip(seen.past, (first, second), strict=True):
-        for name, part in played.aggregate.seen[0].step.items():
+    for old, simulated in zip(seen.past, (first, second), strict=True):
+        for name, part in simulated.aggregate.seen[0].step.items():
             assert torch.equal(old.update[name], part) and old.update[name].data_ptr() != part.data_ptr()
-        assert old.model is not played.model
+        assert old.model is not simulated.model
     assert view(ThreatModel(name="t", grants=("count",)), first, last).past is None
 
 
 @pytest.mark.parametrize("fact", list(MEANING))
 def test_each_fact_is_there_if_granted_and_none_if_not(fact: str):
-    played = round_of()
-    assert getattr(view(ThreatModel(name="t", grants=(fact,)), played), fact) is not None
+    simulated = round_of()
+    assert getattr(view(ThreatModel(name="t", grants=(fact,)), simulated), fact) is not None
     rest = tuple(other for other in MEANING if other != fact)
-    assert getattr(view(ThreatModel(name="t", grants=rest), played), fact) is None
+    assert getattr(view(ThreatModel(name="t", grants=rest), simulated), fact) is None
 
 
 def test_no_tensor_of_a_view_shares_memory_with_the_referees():
-    played = round_of()
-    seen = view(ThreatModel(name="t", grants=tuple(MEANING), batchnorm="exact"), played)
+    simulated = round_of()
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING), batchnorm="exact"), simulated)
     referee = [
-        *played.model.state_dict().values(),
-        *played.aggregate.seen[0].step.values(),
+        *simulated.model.state_dict().values(),
+        *simulated.aggregate.seen[0].step.values(),
         PUBLIC.inputs,
         PUBLIC.labels,
     ]
-    referee += [*played.aggregate.seen[0].buffers.values(), *(t for b in played.batches for t in (b.inputs, b.labels))]
+    referee += [
+        *simulated.aggregate.seen[0].buffers.values(),
+        *(t for b in simulated.batches for t in (b.inputs, b.labels)),
+    ]
     theirs = {tensor.data_ptr() for tensor in referee}
     ours = [*seen.model.state_dict().values(), *seen.update.values(), *seen.buffers.values(), seen.labels]
     ours += [seen.public.inputs, seen.public.labels]
@@ -68,21 +73,21 @@ def test_granted_labels_come_in_no_telling_order():
 
 
 def test_batchnorm_statistics_are_hidden_running_or_exact():
-    played = round_of(mode="train")
-    hidden = view(ThreatModel(name="t", batchnorm="hidden"), played)
-    running = view(ThreatModel(name="t", batchnorm="running"), played)
-    exact = view(ThreatModel(name="t", batchnorm="exact"), played)
+    simulated = round_of(mode="train")
+    hidden = view(ThreatModel(name="t", batchnorm="hidden"), simulated)
+    running = view(ThreatModel(name="t", batchnorm="running"), simulated)
+    exact = view(ThreatModel(name="t", batchnorm="exact"), simulated)
     assert hidden.buffers is None
-    assert torch.equal(running.buffers["1.running_mean"], played.model[1].running_mean)
-    assert torch.equal(exact.buffers["1.running_mean"], played.aggregate.seen[0].buffers["1.running_mean"])
+    assert torch.equal(running.buffers["1.running_mean"], simulated.model[1].running_mean)
+    assert torch.equal(exact.buffers["1.running_mean"], simulated.aggregate.seen[0].buffers["1.running_mean"])
     assert not torch.equal(exact.buffers["1.running_mean"], running.buffers["1.running_mean"])
 
 
 def test_hidden_running_statistics_are_not_in_the_model_either():
-    played = round_of(mode="train")
+    simulated = round_of(mode="train")
     with torch.no_grad():
-        played.model[1].running_mean += 3.0
-    assert view(ThreatModel(name="t", batchnorm="hidden"), played).model[1].running_mean.eq(0).all()
+        simulated.model[1].running_mean += 3.0
+    assert view(ThreatModel(name="t", batchnorm="hidden"), simulated).model[1].running_mean.eq(0).all()
 
 
 def test_statistics_that_eval_mode_computes_with_cannot_be_hidden():
@@ -96,9 +101,9 @@ def test_a_model_without_batchnorm_has_no_statistics_to_grant():
 
 def test_under_secure_aggregation_the_server_sees_only_the_cohorts_mean():
     defense = SecureAggregation(clients=2)
-    played = round_of(clients=2, defense=defense)
+    simulated = round_of(clients=2, defense=defense)
     plain = round_of(clients=2)
-    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), simulated)
     assert (seen.count, seen.participants, seen.labels.tolist()) == (4, 2, [0, 1, 3, 4])
     for name, step in seen.update.items():
         mean = (plain.aggregate.seen[0].step[name] + plain.aggregate.seen[1].step[name]) / 2
@@ -107,16 +112,16 @@ def test_under_secure_aggregation_the_server_sees_only_the_cohorts_mean():
 
 
 def test_who_dropped_out_before_masking_is_not_behind_what_the_server_sees():
-    played = round_of(clients=3, defense=SecureAggregation(clients=3, dropped_before_masking=1))
-    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    simulated = round_of(clients=3, defense=SecureAggregation(clients=3, dropped_before_masking=1))
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), simulated)
     assert (seen.count, seen.participants, seen.labels.tolist()) == (4, 2, [0, 1, 3, 4])
-    assert len(played.victims()) == 2 and played.aggregate.members == (0, 1)
+    assert len(simulated.victims()) == 2 and simulated.aggregate.members == (0, 1)
 
 
 def test_a_client_alone_in_the_sum_is_seen_as_one():
     alone = SecureAggregation(clients=3, dropped_before_masking=2, reconstruction_threshold=1)
-    played, plain = round_of(clients=3, defense=alone), round_of(clients=3)
-    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), played)
+    simulated, plain = round_of(clients=3, defense=alone), round_of(clients=3)
+    seen = view(ThreatModel(name="t", grants=tuple(MEANING)), simulated)
     assert (seen.count, seen.participants, seen.labels.tolist()) == (2, 1, [0, 4])
     for name, step in seen.update.items():
         assert torch.allclose(step, plain.aggregate.seen[0].step[name], atol=1e-5), name

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seethrough.attacks.generators.own import _drawn
+from seethrough.attacks.generators.user_generator import _drawn
 from seethrough.audit.case import broadcast_model, content_of, why_unsearchable
 from seethrough.audit.cells.compute import ChangedError, Computation
 from seethrough.audit.cells.store import Store
@@ -70,9 +70,9 @@ def planned(folder, monkeypatch):
     monkeypatch.setattr("seethrough.audit.plan._check_elsewhere", lambda spec, file: None)
 
     def plan(model: str, *given: str, **others: str) -> Plan:
-        spec, text = load_spec(written(folder, model, *given, **others))
+        spec = load_spec(written(folder, model, *given, **others))
         forget(folder)
-        return make_plan(spec, text, "spec.yaml", torch.device("cpu"), 1)
+        return make_plan(spec, torch.device("cpu"), 1)
 
     return plan
 

@@ -286,7 +286,7 @@ def test_a_mistake_in_the_section_gets_a_sentence(tmp_path, written, words):
 
 def test_without_the_section_nothing_is_trained(tmp_path):
     (tmp_path / "spec.yaml").write_text(GOOD)
-    assert load_spec(tmp_path / "spec.yaml")[0].utility is None
+    assert load_spec(tmp_path / "spec.yaml").utility is None
     assert AuditSpec.model_fields["utility"].default is None
 
 

@@ -24,7 +24,7 @@ from ..parts.simulated_client import (
 )
 from .classifier_gradient import Classifier, Pulls, observed_classifier, read_pulls
 
-PLAYS = 32  # batches of familiar images that the classifier alone is played with
+SIMULATIONS = 32  # batches of familiar images that the classifier alone is simulated with
 TRAININGS = 8  # and the whole client
 CERTAIN = 5.0  # standard deviations of noise; among 1e5 coordinates one goes below by chance in 3 % of updates
 CERTAIN_PULL = 3.0  # the same of dL/db, which has one for each class
@@ -150,25 +150,25 @@ def _batches(familiar: Familiar, count: int, number: int) -> list[tuple[Tensor, 
 
 
 def _hidden_share(familiar: Familiar, count: int, slopes: Tensor, deviation: float, length: Length) -> float:
-    """The share of the classes in played batches whose rows reach nowhere surely below zero.
+    """The share of the classes in simulated batches whose rows reach nowhere surely below zero.
 
-    Where less was sent than usual, the same coordinates are held back from the played gradients, and those that are smaller
+    Where less was sent than usual, the same coordinates are held back from the simulated gradients, and those that are smaller
     than any that was sent. Random images with random labels tell signs, not how small gradients get, and nothing tells it of
     gradients of unknown length: 1, where that matters.
     """
-    batches = _batches(familiar, count, PLAYS)
-    played = [familiar.errors(chosen, labels).T @ familiar.features[chosen] / count for chosen, labels in batches]
-    usual = sum(float((each == 0).double().mean()) for each in played) / len(played)
+    batches = _batches(familiar, count, SIMULATIONS)
+    simulated = [familiar.errors(chosen, labels).T @ familiar.features[chosen] / count for chosen, labels in batches]
+    usual = sum(float((each == 0).double().mean()) for each in simulated) / len(simulated)
     sent = slopes != 0
     held_back = float((~sent).double().mean()) > usual + HELD_BACK
     if (familiar.labels is None and (held_back or deviation)) or (deviation and math.isinf(length.deviation)):
         return 1.0
     if held_back:
         smallest = float(slopes[sent].abs().min() / torch.linalg.vector_norm(slopes)) if bool(sent.any()) else 1.0
-        played = [each * sent * (each.abs() >= smallest * torch.linalg.vector_norm(each)) for each in played]
+        simulated = [each * sent * (each.abs() >= smallest * torch.linalg.vector_norm(each)) for each in simulated]
     present = [torch.bincount(labels, minlength=slopes.shape[0]) > 0 for _, labels in batches]
     deviation = deviation / math.exp(length.mean)
-    missed = [there & ~_reaches_below(each, deviation) for there, each in zip(present, played, strict=True)]
+    missed = [there & ~_reaches_below(each, deviation) for there, each in zip(present, simulated, strict=True)]
     return (float(sum(each.sum() for each in missed)) + 0.5) / (float(sum(each.sum() for each in present)) + 1)
 
 
@@ -195,8 +195,8 @@ def _played_lengths(view: View, classifier: Classifier, familiar: Familiar) -> l
     for chosen, labels in _batches(familiar, classifier.count, TRAININGS):
         images = familiar.images[chosen.to(familiar.images.device)]
         with torch.no_grad():
-            played = replace(view, update=client(images, labels.to(images.device)))
-        seen = read_pulls(played, observed_classifier(played)).mean
+            simulated = replace(view, update=client(images, labels.to(images.device)))
+        seen = read_pulls(simulated, observed_classifier(simulated)).mean
         plain = familiar.errors(chosen, labels).mean(dim=0)
         along = float((seen * plain).sum() / plain.square().sum())
         found += [math.log(along)] if along > 0 else []

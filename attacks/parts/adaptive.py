@@ -13,7 +13,7 @@ from seethrough.defenses import Params, Slopes
 
 from .._base import View
 from .image_priors import total_variation
-from .rounds import observed, rounds_of, together
+from .rounds import observed, rounds_of, stack_rounds
 
 
 def unaware(view: View) -> View:
@@ -57,7 +57,7 @@ def keeps_direction(view: View) -> bool:
 
 def noise_variances(view: View) -> Params:
     """The known variance of the noise on each tensor of what was observed, a scalar by name; empty where none is known."""
-    return together([_noise_variances(each) for each in rounds_of(view)])
+    return stack_rounds([_noise_variances(each) for each in rounds_of(view)])
 
 
 def _noise_variances(view: View) -> Params:

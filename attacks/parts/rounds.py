@@ -17,7 +17,7 @@ def rounds_of(view: View) -> tuple[View, ...]:
     return (*earlier, dataclasses.replace(view, past=None))
 
 
-def together(rounds: Sequence[Params]) -> Params:
+def stack_rounds(rounds: Sequence[Params]) -> Params:
     """The tensors of all rounds, each under its name and the number of its round; of a single round, as they are."""
     if len(rounds) == 1:
         return rounds[0]
@@ -26,7 +26,7 @@ def together(rounds: Sequence[Params]) -> Params:
 
 def observed(view: View) -> Params:
     """The updates of all rounds together."""
-    return together([each.update for each in rounds_of(view)])
+    return stack_rounds([each.update for each in rounds_of(view)])
 
 
 def need_update(view: View) -> None:

@@ -30,7 +30,7 @@ from .simulated_client import simulated_client
 Search = Callable[[View, Generator], Reconstruction]  # with images and labels
 
 
-def steps_of_play(steps: int) -> int:
+def simulated_steps(steps: int) -> int:
     """How long to play: a quarter of the attack's steps, but as long as the attack up to `SHORTEST`."""
     return max(min(steps, SHORTEST), steps // 4)
 
@@ -38,7 +38,7 @@ def steps_of_play(steps: int) -> int:
 def with_shrunk(found: Reconstruction, view: View, play: Search, rng: Generator) -> Reconstruction:
     """`found`, with its images [n, *shape] drawn toward the mean public image; as it was without public images.
 
-    `play` is the attack from one start, for `steps_of_play`.
+    `play` is the attack from one start, for `simulated_steps`.
     """
     claimed = _claimed(found)
     if view.public is None or claimed is None:
@@ -99,13 +99,13 @@ def _sent(view: View, truth: Tensor, claimed: Batch, rng: Generator) -> Params:
     scale = max(0.0, length / max(sum(float(part.square().sum()) for part in step.values()), SMALLEST))
     released = _released(view, truth, claimed.labels, rng)
     shown = view if released is None else dataclasses.replace(view, update=released)
-    expected, played = simulated_client(shown)(truth, claimed.labels), {}
+    expected, simulated = simulated_client(shown)(truth, claimed.labels), {}
     for name, part in seen.items():
         sent = (part != 0) | (step[name] == 0) if released is None else released[name] != 0
         variance = (part - scale * step[name]).square().sum() / (part != 0).sum().clamp(min=1)
         noise = torch.randn(part.shape, generator=rng).to(part)
-        played[name] = (expected[name] + variance.sqrt() * noise) * sent
-    return played
+        simulated[name] = (expected[name] + variance.sqrt() * noise) * sent
+    return simulated
 
 
 def _released(view: View, truth: Tensor, labels: Tensor, rng: Generator) -> Params | None:

@@ -13,7 +13,7 @@ from seethrough.defenses import Params, Recipe
 from .._base import View
 from .adaptive import as_computed, as_seen, clients_behind
 from .image_priors import photograph_like
-from .rounds import observed, rounds_of, together
+from .rounds import observed, rounds_of, stack_rounds
 
 PROBES = 64  # random images that stand in for public data
 MOST_PUBLIC = 512  # public images worth a forward pass
@@ -34,7 +34,7 @@ def simulated_client(view: View, read_error: Callable[[View], Tensor | None] = l
     several clients are behind is the mean of theirs, the examples being dealt out to them in turn.
     """
     clients = [_simulated_round(each, read_error(each)) for each in rounds_of(view)]
-    return lambda inputs, labels: together([client(inputs, labels) for client in clients])
+    return lambda inputs, labels: stack_rounds([client(inputs, labels) for client in clients])
 
 
 def _simulated_round(view: View, error: Tensor | None) -> Client:

@@ -15,7 +15,7 @@ from seethrough.reports.row import Cell, Place
 
 from .store import DamagedFileError, Store
 from .worker import Answer, Job, keep
-from .worker_pool import GRACE, Context, Crew, Held
+from .worker_pool import GRACE, Context, Held, WorkerPool
 
 START_ATTEMPTS = 3
 """Workers that may die one after another while they hold no place; after that, the fault is no passing one."""
@@ -67,21 +67,21 @@ def run_cells(
     if workers < 1 or threads < 1:
         raise ValueError(f"workers and threads must be at least 1, found {workers} and {threads}")
     job = Job(compute, store, threads, seed, code)
-    crew = Crew(job, workers, cast(Context, get_context(start_method)))
+    pool = WorkerPool(job, workers, cast(Context, get_context(start_method)))
     distinct = {place.key: place for place in places}
     try:
-        _serve(job, crew, deque(distinct.values()), watch)
+        _serve(job, pool, deque(distinct.values()), watch)
     except BaseException:
-        crew.dismiss(patience=0)
+        pool.dismiss(patience=0)
         raise
-    crew.dismiss(patience=GRACE)
+    pool.dismiss(patience=GRACE)
 
 
-def _serve(job: Job, crew: Crew, waiting: deque[Place], watch: Callable[[Event], None]) -> None:
+def _serve(job: Job, pool: WorkerPool, waiting: deque[Place], watch: Callable[[Event], None]) -> None:
     futile = 0
-    while waiting or crew.busy():
-        crew.fill(len(waiting))
-        for report in crew.reports():
+    while waiting or pool.busy():
+        pool.fill(len(waiting))
+        for report in pool.reports():
             futile = futile + 1 if report.answer is None and report.held is None else 0
             if futile == START_ATTEMPTS:
                 raise RunError(f"{futile} workers in a row died before they took a cell; the last one {report.ending}")
@@ -90,7 +90,7 @@ def _serve(job: Job, crew: Crew, waiting: deque[Place], watch: Callable[[Event],
                 if answer.problem:
                     raise RunError(answer.problem)
                 watch(Finished(report.held.place, answer.status, answer.seconds))
-            if report.answer is not None and waiting and crew.hand(report.worker, waiting[0]):
+            if report.answer is not None and waiting and pool.hand(report.worker, waiting[0]):
                 watch(Started(waiting.popleft(), report.worker))
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from seethrough.common.files import make_directory, remove_temporaries, sync_directory, write_bytes_atomically
 from seethrough.reports.row import Cell, Manifest, Place
 
+from .checksummed import DamagedFileError, SchemaMismatchError, decode, encode
 from .lock import FolderInUseError, exclusive
-from .sealed_file import DamagedFileError, ForeignSchemaError, decode, encode
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
 
-__all__ = ["DamagedFileError", "FolderInUseError", "ForeignSchemaError", "Pending", "Store", "encode", "pending"]
+__all__ = ["DamagedFileError", "FolderInUseError", "Pending", "SchemaMismatchError", "Store", "encode", "pending"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Store:
     def write(self, cell: Cell) -> None:
         """Keep `cell`, durably. A damaged file of that name is moved aside, a whole one replaced.
 
-        Raises: TypeError or ValueError, for a cell that `encode` refuses; ForeignSchemaError.
+        Raises: TypeError or ValueError, for a cell that `encode` refuses; SchemaMismatchError.
         """
         self._write(self.path(cell.key), cell)
 
     def read(self, key: str) -> Cell | None:
-        """The finished cell of that key; None if there is none. Raises: DamagedFileError, ForeignSchemaError."""
+        """The finished cell of that key; None if there is none. Raises: DamagedFileError, SchemaMismatchError."""
         path = self.path(key)
         if not os.path.lexists(path):
             return None
@@ -74,7 +74,7 @@ class Store:
         self._write(self.directory / "manifest.json", manifest)
 
     def read_manifest(self) -> Manifest:
-        """The manifest. Raises: FileNotFoundError, DamagedFileError, ForeignSchemaError."""
+        """The manifest. Raises: FileNotFoundError, DamagedFileError, SchemaMismatchError."""
         return decode(self.directory / "manifest.json", Manifest)
 
     def path(self, key: str) -> Path:
@@ -113,7 +113,7 @@ class Store:
 def pending(places: Sequence[Place], store: Store, retry_failed: bool = False) -> Pending:
     """The places, each key once, that have no whole file; damaged files are moved aside and named.
 
-    Failed cells count as finished unless `retry_failed`. Raises: ForeignSchemaError.
+    Failed cells count as finished unless `retry_failed`. Raises: SchemaMismatchError.
     """
     todo, damaged = {}, []
     for place in places:

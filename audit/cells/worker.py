@@ -18,7 +18,7 @@ from seethrough.defenses._base import NotApplicableError
 from seethrough.reports.row import Cell, Place
 
 from .compute import ChangedError
-from .store import ForeignSchemaError, Store, encode
+from .store import SchemaMismatchError, Store, encode
 
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 """Blocked in a worker until it has settled how to take them."""
@@ -70,7 +70,7 @@ def keep(job: Job, cell: Cell) -> Answer:
     """The answer that the cell's file is written, or why it cannot be."""
     try:
         job.store.write(cell)
-    except (OSError, ForeignSchemaError) as error:
+    except (OSError, SchemaMismatchError) as error:
         return Answer(problem=f"the cell {cell.key} cannot be kept: {error}")
     return Answer(cell.status, cell.seconds)
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
+from seethrough.common.processes import without_main
 from seethrough.reports.row import Place
 
 from .worker import INTERRUPTS, Answer, Job, work
@@ -48,7 +49,7 @@ class _Worker:
     pipe: Connection
 
 
-class Crew:
+class WorkerPool:
     """Up to `size` workers; a number, once given to a worker, is never given to another."""
 
     def __init__(self, job: Job, size: int, context: Context) -> None:
@@ -62,13 +63,13 @@ class Crew:
         return bool(self._held)
 
     def fill(self, waiting: int) -> None:
-        """Start workers until the crew is complete, or enough for what they hold and `waiting` places more."""
+        """Start workers until the pool is complete, or enough for what they hold and `waiting` places more."""
         while len(self._workers) < min(self._size, waiting + len(self._held)):
             with _interrupts_deferred(), _threads_in_environment(self._job.threads):
                 self._workers[next(self._numbers)] = _start(self._job, self._context)
 
     def reports(self) -> list[Report]:
-        """What the workers have to say, as soon as one speaks or dies; the dead leave the crew."""
+        """What the workers have to say, as soon as one speaks or dies; the dead leave the pool."""
         ready = set(wait([source for worker in self._workers.values() for source in _sources(worker)]))
         speaking = [number for number, worker in self._workers.items() if ready.intersection(_sources(worker))]
         return [self._report(number) for number in speaking]
@@ -111,7 +112,8 @@ def _start(job: Job, context: Context) -> _Worker:
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(job, theirs))
     try:
-        process.start()
+        with without_main():
+            process.start()
     finally:
         theirs.close()  # so that the worker alone holds its end
     return _Worker(process, ours)

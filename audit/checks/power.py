@@ -11,7 +11,7 @@ from ..specification.entries import label_of
 from ..specification.schema import AuditSpec, Setting
 from ..trial import trial_without_model
 
-MOST_TRIED = 50  # batches that perfect label attacks are played on
+MOST_TRIED = 50  # batches that perfect label attacks are simulated on
 
 
 def powerless(spec: AuditSpec) -> tuple[str, ...]:
@@ -32,10 +32,10 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
 def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) -> Iterator[str]:
     if all("labels" in threat.grants for threat in spec.threats):
         return
-    played = [
+    simulated = [
         trial_without_model(setting, spec.seed, trial, 1, (0,), False) for trial in range(min(batches, MOST_TRIED))
     ]
-    evidence = evidence_of([score(metric, trial, trial.readable, trial.readable) for trial in played])
+    evidence = evidence_of([score(metric, trial, trial.readable, trial.readable) for trial in simulated])
     if evidence is not None and not evidence.powered:
         yield _said(setting, metric, batches, evidence.needs)
 

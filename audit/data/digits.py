@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from sklearn.datasets import load_digits
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Data, Images
 

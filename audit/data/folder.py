@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
-from ..untrusted import ForeignFileError, read_columns, read_image
+from ..untrusted import UntrustedFileError, read_columns, read_image
 from ._base import Data, Images
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -44,7 +44,7 @@ class Folder(Data):
 def _load(path: str, size: int, table: str, group: str) -> Images:
     root = Path(path)
     if not root.is_dir():
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{path}: found no folder; allowed: a folder with one subfolder of images for each class"
         )
     classes = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
@@ -55,7 +55,7 @@ def _load(path: str, size: int, table: str, group: str) -> Images:
         if file.suffix.lower() in SUFFIXES
     ]
     if not files:
-        raise ForeignFileError(f"{path}: found no images; allowed: PNG or JPEG files in one subfolder for each class")
+        raise UntrustedFileError(f"{path}: found no images; allowed: PNG or JPEG files in one subfolder for each class")
     pictures = [read_image(file) for file, _ in files]
     channels = max(picture.shape[2] for picture in pictures)
     pixels = torch.cat([_square(picture, size, channels) for picture in pictures])
@@ -71,7 +71,7 @@ def _groups(names: list[str], table: str, group: str) -> torch.Tensor:
     if missing or len(listed) < len(rows):
         twice = next((file for file, _ in rows if sum(file == other for other, _ in rows) > 1), "")
         found = f"no {group} for {missing[0]} ({len(missing)} such)" if missing else f"{twice} more than once"
-        raise ForeignFileError(f"{table}: found {found}; allowed: one row with a {group} for each picture")
+        raise UntrustedFileError(f"{table}: found {found}; allowed: one row with a {group} for each picture")
     return torch.from_numpy(np.unique([listed[name] for name in names], return_inverse=True)[1].astype(np.int64))
 
 

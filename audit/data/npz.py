@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
-from ..untrusted import ForeignFileError, read_npz
+from ..untrusted import UntrustedFileError, read_npz
 from ._base import Data, Images
 
 Part = Literal["all", "train", "val", "test"]
@@ -45,13 +45,13 @@ def _load(file: str, part: Part, group: str) -> Images:
             if part in ("all", name) and f"{name}_images" in arrays and f"{name}_labels" in arrays
         ]
         if not prefixes:
-            raise ForeignFileError(
+            raise UntrustedFileError(
                 f"{file}: found arrays {', '.join(sorted(arrays)) or 'none'}; allowed: `images` and `labels`, or MedMNIST's "
                 "`train_images`, `train_labels` and so on"
             )
     missing = [f"{prefix}{group}" for prefix in prefixes if group and f"{prefix}{group}" not in arrays]
     if missing:
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: found arrays {', '.join(sorted(arrays))}, none of them {missing[0]}; allowed: one of its arrays"
         )
     images, labels, *groups = (
@@ -66,36 +66,36 @@ def _joined(arrays: list[np.ndarray], name: str, file: str) -> np.ndarray:
         return arrays[0]
     if 0 in {array.ndim for array in arrays} or len({array.shape[1:] for array in arrays}) > 1:
         shapes = " and ".join(str(list(array.shape)) for array in arrays)
-        raise ForeignFileError(f"{file}: {name} of its parts have shapes {shapes}; allowed: parts that fit together")
+        raise UntrustedFileError(f"{file}: {name} of its parts have shapes {shapes}; allowed: parts that fit together")
     return np.concatenate(arrays)
 
 
 def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str, groups: np.ndarray | None = None) -> Images:
-    """`images`, `labels` and `groups` checked and laid out as `Images`. Raises: ForeignFileError, naming the one at fault."""
+    """`images`, `labels` and `groups` checked, as `Images`. Raises: UntrustedFileError, naming the one at fault."""
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3) or min(images.shape) == 0:
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: images have shape {list(images.shape)}; allowed: [n, height, width] or [n, height, width, channels] "
             "with 1 or 3 channels"
         )
     floating = np.issubdtype(images.dtype, np.floating)
     if images.dtype != np.uint8 and not floating:
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: images have type {images.dtype}; allowed: uint8 in [0, 255] or float in [0, 1]"
         )
     if floating and not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: images have values in [{images.min()}, {images.max()}]; allowed for floats: [0, 1]"
         )
     flat = np.atleast_1d(labels).reshape(labels.shape[0] if labels.ndim else 1, -1)
     if flat.shape != (len(images), 1) or not np.issubdtype(labels.dtype, np.integer):
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: labels have shape {list(labels.shape)} and type {labels.dtype}; allowed: one integer for each of the "
             f"{len(images)} images"
         )
     if flat.min() < 0:
-        raise ForeignFileError(f"{file}: labels go down to {flat.min()}; allowed: 0 and up")
+        raise UntrustedFileError(f"{file}: labels go down to {flat.min()}; allowed: 0 and up")
     pixels = torch.from_numpy(images.astype(np.float32) if floating else images).permute(0, 3, 1, 2).contiguous()
     whose = None if groups is None else _numbered(groups, len(images), file)
     return Images(pixels, torch.from_numpy(flat[:, 0].astype(np.int64)), classes=int(flat.max()) + 1, groups=whose)
@@ -104,7 +104,7 @@ def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str, groups
 def _numbered(groups: np.ndarray, count: int, file: str) -> torch.Tensor:
     """Groups as numbers from 0, [n]."""
     if groups.size != count or len(groups) != count or groups.dtype.kind not in "iu":
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{file}: groups have shape {list(groups.shape)} and type {groups.dtype}; allowed: one integer for each of the "
             f"{count} images"
         )

@@ -7,9 +7,9 @@ import torch
 import torchvision
 from pydantic import Field
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
-from ..untrusted import ForeignFileError
+from ..untrusted import UntrustedFileError
 from ._base import Data, Images
 
 Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
@@ -33,7 +33,7 @@ def _load(name: Name, root: str, download: bool) -> Images:
     try:
         parts = [source(root=root, train=train, download=download) for train in (True, False)]
     except (RuntimeError, OSError) as error:
-        raise ForeignFileError(
+        raise UntrustedFileError(
             f"{root}: {name} cannot be read from this folder ({error}); allowed: a folder in torchvision's layout, "
             "or `download: true`"
         ) from error

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric, MetricNotApplicableError
 from ._features import features

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric
 from .label_accuracy import LabelAccuracy

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric
 from ._features import features

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric
 

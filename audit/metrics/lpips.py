@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ..untrusted import sha256_of
 from ._base import Metric, MetricNotApplicableError, UnavailableError

@@ -5,7 +5,7 @@ from pydantic import Field
 from skimage.metrics import mean_squared_error
 from torch import Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric, as_images
 

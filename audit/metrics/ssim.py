@@ -4,7 +4,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Metric, MetricNotApplicableError, as_images
 

@@ -6,9 +6,9 @@ from pydantic import Field
 from torch import nn
 
 from seethrough.attacks import Space
+from seethrough.common.entry import entry
 from seethrough.common.user_code import UserCodeError, explained, user_function
 from seethrough.common.user_sources import code_of
-from seethrough.defenses._base import entry
 
 from ._base import Model
 

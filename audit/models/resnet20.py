@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seethrough.attacks import Space
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Model, normalized
 

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import nn
 
 from seethrough.attacks import Space
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ._base import Model, normalized
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from types import ModuleType
 from typing import Annotated, Any, Union
 
 from pydantic import BeforeValidator, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from seethrough.common.catalog import catalog, name_of
+from seethrough.common.catalog import name_of
 from seethrough.common.section import refuse_unknown_keys
 
 
@@ -23,9 +22,8 @@ class ReadAs:
         return handler.generate_schema(self.written)
 
 
-def entry_type(package: ModuleType, kind: type) -> Any:
-    """The type of a spec's field that holds one of `package`'s entries: validated, and described in the JSON Schema."""
-    entries = catalog(package, kind).entries
+def entry_type(entries: dict[str, type]) -> Any:
+    """The type of a spec's field that holds one of these entries, by name: validated, and described in the JSON Schema."""
     choices = tuple(Annotated[cls, BeforeValidator(_unwrapped(name, cls)), Tag(name)] for name, cls in entries.items())
     one_of = Union[choices]  # type: ignore[valid-type]  # noqa: UP007
     named = Discriminator(
@@ -82,6 +80,9 @@ def _unwrapped(name: str, cls: type) -> Callable[[Any], Any]:
             inner = {fields[0]: inner}
         if not isinstance(inner, dict):
             raise PydanticCustomError("no_parameters", "`{name}` alone, it has no parameters", {"name": name})
+        for old, new in getattr(cls, "renamed", {}).items():
+            if old in inner:
+                raise PydanticCustomError("renamed_key", "`{new}`, as {old} is called now", {"new": new, "old": old})
         refuse_unknown_keys(inner, fields)
         return inner
 

@@ -1,11 +1,13 @@
-"""From a YAML file to an AuditSpec, or to one clear sentence for each mistake in it."""
+"""From a YAML file, or plain Python, to an AuditSpec, or to one clear sentence for each mistake in it."""
 
 import difflib
 import json
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from ..untrusted import Document, read_yaml
@@ -50,13 +52,44 @@ def stopped(sentence: str) -> str:
     return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
 
 
-def load_spec(path: str | Path) -> tuple[AuditSpec, str]:
-    """The audit that the file describes, and the file's text. Raises: SpecError; ForeignFileError, if it is no YAML."""
-    document = read_yaml(path)
+def load_spec(path: str | Path, source: str = "") -> AuditSpec:
+    """The audit that the file describes; `source` names it, if not its path.
+
+    Raises: SpecError; UntrustedFileError, if it is no YAML.
+    """
+    return _validated(read_yaml(path), source or str(path))
+
+
+def spec_from(described: Mapping[str, Any], source: str = "the spec") -> AuditSpec:
+    """The audit that plain Python describes: dicts, lists, text, numbers, booleans and None, as YAML would have them.
+
+    Raises: SpecError, with the same sentences as for a file; `source` stands in the file's place.
+    """
+    plain = _plain(described, (), source)
+    return _validated(Document(plain, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), {}), source)
+
+
+def _validated(document: Document, source: str) -> AuditSpec:
     try:
-        return AuditSpec.model_validate_json(json.dumps(document.data)), document.text
+        spec = AuditSpec.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        raise SpecError(tuple(_sentences(str(path), document, error))) from None
+        raise SpecError(tuple(_sentences(source, document, error))) from None
+    return spec.read_from(source, document.text)
+
+
+def _plain(value: Any, location: Location, source: str) -> Any:
+    """`value` with lists for tuples and text for paths, as YAML would have it. Raises: SpecError, for anything else."""
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(each, (*location, key), source) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, (*location, place), source) for place, each in enumerate(value)]
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    found = f"{value!r:.60} of type {type(value).__name__}"
+    allowed = "finite numbers, text, true or false, None, and lists and dicts (with text as keys) of these"
+    raise SpecError((f"{source}, {_written(location)}: found {found}; allowed: {allowed}.",))
 
 
 def _sentences(file: str, document: Document, error: ValidationError) -> Iterator[str]:
@@ -89,7 +122,7 @@ def _value_at(data: Any, location: Location) -> Any:
 
 def _written(location: Location) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "the whole file"
+    return text.lstrip(".") or "the whole of it"
 
 
 def _shown(value: Any) -> str:

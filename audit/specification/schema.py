@@ -7,6 +7,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationInfo,
     field_validator,
@@ -14,12 +15,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from seethrough import attacks, defenses
 from seethrough.attacks import Attack
 from seethrough.common.section import Section
 from seethrough.defenses import Chain, Defense, Recipe
 
-from .. import data, metrics, models, weights
 from ..data import Data
 from ..metrics import Metric
 from ..models import Model
@@ -27,6 +26,7 @@ from ..threat import ThreatModel
 from ..weights import Weights
 from ..weights.random import Random
 from .entries import ReadAs, entry_type, label_of
+from .kinds import entries_of
 
 
 def _custom_by_colon(value: Any) -> Any:
@@ -40,19 +40,21 @@ def _chained(parts: tuple[Defense, ...]) -> Chain:
         raise PydanticCustomError("chain", "{why}", {"why": str(error)}) from error
 
 
-OneDefense: Any = entry_type(defenses, Defense)
+OneDefense: Any = entry_type(entries_of("defenses").entries)
 DefenseChain = Annotated[tuple[OneDefense, ...], Field(min_length=1), AfterValidator(_chained)]
 OneOrChain = Annotated[
     Union[Annotated[OneDefense, Tag("one")], Annotated[DefenseChain, Tag("chain")]],  # noqa: UP007
     Discriminator(lambda value: "chain" if isinstance(value, tuple | list) else "one"),
 ]
 
-AnyData = Annotated[Data, ReadAs(entry_type(data, Data))]
-AnyModel = Annotated[Model, ReadAs(Annotated[entry_type(models, Model), BeforeValidator(_custom_by_colon)])]
-AnyWeights = Annotated[Weights, ReadAs(entry_type(weights, Weights))]
+AnyData = Annotated[Data, ReadAs(entry_type(entries_of("data").entries))]
+AnyModel = Annotated[
+    Model, ReadAs(Annotated[entry_type(entries_of("models").entries), BeforeValidator(_custom_by_colon)])
+]
+AnyWeights = Annotated[Weights, ReadAs(entry_type(entries_of("weights").entries))]
 AnyDefense = Annotated[Defense, ReadAs(OneOrChain)]
-AnyAttack = Annotated[Attack, ReadAs(entry_type(attacks, Attack))]
-AnyMetric = Annotated[Metric, ReadAs(entry_type(metrics, Metric))]
+AnyAttack = Annotated[Attack, ReadAs(entry_type(entries_of("attacks").entries))]
+AnyMetric = Annotated[Metric, ReadAs(entry_type(entries_of("metrics").entries))]
 
 
 class Splits(Section):
@@ -163,6 +165,24 @@ class AuditSpec(Section):
         tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
     ]
     utility: Utility | None = None  # None measures no utility
+
+    _source: str = PrivateAttr("the spec")
+    _text: str = PrivateAttr("")
+
+    @property
+    def source(self) -> str:
+        """The file that the spec was read from, or what stands in its place."""
+        return self._source
+
+    @property
+    def text(self) -> str:
+        """The spec as it was written."""
+        return self._text
+
+    def read_from(self, source: str, text: str) -> "AuditSpec":
+        """The same, knowing where it was read and how it was written."""
+        self._source, self._text = source, text
+        return self
 
     def trials_of(self, attack: Attack) -> int:
         """How many batches the attack is tried on."""

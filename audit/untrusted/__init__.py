@@ -1,6 +1,6 @@
 """Files that others wrote, read with sizes checked as declared before anything is allocated, and nothing unpickled."""
 
-from .files import ForeignFileError, sha256_of
+from .files import UntrustedFileError, sha256_of
 from .image import read_image
 from .npz import read_npz
 from .safetensors import check_tensors, read_safetensors
@@ -9,7 +9,7 @@ from .yaml import Document, read_yaml
 
 __all__ = [
     "Document",
-    "ForeignFileError",
+    "UntrustedFileError",
     "check_tensors",
     "read_columns",
     "read_image",

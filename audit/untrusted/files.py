@@ -16,13 +16,13 @@ CHUNK = 2**20
 FilePath = str | Path
 
 
-class ForeignFileError(Exception):
+class UntrustedFileError(Exception):
     """A file cannot be used; the message names it, what was found and what is allowed."""
 
 
-def refusal(path: FilePath, found: str, allowed: str) -> ForeignFileError:
+def refusal(path: FilePath, found: str, allowed: str) -> UntrustedFileError:
     """The exception to raise."""
-    return ForeignFileError(f"{path}: found {found}; allowed: {allowed}.")
+    return UntrustedFileError(f"{path}: found {found}; allowed: {allowed}.")
 
 
 def shown(value: object) -> str:
@@ -35,7 +35,7 @@ def shown(value: object) -> str:
 def opened(path: FilePath, limit: float = math.inf) -> Iterator[BinaryIO]:
     """The file, open for reading, if it is a regular one of at most `limit` bytes.
 
-    Raises: ForeignFileError, also for an OSError within the `with` block.
+    Raises: UntrustedFileError, also for an OSError within the `with` block.
     """
     with _unreadable(path):
         # looked at before it is opened: to open a device can have effects, to open a pipe can block for good
@@ -50,7 +50,7 @@ def opened(path: FilePath, limit: float = math.inf) -> Iterator[BinaryIO]:
 
 
 def read_whole(path: FilePath, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes. Raises: ForeignFileError."""
+    """The content of a regular file of at most `limit` bytes. Raises: UntrustedFileError."""
     with opened(path, limit) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -59,7 +59,7 @@ def read_whole(path: FilePath, limit: int) -> bytes:
 
 
 def sha256_of(path: FilePath) -> str:
-    """The SHA-256 of a regular file's content, in lower-case hex. Raises: ForeignFileError."""
+    """The SHA-256 of a regular file's content, in lower-case hex. Raises: UntrustedFileError."""
     digest = hashlib.sha256()
     with opened(path) as file:
         while chunk := file.read(CHUNK):

@@ -20,7 +20,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, OverflowError, LookupErro
 def read_image(path: FilePath) -> np.ndarray:
     """The pixels as stored, uint8 [height, width, 1 or 3]; what EXIF says of orientation is not applied.
 
-    Raises: ForeignFileError, for more than MAX_PIXELS before any pixel is decoded.
+    Raises: UntrustedFileError, for more than MAX_PIXELS before any pixel is decoded.
     """
     data = read_whole(path, MAX_FILE_BYTES)
     with warnings.catch_warnings():

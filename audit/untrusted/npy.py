@@ -36,7 +36,7 @@ class Header:
 def read_header(path: FilePath, name: str, stream: IO[bytes], size: int) -> Header:
     """The header of the array `name`, checked against the `size` bytes that it shares with its elements.
 
-    Raises: ForeignFileError.
+    Raises: UntrustedFileError.
     """
     start = stream.read(8)
     length = _LENGTHS.get(start[6:])

@@ -27,7 +27,7 @@ _PYTHON_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, LookupError)
 def read_npz(path: FilePath) -> dict[str, np.ndarray]:
     """The archive's arrays of integers or floats, by name, contiguous and in native byte order.
 
-    Raises: ForeignFileError, for a size past the limits of this module before anything of that size is allocated.
+    Raises: UntrustedFileError, for a size past the limits of this module before anything of that size is allocated.
     """
     with opened(path, MAX_FILE_BYTES) as file:
         try:

@@ -23,7 +23,7 @@ _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16
 def read_safetensors(path: FilePath) -> dict[str, Tensor]:
     """The file's tensors by name: dense, on the CPU, integers or finite floats.
 
-    Raises: ForeignFileError, for what the header claims before the tensors are read.
+    Raises: UntrustedFileError, for what the header claims before the tensors are read.
     """
     data = _checked_bytes(path)
     try:
@@ -37,7 +37,7 @@ def read_safetensors(path: FilePath) -> dict[str, Tensor]:
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: FilePath) -> None:
-    """Do nothing if both have the same names, shapes and types. Raises: ForeignFileError, naming those that differ."""
+    """Do nothing if both have the same names, shapes and types. Raises: UntrustedFileError, naming those that differ."""
     common = [name for name in expected if name in found]
     differences = [
         _named("no", [name for name in expected if name not in found]),

@@ -9,7 +9,7 @@ MAX_BYTES = 2**28
 
 
 def read_columns(path: FilePath, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The values of those columns of a CSV file with a header, row by row. Raises: ForeignFileError."""
+    """The values of those columns of a CSV file with a header, row by row. Raises: UntrustedFileError."""
     try:
         text = read_whole(path, MAX_BYTES).decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))

@@ -45,7 +45,7 @@ def read_yaml(path: FilePath) -> Document:
     """The one document in a UTF-8 file of at most MAX_BYTES.
 
     Only true and false are booleans; yes, no, dates and times stay text; 1e-3 is a number. Tags, aliases, repeated
-    keys and keys that are no text are refused. Raises: ForeignFileError, naming the line.
+    keys and keys that are no text are refused. Raises: UntrustedFileError, naming the line.
     """
     try:
         text = read_whole(path, MAX_BYTES).decode()

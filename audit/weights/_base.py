@@ -30,13 +30,13 @@ class Weights:
         raise NotImplementedError
 
     def facts(self) -> str:
-        """What beside the fields decides the weights, such as the content of a file. Raises: ForeignFileError."""
+        """What beside the fields decides the weights, such as the content of a file. Raises: UntrustedFileError."""
         return ""
 
     def put_into(self, model: nn.Module, images: Source, rng: Generator) -> None:
         """Set the parameters and buffers of a freshly built `model`, with `images` of the split that they learn from.
 
-        Raises: ForeignFileError, if a file does not fit.
+        Raises: UntrustedFileError, if a file does not fit.
         """
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Generator, nn
 
-from seethrough.defenses._base import entry
+from seethrough.common.entry import entry
 
 from ..models import bare
 from ..untrusted import check_tensors, read_safetensors, sha256_of

@@ -3,8 +3,8 @@
 from pydantic import Field
 from torch import Generator, nn
 
+from seethrough.common.entry import entry
 from seethrough.defenses import Batch
-from seethrough.defenses._base import entry
 
 from ..randomness import drawing_from
 from ._base import Source, Weights, set_batchnorm_statistics

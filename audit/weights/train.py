@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from seethrough.attacks.generators.cache import cached_tensors
+from seethrough.common.entry import entry
 from seethrough.common.user_code import explained
 from seethrough.defenses import Batch
-from seethrough.defenses._base import entry
 
 from ..models.parts.fingerprint import fingerprint
 from ..randomness import drawing_from

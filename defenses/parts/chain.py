@@ -49,9 +49,9 @@ class Chain(Defense):
             update = part.release(update, rng)
         return update
 
-    def together(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
+    def cohort_step(self, updates: tuple[Update, ...], rngs: tuple[Generator, ...]) -> tuple[Update, ...]:
         for part in self.parts:
-            updates = part.together(updates, rngs)
+            updates = part.cohort_step(updates, rngs)
         return updates
 
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:

@@ -9,7 +9,7 @@ import pytest
 
 from seethrough.audit.cells.store import DamagedFileError, Store, encode, pending
 from seethrough.reports.row import Cell, Place
-from tests.reliability.toys import cell_of, sealed
+from tests.reliability.toys import cell_of, checksummed
 
 KEY = "k000"
 PLACE = Place(KEY, "s", "t", "d", "a", 0)
@@ -102,6 +102,6 @@ def test_a_whole_file_that_describes_no_cell_is_damaged(store):
     wrong = (
         encode(replace(cell_of(KEY), note="")).partition(b"\n")[2].replace(b'"status": "ok"', b'"status": "fine"', 1)
     )
-    store.path(KEY).write_bytes(sealed(wrong))
+    store.path(KEY).write_bytes(checksummed(wrong))
     with pytest.raises(DamagedFileError, match=r"Cell\.status is 'fine'"):
         store.read(KEY)

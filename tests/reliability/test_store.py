@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seethrough.audit import _atomic
-from seethrough.audit.cells.store import DamagedFileError, ForeignSchemaError, Store, encode, pending
+from seethrough.audit.cells.store import DamagedFileError, SchemaMismatchError, Store, encode, pending
+from seethrough.common import files
 from seethrough.common.files import write_bytes_atomically, write_text_atomically
 from seethrough.reports.row import Cell, Claim, Manifest, Pictures, Score
-from tests.reliability.toys import cell_of, manifest_of, places, sealed
+from tests.reliability.toys import cell_of, checksummed, manifest_of, places
 
 KEY = "k000"
 any_text = st.text(st.characters(exclude_categories=()))
@@ -86,11 +86,17 @@ def test_a_key_that_is_no_plain_name_is_refused(tmp_path, key):
 
 
 def foreign(document: object) -> bytes:
-    return sealed(json.dumps(document).encode())
+    return checksummed(json.dumps(document).encode())
 
 
 NEWER = foreign({"format": "seethrough cell", "schema": 4, "content": {"key": KEY}})
-FOREIGN = [NEWER, foreign({"format": "other", "schema": 3}), foreign([1]), sealed(b"no json"), sealed(b"[" * 10**6)]
+FOREIGN = [
+    NEWER,
+    foreign({"format": "other", "schema": 3}),
+    foreign([1]),
+    checksummed(b"no json"),
+    checksummed(b"[" * 10**6),
+]
 
 
 @pytest.mark.parametrize("data", FOREIGN, ids=["newer", "other", "list", "text", "deep"])
@@ -99,7 +105,7 @@ def test_a_whole_file_of_another_kind_is_refused_and_kept(tmp_path, data):
     store.write(cell_of(KEY))
     store.path(KEY).write_bytes(data)
     for use in (lambda: store.read(KEY), lambda: store.write(cell_of(KEY)), lambda: pending([place], store)):
-        with pytest.raises(ForeignSchemaError, match=f"{KEY}.json"):
+        with pytest.raises(SchemaMismatchError, match=f"{KEY}.json"):
             use()
     assert store.path(KEY).read_bytes() == data
     assert not (tmp_path / "damaged").exists()
@@ -109,7 +115,7 @@ def test_a_manifest_in_the_place_of_a_cell_is_foreign(tmp_path):
     store = Store(tmp_path)
     store.write(cell_of(KEY))
     store.path(KEY).write_bytes(encode(manifest_of(places(3))))
-    with pytest.raises(ForeignSchemaError, match="seethrough manifest"):
+    with pytest.raises(SchemaMismatchError, match="seethrough manifest"):
         store.read(KEY)
 
 
@@ -183,8 +189,8 @@ def with_fault(monkeypatch, fatal: int) -> list[str]:
 
     Counted.count = staticmethod(count)
     changed = {name: counted(name) for name in ("open", "fsync", "replace")}
-    monkeypatch.setattr(_atomic, "os", SimpleNamespace(**{**vars(os), **changed}))
-    monkeypatch.setattr(_atomic, "open", lambda file, mode: Counted(io.FileIO(file, mode)), raising=False)
+    monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), **changed}))
+    monkeypatch.setattr(files, "open", lambda file, mode: Counted(io.FileIO(file, mode)), raising=False)
     return calls
 
 

@@ -37,7 +37,7 @@ def cell_of(key: str) -> Cell:
     return Cell(key, "ok", "", scores, Claim(1.0, 1e-5, "ε = 1 🔒"), pictures, seconds=0.5, seed=2**53 + 1, code="toy")
 
 
-def sealed(body: bytes) -> bytes:
+def checksummed(body: bytes) -> bytes:
     """A file with this body whose hash is right."""
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seethrough.audit.untrusted import ForeignFileError
+from seethrough.audit.untrusted import UntrustedFileError
 from tests.security import bombs
 from tests.security.samples import READERS, samples
 
@@ -93,7 +93,7 @@ def read_all(folder: Path, files: list[bytes]) -> Counter[str]:
             path.write_bytes(data)
             try:
                 reader(path)
-            except ForeignFileError:
+            except UntrustedFileError:
                 refused[form] += 1
     return refused
 

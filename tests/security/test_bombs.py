@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seethrough.audit.untrusted import ForeignFileError, read_image, read_npz, read_safetensors, read_yaml, sha256_of
+from seethrough.audit.untrusted import UntrustedFileError, read_image, read_npz, read_safetensors, read_yaml, sha256_of
 from tests.security import bombs
 from tests.security.samples import READERS
 
@@ -43,7 +43,7 @@ def test_a_bomb_is_refused_at_once_and_for_what_it_is(tmp_path, reader, reason, 
     path = tmp_path / "file.png"
     maker(path)
     peak, began = Peak(), time.process_time()
-    with warnings.catch_warnings(), pytest.raises(ForeignFileError) as refused:
+    with warnings.catch_warnings(), pytest.raises(UntrustedFileError) as refused:
         warnings.simplefilter("error")
         reader(path)
     assert time.process_time() - began < 4
@@ -61,14 +61,14 @@ def test_the_corpus_is_as_large_as_it_should_be():
 @pytest.mark.parametrize("maker", bombs.NO_FILES.values(), ids=bombs.NO_FILES)
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, reader, maker):
     maker(tmp_path / "file")
-    with pytest.raises(ForeignFileError, match=r"found no re(gular|adable) file.*allowed: regular files"):
+    with pytest.raises(UntrustedFileError, match=r"found no re(gular|adable) file.*allowed: regular files"):
         reader(tmp_path / "file")
 
 
 @pytest.mark.parametrize("reader", [read_npz, read_safetensors, read_image], ids=lambda reader: reader.__name__)
 def test_an_empty_file_is_refused(tmp_path, reader):
     (tmp_path / "file").touch()
-    with pytest.raises(ForeignFileError):
+    with pytest.raises(UntrustedFileError):
         reader(tmp_path / "file")
 
 
@@ -77,5 +77,5 @@ def test_a_path_that_cannot_be_a_file_is_refused(tmp_path, reader):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         for path in (tmp_path / "socket", "a\0b", "a" * 5000, ""):
-            with pytest.raises(ForeignFileError):
+            with pytest.raises(UntrustedFileError):
                 reader(path)

@@ -1,4 +1,4 @@
-"""Mutated files of every format: a sound result or a ForeignFileError, never anything else."""
+"""Mutated files of every format: a sound result or a UntrustedFileError, never anything else."""
 
 import random
 import time
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seethrough.audit.untrusted import Document, ForeignFileError
+from seethrough.audit.untrusted import Document, UntrustedFileError
 from tests.security.samples import READERS, samples
 
 TELLING = [b"\x00", b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80", b"9" * 30, b"-1", b"[" * 40]
@@ -94,7 +94,7 @@ def test_a_mutated_file_is_refused_or_sound(tmp_path, form, count):
         try:
             assert_sound(READERS[form](path))
             sound += 1
-        except ForeignFileError as error:
+        except UntrustedFileError as error:
             assert str(error).startswith(str(path)) and "; allowed: " in str(error) and str(error).isprintable()
             refused += 1
         slowest = max(slowest, time.process_time() - began)
@@ -113,8 +113,8 @@ def test_every_truncation_of_a_file_is_refused_or_sound(tmp_path, form):
         if form == "yaml":  # whose beginnings can be files in their own right
             try:
                 assert_sound(READERS[form](path))
-            except ForeignFileError:
+            except UntrustedFileError:
                 continue
         else:
-            with pytest.raises(ForeignFileError, match="; allowed: "):
+            with pytest.raises(UntrustedFileError, match="; allowed: "):
                 READERS[form](path)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from seethrough.audit.untrusted import (
-    ForeignFileError,
+    UntrustedFileError,
     check_tensors,
     read_image,
     read_npz,
@@ -179,7 +179,7 @@ def test_tensors_return_as_safetensors_wrote_them(tmp_path):
 def test_tensors_that_do_not_fit_are_named_in_one_sentence():
     expected = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(1), "d": torch.zeros(1, dtype=torch.int64)}
     found = {"a": torch.zeros(2), "b": torch.zeros(4), "x": torch.zeros(1), "d": torch.zeros(1)}
-    with pytest.raises(ForeignFileError) as refused:
+    with pytest.raises(UntrustedFileError) as refused:
         check_tensors(found, expected, "w.safetensors")
     assert str(refused.value) == (
         "w.safetensors: found no 'c'; an unexpected 'x'; 'b' as float32 [4] where the network has float32 [3]; "
@@ -190,7 +190,7 @@ def test_tensors_that_do_not_fit_are_named_in_one_sentence():
 
 def test_many_tensors_that_do_not_fit_are_counted():
     many = {f"t{i}": torch.zeros(1) for i in range(500)}
-    with pytest.raises(ForeignFileError, match=r"no 't0', 't1', 't2' and 497 more; allowed") as refused:
+    with pytest.raises(UntrustedFileError, match=r"no 't0', 't1', 't2' and 497 more; allowed") as refused:
         check_tensors({}, many, "w.safetensors")
     assert len(str(refused.value)) < 200
 

@@ -1,4 +1,4 @@
-"""Sealed files: one record as one strict JSON document, behind its SHA-256.
+"""Files with their checksum: one record as one strict JSON document, behind its SHA-256.
 
 The first 64 bytes are the SHA-256, in lower-case hex, of all that follows the newline after them. A file that is
 present and matches its hash is finished; nothing else counts as finished.
@@ -23,7 +23,7 @@ class DamagedFileError(Exception):
     """A file of the store is not what was written; the message names it and says why."""
 
 
-class ForeignSchemaError(Exception):
+class SchemaMismatchError(Exception):
     """A whole file of another format or schema lies where one of ours belongs; it is neither read nor replaced."""
 
 
@@ -44,12 +44,12 @@ def encode(record: Cell | Manifest) -> bytes:
 def decode(path: Path, kind: type[Record]) -> Record:
     """The record of type `kind` that the file keeps.
 
-    Raises: FileNotFoundError; DamagedFileError; ForeignSchemaError.
+    Raises: FileNotFoundError; DamagedFileError; SchemaMismatchError.
     """
     document = _document(path, _checked_body(path))
     found = (document.get("format"), document.get("schema"))
     if found != (_format(kind), SCHEMA):
-        raise ForeignSchemaError(f"{path} has format and schema {found!r:.140}, allowed are {(_format(kind), SCHEMA)}")
+        raise SchemaMismatchError(f"{path} has format and schema {found!r:.140}, allowed are {(_format(kind), SCHEMA)}")
     try:
         return from_plain(document.get("content"), kind, kind.__name__)
     except TypeError as error:
@@ -70,9 +70,9 @@ def _document(path: Path, body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ForeignSchemaError(f"{path} is whole but holds no strict JSON: {error}") from error
+        raise SchemaMismatchError(f"{path} is whole but holds no strict JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ForeignSchemaError(f"{path} is whole but holds no JSON object")
+        raise SchemaMismatchError(f"{path} is whole but holds no JSON object")
     return document
 
 

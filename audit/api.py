@@ -1,0 +1,109 @@
+"""Audits from Python: what `seethrough.audit`, `seethrough.spec` and `seethrough.Results` are."""
+
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from seethrough.reports import Cell, Manifest
+from seethrough.reports.report import Report, read_report
+from seethrough.reports.tables import results_csv
+
+from .cells.store import Store
+from .run import Device, finished_cells, run_audit
+from .specification.file import load_spec, spec_from
+from .specification.schema import AuditSpec
+
+PAGE_HEIGHT = 720  # pixels of the page inside of a notebook
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What an audit found. In a notebook it shows its page."""
+
+    directory: Path  # the folder of the results
+    manifest: Manifest  # what was planned, with what
+    cells: tuple[Cell, ...]  # what was measured: one for each place of the grid that is computed
+    _report: Report = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_report", read_report(self.manifest, self.cells))
+
+    @classmethod
+    def read(cls, directory: str | Path) -> "Results":
+        """The results in a folder that an audit wrote, finished or not.
+
+        Raises: FileNotFoundError, where there are none; DamagedFileError, SchemaMismatchError.
+        """
+        store = Store(Path(directory))
+        manifest = store.read_manifest()
+        return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a number: the content of `results.csv`, with its columns."""
+        return pd.read_csv(io.StringIO(results_csv(self._report.readings)))
+
+    @property
+    def verdict(self) -> str:
+        """The headline of the page: what leaks, what held and what cannot be said."""
+        return self._report.verdict.headline
+
+    @property
+    def page(self) -> Path:
+        """The report, a self-contained HTML file."""
+        return self.directory / "index.html"
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.page.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: {PAGE_HEIGHT}px; border: 0"></iframe>'
+
+
+def audit(
+    spec: AuditSpec | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path = "audit-results",
+    *,
+    workers: int = 0,
+    threads: int = 1,
+    device: Device = "auto",
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
+
+    `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
+    processes (0: one for each core), `threads` those of each (another number gives other rounding).
+
+    Raises: SpecError, UntrustedFileError, for bad input, one sentence for each mistake; FolderInUseError; RunError, OSError.
+    """
+    console = Console(quiet=quiet)
+    chosen = _read(spec)
+    manifest, cells = run_audit(chosen, Path(out), console, console, workers, threads, device, retry_failed)
+    return Results(Path(out), manifest, tuple(cells))
+
+
+def spec(described: Mapping[str, Any] | None = None, /, **parts: Any) -> AuditSpec:
+    """An audit from plain Python, as a YAML file would describe it: a dict, keywords, or both, keywords last.
+
+    Raises: SpecError, with the sentences that a file of this content is answered with.
+    """
+    return spec_from({**(described or {}), **parts})
+
+
+def default_spec() -> AuditSpec:
+    """The audit that is made when no spec is given."""
+    return load_spec(Path(str(files("seethrough.audit") / "default.yaml")), "the default audit")
+
+
+def _read(spec: AuditSpec | Mapping[str, Any] | str | Path | None) -> AuditSpec:
+    if spec is None:
+        return default_spec()
+    if isinstance(spec, AuditSpec):
+        return spec
+    return spec_from(spec) if isinstance(spec, Mapping) else load_spec(spec)

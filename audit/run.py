@@ -1,0 +1,123 @@
+"""One audit, from its spec to the tables and the report in its folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+
+from seethrough.reports import Cell, Manifest, write_reports
+
+from .case import Case
+from .cells.compute import Computation
+from .cells.progress import watching
+from .cells.runner import run_cells
+from .cells.store import DamagedFileError, Store, pending
+from .plan import Plan, code_revision, make_plan
+from .preparation import prepare_attacks
+from .specification.file import SpecError
+from .specification.kinds import problems
+from .specification.schema import AuditSpec
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def run_audit(
+    spec: AuditSpec,
+    directory: Path,
+    out: Console,
+    err: Console,
+    workers: int = 0,
+    threads: int = 1,
+    device: Device = "auto",
+    retry_failed: bool = False,
+) -> tuple[Manifest, list[Cell]]:
+    """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
+
+    `workers` 0 means one for each core, or one with a GPU. How far it is goes to `out`, what is wrong to `err`. Returns what
+    was planned and the finished cells.
+
+    Raises: SpecError, UntrustedFileError, for bad input; FolderInUseError, SchemaMismatchError, DamagedFileError, for a
+    folder that cannot be used; RunError, OSError, if the run cannot go on; KeyboardInterrupt.
+    """
+    for problem in problems():
+        _warn(err, problem)
+    chosen = _device(device)
+    with err.status("reading data, preparing models"):
+        plan = make_plan(spec, chosen, threads)
+    for warning in plan.manifest.warnings:
+        _warn(err, f"privacy misconfigured: {warning}")
+    for limit in plan.manifest.limits:
+        _warn(err, f"cannot be shown: {limit}")
+    store = Store(directory)
+    with store.lock():
+        store.write_manifest(plan.manifest)
+        try:
+            _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
+        finally:
+            cells = finished_cells(store, plan.manifest, err)
+            write_reports(directory, plan.manifest, cells)
+    return plan.manifest, cells
+
+
+def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:
+    """The finished cells of the grid; a damaged one is named and left out."""
+    cells = []
+    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
+        try:
+            cell = store.read(key)
+        except DamagedFileError as error:
+            _warn(err, f"{error}; run the audit again to compute it anew")
+            continue
+        if cell is not None:
+            cells.append(cell)
+    return cells
+
+
+def failed_cells(cells: Sequence[Cell]) -> int:
+    """How many cells failed, or hold a score that did."""
+    return sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
+
+
+def _device(wanted: Device) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SpecError(("--device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _workers(device: torch.device, threads: int) -> int:
+    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def _compute(
+    plan: Plan,
+    store: Store,
+    out: Console,
+    err: Console,
+    workers: int,
+    threads: int,
+    device: torch.device,
+    retry_failed: bool,
+) -> None:
+    places = plan.manifest.places + plan.manifest.trainings
+    left = pending(places, store, retry_failed)
+    for sentence in left.damaged:
+        _warn(err, sentence)
+    done = len({place.key for place in places}) - len(left.todo)
+    trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
+    cells = f"{len(places)} cells{trainings}, {done} of them finished before"
+    out.print(f"{plan.manifest.name}: {cells}", markup=False, soft_wrap=True)
+    todo = {place.key: plan.cases[place.key] for place in left.todo}
+    compute = Computation(todo, device.type, code_revision(), plan.environment)
+    attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
+    with err.status("preparing attacks") as status:
+        for kept in prepare_attacks(attacked, store.directory, status.update):
+            out.print(kept, markup=False, highlight=False, soft_wrap=True)
+    with watching(out, left.todo, done, workers) as watch:
+        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
+
+
+def _warn(err: Console, sentence: str) -> None:
+    err.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
