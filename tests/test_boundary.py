@@ -12,13 +12,14 @@ from seethrough.attacks import NotGrantedError, Space, View
 from seethrough.defenses import NotApplicableError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("attacks", "audit", "common", "defenses", "reports")
+PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "reports")
 TENSORS = {"torch", "torchvision", "opacus", "lpips"}
 ROOMS = {f"seethrough.{package}" for package in PACKAGES}
 FORBIDDEN = {
     "seethrough": set(),
     "seethrough.attacks": {"seethrough.audit", "seethrough.reports"},
     "seethrough.audit": set(),
+    "seethrough.contracts": {"seethrough.reports"},
     "seethrough.common": ROOMS - {"seethrough.common"},
     "seethrough.defenses": {"seethrough.attacks", "seethrough.audit", "seethrough.reports"},
     "seethrough.reports": ROOMS - {"seethrough.reports", "seethrough.common"} | TENSORS,

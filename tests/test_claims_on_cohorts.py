@@ -16,12 +16,13 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from seethrough.audit.specification.kinds import entries_of
+from seethrough.contracts.entries import seeded
 from seethrough.defenses import Chain, Defense, Recipe, Update
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
-from tests.test_defenses_contract import built, seeded
+from tests.parameters import built
 
 PARTS: list[Defense] = [
     built(name) for name in entries_of("defenses").entries if name not in ("none", "secure_aggregation")

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from seethrough.common.entry import entry
+from seethrough.contracts.defenses import a_cohort, an_update, same, same_aggregate
+from seethrough.contracts.entries import seeded
 from seethrough.defenses import Chain, Defense, Guarantee, Recipe
-from tests.test_defenses_contract import a_cohort, an_update, built, same, same_aggregate, seeded
+from tests.parameters import built
 
 
 def test_a_chain_clips_before_it_sums_in_secret():

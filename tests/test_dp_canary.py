@@ -14,11 +14,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from seethrough.contracts.defenses import an_update
 from seethrough.defenses import Recipe
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.parts.per_sample import clipped_noised_mean, per_sample_gradients
-from tests.test_defenses_contract import an_update
 from tests.test_dp_sgd import a_batch, built, flat, seeded
 
 RUNS = 2_000  # with the canary, and as many without

@@ -24,7 +24,7 @@ from seethrough.audit.trial import run_trial
 from seethrough.audit.utility import Training, run_training
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
 from seethrough.defenses.dp_sgd import DPSGD
-from tests.test_defenses_contract import built
+from tests.parameters import built
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("attacks", "audit", "common", "defenses", "reports")
+ROOMS = ("attacks", "audit", "common", "contracts", "defenses", "reports")
 STUBS = (*ROOMS, "tests", "numpy_utils", "torch_utils", "seethrough_plugins")
 SPEC = """
 name: small
