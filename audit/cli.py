@@ -21,7 +21,7 @@ from .cells.runner import RunError
 from .cells.store import DamagedFileError, FolderInUseError, SchemaMismatchError, Store
 from .run import Device, failed_cells, finished_cells, run_audit
 from .specification.file import SpecError, load_spec
-from .specification.kinds import KINDS
+from .specification.kinds import KINDS, problems
 from .specification.listing import listing
 from .specification.schema import AuditSpec
 from .untrusted import UntrustedFileError
@@ -88,6 +88,8 @@ def list_entries(
     kind: Annotated[Kind | None, typer.Argument(help="Which kind; all of them if left out.")] = None,
 ) -> None:
     """List what can stand in a spec, with parameters."""
+    for problem in problems():
+        err.print(problem, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for name in [kind] if kind else KINDS:
         out.print(listing(name))
 

@@ -17,11 +17,11 @@ TENSORS = {"torch", "torchvision", "opacus", "lpips"}
 ROOMS = {f"seethrough.{package}" for package in PACKAGES}
 FORBIDDEN = {
     "seethrough": set(),
-    "seethrough.attacks": {"seethrough.audit", "seethrough.reports"},
-    "seethrough.audit": set(),
-    "seethrough.contracts": {"seethrough.reports"},
+    "seethrough.attacks": {"seethrough.audit", "seethrough.contracts", "seethrough.reports"},
+    "seethrough.audit": {"seethrough.contracts"},
     "seethrough.common": ROOMS - {"seethrough.common"},
-    "seethrough.defenses": {"seethrough.attacks", "seethrough.audit", "seethrough.reports"},
+    "seethrough.contracts": set(),
+    "seethrough.defenses": ROOMS - {"seethrough.defenses", "seethrough.common"},
     "seethrough.reports": ROOMS - {"seethrough.reports", "seethrough.common"} | TENSORS,
 }
 

@@ -1,0 +1,1 @@
+"""One entry of each kind for seethrough, in a package of its own."""
