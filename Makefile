@@ -1,28 +1,35 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: audit controls test check install clean
+.DEFAULT_GOAL := help
+.PHONY: audit controls test coverage check docs install clean help
 
 audit: install  ## the default audit: tables and a report in audit-results/
 	$(BIN)/seethrough run --out audit-results
 
-test: install check  ## lint, types and all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+test: install check  ## lint, types, docs and all tests but the slow ones, with coverage of branches
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
 
 controls: install  ## negative and positive controls over 200 seeds, with false-alarm rates (slow)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -s tests/test_controls.py
 
-check: install
+check: install docs  ## lint, types, documentation and its links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: .venv/installed
+docs: install  ## the documentation in build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+install: .venv/installed  ## seethrough and what its tests need, in .venv
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
-clean:
-	rm -rf .venv audit-results build *.egg-info
+clean:  ## remove what was installed and built
+	rm -rf .venv audit-results build dist src/*.egg-info
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -30,8 +30,9 @@ from .labels.soft import free_labels, guessed, likeliest, starting_logits
 from .parts.adaptive import smoothness, standardized_evidence, unaware
 from .parts.distances import error_variances, standardized_l2
 from .parts.image_priors import rounded_variation
+from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
-from .parts.search import Variables, quasi_newton
+from .parts.search import quasi_newton
 from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 

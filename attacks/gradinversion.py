@@ -43,9 +43,10 @@ from .parts.batchnorm import Measure, batch_statistics, statistics_distance
 from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
+from .parts.no_gradient import Variables
 from .parts.registration import registered_mean
 from .parts.rounds import need_update
-from .parts.search import Variables, cosine_schedule, descend
+from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import Client, observed_gradient, simulated_client
 

@@ -30,8 +30,9 @@ from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, unaware, whitened
 from .parts.distances import cosine
 from .parts.image_priors import total_variation
+from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
-from .parts.search import Variables, cosine_schedule, descend
+from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 

@@ -29,8 +29,9 @@ from .labels.soft import guessed, likeliest
 from .parts.adaptive import unaware
 from .parts.distances import layerwise_cosine
 from .parts.image_priors import total_variation
+from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed, rounds_of, stack_rounds
-from .parts.search import Variables, descend, shortened
+from .parts.search import descend, shortened
 from .parts.shrinkage import simulated_steps, with_shrunk
 from .parts.simulated_client import simulated_client
 

@@ -1,6 +1,7 @@
 """The clients of federated rounds: local training, and what each of them sends."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -139,7 +140,7 @@ def batch_statistics(model: nn.Module, inputs: Tensor) -> Params:
     return found
 
 
-def _recorder(name: str, found: dict[str, Tensor]):
+def _recorder(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def record(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         channels = arguments[0].transpose(0, 1).flatten(1)
         found[f"{name}.running_mean"] = channels.mean(dim=1)

@@ -107,13 +107,13 @@ def equal(left: Tensor | None, right: Tensor | None) -> bool:
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
-def test_a_claim_has_the_promised_shape_type_and_range(attack: Attack, train: bool):
+def test_a_claim_has_the_promised_shape_type_and_range(attack: Attack, train: bool) -> None:
     view = a_view(train)
     check_claim(attack.reconstruct(view, seeded()), view)
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_an_attack_refuses_for_want_of_a_fact_only_where_it_says_that_it_needs_it(attack: Attack, fact: str):
+def test_an_attack_refuses_for_want_of_a_fact_only_where_it_says_that_it_needs_it(attack: Attack, fact: str) -> None:
     withheld: dict[str, Any] = {fact: None}
     view = dataclasses.replace(a_view(), **withheld)
     refusals = (NotGrantedError,) if fact in attack.needs else ()
@@ -121,27 +121,27 @@ def test_an_attack_refuses_for_want_of_a_fact_only_where_it_says_that_it_needs_i
         check_claim(attack.reconstruct(view, seeded()), view)
 
 
-def test_an_attack_does_with_nothing_but_what_it_needs(attack: Attack):
+def test_an_attack_does_with_nothing_but_what_it_needs(attack: Attack) -> None:
     withheld: dict[str, Any] = {fact: None for fact in FACTS if fact not in attack.needs}
     view = dataclasses.replace(a_view(train=True), **withheld)
     check_claim(attack.reconstruct(view, seeded()), view)
 
 
-def test_an_attack_replays_several_local_steps(attack: Attack):
+def test_an_attack_replays_several_local_steps(attack: Attack) -> None:
     view = a_view(recipe=Recipe(steps=3, batch_size=1, lr=0.05))
     check_claim(attack.reconstruct(view, seeded()), view)
 
 
-def test_needs_name_facts_of_a_view(attack: Attack):
+def test_needs_name_facts_of_a_view(attack: Attack) -> None:
     assert set(attack.needs) <= set(FACTS)
 
 
-def test_the_same_stream_gives_the_same_claim(attack: Attack):
+def test_the_same_stream_gives_the_same_claim(attack: Attack) -> None:
     assert same_claim(attack.reconstruct(a_view(), seeded(3)), attack.reconstruct(a_view(), seeded(3)))
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval mode", "train mode"])
-def test_the_view_is_left_as_it_was(attack: Attack, train: bool):
+def test_the_view_is_left_as_it_was(attack: Attack, train: bool) -> None:
     view = a_view(train)
     before = copy.deepcopy(tensors_of(view))
     hooks = [len(module._forward_pre_hooks) + len(module._forward_hooks) for module in view.model.modules()]
@@ -152,7 +152,7 @@ def test_the_view_is_left_as_it_was(attack: Attack, train: bool):
     assert all(parameter.grad is None and parameter.requires_grad for parameter in view.model.parameters())
 
 
-def test_the_global_random_stream_is_left_alone(attack: Attack):
+def test_the_global_random_stream_is_left_alone(attack: Attack) -> None:
     view, before = a_view(), torch.get_rng_state()
     attack.reconstruct(view, seeded())
     assert torch.equal(before, torch.get_rng_state())
@@ -162,7 +162,7 @@ def negative(step: Params) -> Params:
     return {name: -part for name, part in step.items()}
 
 
-def test_an_attack_reads_the_update(attack: Attack):
+def test_an_attack_reads_the_update(attack: Attack) -> None:
     view = a_view()
     past = tuple(Seen(seen.model, negative(seen.update)) for seen in view.past or ())
     opposite = dataclasses.replace(view, update=negative(view.update), past=past, labels=None)
@@ -170,7 +170,7 @@ def test_an_attack_reads_the_update(attack: Attack):
     assert not same_claim(attack.reconstruct(withheld, seeded()), attack.reconstruct(opposite, seeded()))
 
 
-def test_an_attack_is_a_frozen_value_that_prints_its_parameters(attack: Attack):
+def test_an_attack_is_a_frozen_value_that_prints_its_parameters(attack: Attack) -> None:
     value: Any = attack
     entry: Any = type(attack)
     names = [field.name for field in dataclasses.fields(entry)]
@@ -182,7 +182,7 @@ def test_an_attack_is_a_frozen_value_that_prints_its_parameters(attack: Attack):
         entry(no_such_parameter=1)
 
 
-def test_parameters_out_of_range_or_of_another_type_are_refused(attack: Attack):
+def test_parameters_out_of_range_or_of_another_type_are_refused(attack: Attack) -> None:
     entry: Any = type(attack)
     for field in dataclasses.fields(entry):
         if isinstance(getattr(attack, field.name), int | float) and not isinstance(getattr(attack, field.name), bool):

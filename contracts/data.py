@@ -13,7 +13,7 @@ def source(data_name: str, request: pytest.FixtureRequest) -> Data:
     return built("data", data_name, request.module)
 
 
-def test_a_source_yields_labeled_images_of_one_shape_in_range(source: Data):
+def test_a_source_yields_labeled_images_of_one_shape_in_range(source: Data) -> None:
     images = source.load()
     assert images.pixels.dim() == 4 and len(images.pixels) == len(images.labels) > 0
     assert images.pixels.dtype in (torch.uint8, torch.float32)
@@ -25,11 +25,11 @@ def test_a_source_yields_labeled_images_of_one_shape_in_range(source: Data):
         assert images.groups.dtype == torch.int64 and images.groups.shape == images.labels.shape
 
 
-def test_a_source_yields_the_same_images_each_time(source: Data):
+def test_a_source_yields_the_same_images_each_time(source: Data) -> None:
     assert source.load().fingerprint == source.load().fingerprint
 
 
-def test_loading_leaves_the_global_random_stream_alone(source: Data):
+def test_loading_leaves_the_global_random_stream_alone(source: Data) -> None:
     before = torch.get_rng_state()
     source.load()
     assert torch.equal(before, torch.get_rng_state())

@@ -77,62 +77,62 @@ def alike(left: Update, right: Update) -> bool:
     return [(n, t.shape, t.dtype) for n, t in tensors(left)] == [(n, t.shape, t.dtype) for n, t in tensors(right)]
 
 
-def test_it_says_in_one_sentence_what_it_does(defense: Defense):
+def test_it_says_in_one_sentence_what_it_does(defense: Defense) -> None:
     first = inspect.cleandoc(type(defense).__dict__["__doc__"]).split("\n")[0]
     assert first[0].isupper() and first.endswith(".") and ". " not in first
 
 
-def test_it_is_frozen(defense: Defense):
+def test_it_is_frozen(defense: Defense) -> None:
     names = list(given(defense))
     for name in names or ["anything"]:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(defense, name, 1)
 
 
-def test_its_repr_shows_its_parameters(defense: Defense):
+def test_its_repr_shows_its_parameters(defense: Defense) -> None:
     shown = [f"{name}={getattr(defense, name)!r}" for name in list(given(defense))]
     assert repr(defense) == f"{type(defense).__name__}({', '.join(shown)})"
 
 
-def test_equal_parameters_make_an_equal_defense(defense: Defense):
+def test_equal_parameters_make_an_equal_defense(defense: Defense) -> None:
     again = dataclasses.replace(defense)  # type: ignore[type-var]
     assert again == defense
     assert hash(again) == hash(defense)
 
 
-def test_an_unknown_parameter_of_a_defense_is_refused(defense: Defense):
+def test_an_unknown_parameter_of_a_defense_is_refused(defense: Defense) -> None:
     with pytest.raises((ValidationError, TypeError), match="no_such_parameter"):
         type(defense)(**{**given(defense), "no_such_parameter": 1})
 
 
-def test_text_is_not_taken_for_a_number(defense: Defense):
+def test_text_is_not_taken_for_a_number(defense: Defense) -> None:
     for name in given(defense):
         with pytest.raises(ValidationError, match=name):
             type(defense)(**{**given(defense), name: "1"})
 
 
-def test_release_keeps_names_shapes_dtypes_and_count(defense: Defense):
+def test_release_keeps_names_shapes_dtypes_and_count(defense: Defense) -> None:
     released = defense.release(an_update(), seeded())
     assert alike(released, an_update())
     assert released.count == an_update().count
 
 
-def test_release_works_in_double_precision(defense: Defense):
+def test_release_works_in_double_precision(defense: Defense) -> None:
     double = dataclasses.replace(an_update(), step={name: part.double() for name, part in an_update().step.items()})
     assert alike(defense.release(double, seeded()), double)
 
 
-def test_release_leaves_its_argument_alone(defense: Defense):
+def test_release_leaves_its_argument_alone(defense: Defense) -> None:
     update = an_update()
     defense.release(update, seeded())
     assert same(update, an_update())
 
 
-def test_release_is_a_function_of_the_update_and_the_stream(defense: Defense):
+def test_release_is_a_function_of_the_update_and_the_stream(defense: Defense) -> None:
     assert same(defense.release(an_update(), seeded(7)), defense.release(an_update(), seeded(7)))
 
 
-def test_only_the_stream_that_it_is_given_is_drawn_from(defense: Defense):
+def test_only_the_stream_that_it_is_given_is_drawn_from(defense: Defense) -> None:
     model = tiny_model()
     before = torch.get_rng_state()
     defense.release(an_update(), seeded())
@@ -141,13 +141,13 @@ def test_only_the_stream_that_it_is_given_is_drawn_from(defense: Defense):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_aggregate_leaves_its_arguments_alone(defense: Defense):
+def test_aggregate_leaves_its_arguments_alone(defense: Defense) -> None:
     updates = a_cohort(defense)
     defense.aggregate(updates, seeded())
     assert all(same(*pair) for pair in zip(updates, a_cohort(defense), strict=True))
 
 
-def test_the_cohort_step_is_release_unless_the_clients_agree_on_something(defense: Defense):
+def test_the_cohort_step_is_release_unless_the_clients_agree_on_something(defense: Defense) -> None:
     updates = a_cohort(defense)
     found = defense.cohort_step(updates, tuple(seeded(place) for place in range(len(updates))))
     assert all(alike(*pair) and pair[0].count == pair[1].count for pair in zip(found, updates, strict=True))
@@ -156,7 +156,7 @@ def test_the_cohort_step_is_release_unless_the_clients_agree_on_something(defens
         assert all(same(*pair) for pair in zip(found, alone, strict=True))
 
 
-def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(defense: Defense):
+def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(defense: Defense) -> None:
     if type(defense).train is not Defense.train:
         pytest.skip("what it does to the gradient is not seen here")
     if isinstance(defense, RandomUpdate):
@@ -172,7 +172,7 @@ def test_what_is_expected_of_the_true_step_is_what_is_seen_but_for_the_noise(def
     assert 0.4 < torch.stack(wrong).mean() < 1.2  # less than 1 where what is expected already tells of the rounding
 
 
-def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense):
+def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense) -> None:
     updates = a_cohort(defense)
     seen = defense.cohort_step(updates, tuple(seeded() for _ in updates))[0].step
     for scale in (0.0, 1.0):
@@ -189,24 +189,24 @@ def test_what_is_expected_has_finite_slopes_and_can_be_batched(defense: Defense)
         assert all(slope.isfinite().all() for slope in slopes)
 
 
-def test_aggregate_is_a_function_of_the_updates_and_the_stream(defense: Defense):
+def test_aggregate_is_a_function_of_the_updates_and_the_stream(defense: Defense) -> None:
     first, second = (defense.aggregate(a_cohort(defense), seeded(7)) for _ in range(2))
     assert same_aggregate(first, second)
 
 
-def test_the_mean_is_shaped_like_an_update_and_counts_the_whole_cohort(defense: Defense):
+def test_the_mean_is_shaped_like_an_update_and_counts_the_whole_cohort(defense: Defense) -> None:
     updates = a_cohort(defense)
     mean = defense.aggregate(updates, seeded()).mean
     assert alike(mean, updates[0])
     assert mean.count == sum(update.count for update in updates)
 
 
-def test_every_message_was_either_read_or_masked(defense: Defense):
+def test_every_message_was_either_read_or_masked(defense: Defense) -> None:
     aggregate = defense.aggregate(a_cohort(defense), seeded())
     assert len(aggregate.seen) + len(aggregate.masked) == defense.cohort()
 
 
-def test_train_gives_a_gradient_for_exactly_the_models_parameters(defense: Defense):
+def test_train_gives_a_gradient_for_exactly_the_models_parameters(defense: Defense) -> None:
     model = tiny_model()
     found = defense.train(plain_gradient)(model, tiny_batch(), seeded())
     expected = {name: (parameter.shape, parameter.dtype) for name, parameter in model.named_parameters()}
@@ -214,19 +214,19 @@ def test_train_gives_a_gradient_for_exactly_the_models_parameters(defense: Defen
     assert not any(part.requires_grad for part in found.values())
 
 
-def test_train_is_a_function_of_model_batch_and_stream(defense: Defense):
+def test_train_is_a_function_of_model_batch_and_stream(defense: Defense) -> None:
     first, second = (defense.train(plain_gradient)(tiny_model(), tiny_batch(), seeded(7)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_train_leaves_model_and_batch_alone(defense: Defense):
+def test_train_leaves_model_and_batch_alone(defense: Defense) -> None:
     model, batch = tiny_model(), tiny_batch()
     defense.train(plain_gradient)(model, batch, seeded())
     assert all(torch.equal(value, tiny_model().state_dict()[name]) for name, value in model.state_dict().items())
     assert torch.equal(batch.inputs, tiny_batch().inputs) and torch.equal(batch.labels, tiny_batch().labels)
 
 
-def test_a_claim_is_whole(defense: Defense):
+def test_a_claim_is_whole(defense: Defense) -> None:
     claimed = defense.guarantee(Recipe(steps=2), 3)
     if claimed is not None:
         assert claimed.epsilon > 0 and 0 < claimed.delta < 1
@@ -234,7 +234,7 @@ def test_a_claim_is_whole(defense: Defense):
         assert claimed.adjacency and claimed.sampling and claimed.accountant and claimed.statement.endswith(".")
 
 
-def test_a_chain_of_one_is_its_part(defense: Defense):
+def test_a_chain_of_one_is_its_part(defense: Defense) -> None:
     chain, updates = Chain((defense,)), a_cohort(defense)
     ours, theirs = (d.train(plain_gradient)(tiny_model(), tiny_batch(), seeded(3)) for d in (chain, defense))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -44,7 +44,7 @@ def seeded(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def _is_needed(field: dataclasses.Field) -> bool:
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
     if isinstance(field.default, FieldInfo):
         return field.default.is_required()
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -34,7 +34,7 @@ def scored(metric: Metric, truth: Tensor, found: Tensor) -> np.ndarray:
         pytest.skip(str(error))
 
 
-def test_a_metric_says_what_it_compares_and_which_way_the_attacker_wins(metric: Metric):
+def test_a_metric_says_what_it_compares_and_which_way_the_attacker_wins(metric: Metric) -> None:
     assert metric.better in ("higher", "lower")
     assert metric.compares in ("inputs", "labels", "shrunk")
     assert metric.of in ("client", "cohort")
@@ -43,7 +43,7 @@ def test_a_metric_says_what_it_compares_and_which_way_the_attacker_wins(metric: 
     assert not metric.share or (low, high) == (0.0, 1.0)
 
 
-def test_a_metric_gives_one_value_for_each_example_or_one_for_the_batch(metric: Metric):
+def test_a_metric_gives_one_value_for_each_example_or_one_for_the_batch(metric: Metric) -> None:
     values = scored(metric, *pair(metric))
     assert values.dtype == np.float64
     assert values.shape in ((COUNT,), (1,))
@@ -51,7 +51,7 @@ def test_a_metric_gives_one_value_for_each_example_or_one_for_the_batch(metric: 
     assert all(math.isnan(value) or low <= value <= high for value in values)
 
 
-def test_a_metric_likes_nothing_better_than_the_truth(metric: Metric):
+def test_a_metric_likes_nothing_better_than_the_truth(metric: Metric) -> None:
     truth, other = pair(metric)
     sign = 1 if metric.better == "higher" else -1
     exact, wrong = scored(metric, truth, truth.clone()), scored(metric, truth, other)
@@ -59,7 +59,7 @@ def test_a_metric_likes_nothing_better_than_the_truth(metric: Metric):
     assert sign * exact.mean() > sign * wrong.mean()
 
 
-def test_a_metric_leaves_what_it_is_given_as_it_was(metric: Metric):
+def test_a_metric_leaves_what_it_is_given_as_it_was(metric: Metric) -> None:
     truth, other = pair(metric)
     scored(metric, truth, other)
     assert all(torch.equal(*each) for each in zip((truth, other), pair(metric), strict=True))

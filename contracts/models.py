@@ -18,12 +18,12 @@ def model(model_name: str, request: pytest.FixtureRequest) -> Model:
     return built("models", model_name, request.module)
 
 
-def test_a_model_makes_one_row_of_logits_for_each_image(model: Model):
+def test_a_model_makes_one_row_of_logits_for_each_image(model: Model) -> None:
     net = model.build(SPACE).eval()
     assert net(torch.rand(2, *SPACE.shape)).shape == (2, SPACE.classes)
 
 
-def test_a_model_is_built_alike_from_the_same_chance(model: Model):
+def test_a_model_is_built_alike_from_the_same_chance(model: Model) -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -32,7 +32,7 @@ def test_a_model_is_built_alike_from_the_same_chance(model: Model):
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_model_can_be_copied_and_differentiated(model: Model):
+def test_a_model_can_be_copied_and_differentiated(model: Model) -> None:
     net = copy.deepcopy(model.build(SPACE)).eval()
     loss = torch.nn.functional.cross_entropy(net(torch.rand(2, *SPACE.shape)), torch.tensor([0, 6]))
     slopes = torch.autograd.grad(loss, [each for each in net.parameters() if each.requires_grad], allow_unused=True)

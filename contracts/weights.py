@@ -12,6 +12,6 @@ def state(weights_name: str, request: pytest.FixtureRequest) -> Weights:
     return built("weights", weights_name, request.module)
 
 
-def test_weights_say_whether_the_network_knows_the_attacked_images(state: Weights):
+def test_weights_say_whether_the_network_knows_the_attacked_images(state: Weights) -> None:
     assert state.learns_from() in ("public", "private")
     assert state.members()

@@ -10,7 +10,8 @@ from torch.func import vmap
 from seethrough.defenses import Params
 
 from ..labels.soft import guessed
-from ..parts.search import Variables, cosine_schedule, descend
+from ..parts.no_gradient import Variables
+from ..parts.search import cosine_schedule, descend
 from ..parts.simulated_client import Client
 from .generator import Drawer
 

@@ -63,5 +63,5 @@ def error_variances(sent: Params, seen: Params) -> Params:
 _TINY = 1e-30  # keeps the slope of a square root finite at zero
 
 
-def _total(left: Params, right: Params, term) -> Tensor:
+def _total(left: Params, right: Params, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     return torch.stack([term(left[name], right[name]) for name in right]).sum()

@@ -50,5 +50,5 @@ class Data:
     """Where images come from. Parameters are its fields; there is one method to write."""
 
     def load(self) -> Images:
-        """Every image and label. Raises: audit.foreign.UntrustedFileError, naming the file and what is wrong with it."""
+        """Every image and label. Raises: UntrustedFileError, naming the file and what is wrong with it."""
         raise NotImplementedError

@@ -44,7 +44,7 @@ def label_of(value: object) -> str:
     return f"{name_of(type(value))}({', '.join(changed)})" if changed else name_of(type(value))
 
 
-def default_of(field: dataclasses.Field) -> object:
+def default_of(field: dataclasses.Field[Any]) -> object:
     """A parameter's default; dataclasses.MISSING if it has none."""
     described = field.default
     if not isinstance(described, FieldInfo):

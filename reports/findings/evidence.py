@@ -18,12 +18,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
 
 from ..row import Score
 from .statistics import finite, gain_of, number_of, over_batches
+
+Item = TypeVar("Item")
 
 ALPHA = 0.025  # of each of the two tests, one-sided
 CHOICES = 9_999  # drawn where there are more than can be gone through
@@ -172,7 +175,7 @@ def _least_sufficient(
     return None
 
 
-def _repeated(items: Sequence, count: int) -> list:
+def _repeated(items: Sequence[Item], count: int) -> list[Item]:
     return [items[place % len(items)] for place in range(count)] if items else []
 
 
