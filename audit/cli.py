@@ -20,7 +20,8 @@ from .api import default_spec
 from .cells.runner import RunError
 from .cells.store import DamagedFileError, FolderInUseError, SchemaMismatchError, Store
 from .run import Device, failed_cells, finished_cells, run_audit
-from .specification.file import SpecError, load_spec
+from .specification.error_messages import SpecError
+from .specification.file import load_spec
 from .specification.kinds import KINDS, problems
 from .specification.listing import listing
 from .specification.schema import AuditSpec

@@ -36,7 +36,7 @@ from .checks.power import powerless
 from .models.parts.fingerprint import forward
 from .models.parts.probe import check, check_built
 from .specification.entries import facts_of, label_of
-from .specification.file import SpecError, stopped
+from .specification.error_messages import SpecError, stopped
 from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
 from .untrusted import UntrustedFileError

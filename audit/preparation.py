@@ -14,7 +14,7 @@ from seethrough.common.files import make_directory, write_bytes_atomically
 
 from .case import Case, public_batch
 from .specification.entries import label_of
-from .specification.file import SpecError
+from .specification.error_messages import SpecError
 
 FOLDER = "generators"
 

@@ -17,7 +17,7 @@ from .cells.runner import run_cells
 from .cells.store import DamagedFileError, Store, pending
 from .plan import Plan, code_revision, make_plan
 from .preparation import prepare_attacks
-from .specification.file import SpecError
+from .specification.error_messages import SpecError
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
 

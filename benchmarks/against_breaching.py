@@ -39,7 +39,7 @@ from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.scoring import matched
 from seethrough.defenses import Batch, Recipe
-from seethrough.reports.findings.statistics import over_batches
+from seethrough.reports.findings.intervals import over_batches
 
 PACE_STEPS = 50  # steps by which our own pace is measured before the run that counts; few ones mislead
 

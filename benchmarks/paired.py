@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import typer
 
-from seethrough.reports.findings.statistics import over_batches
+from seethrough.reports.findings.intervals import over_batches
 
 PLAIN = "adaptive=False"
 

@@ -20,7 +20,7 @@ from statistics import fmean
 import yaml
 
 from seethrough.audit.specification.kinds import entries_of
-from seethrough.reports.findings.statistics import Estimate, over_batches, value_of
+from seethrough.reports.findings.intervals import Estimate, over_batches, value_of
 from seethrough.reports.row import Guess, Score
 
 HERE = Path(__file__).parent

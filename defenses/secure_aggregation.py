@@ -1,7 +1,7 @@
 """Practical Secure Aggregation for Privacy-Preserving Machine Learning (Bonawitz et al., CCS 2017), a simulation.
 
 Each client encodes its update in fixed point and hides it under masks that the server can take off the sum alone, also if
-clients drop out; `parts/secure_sum.py` plays the protocol, all parties in one process.
+clients drop out; `parts/secure_sum/` plays the protocol, all parties in one process.
 
 Departs from the paper: against an honest but curious server, so without signatures and without the consistency check;
 clients drop out around the sending of their masked message only. Fixed point is Flower's (SecAgg+, with its parameters), but
@@ -18,7 +18,7 @@ from seethrough.common.entry import entry
 
 from ._base import Aggregate, Defense, Message, Params, Update, coordinates
 from .parts.flat import flattened, shaped_like
-from .parts.secure_sum import protocol_bytes, secure_sum
+from .parts.secure_sum.protocol import protocol_bytes, secure_sum
 
 
 @entry

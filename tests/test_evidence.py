@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seethrough.reports.findings.evidence import ALPHA, evidence_of, in_words, sign_test, swap_test
+from seethrough.reports.findings.evidence import ALPHA, evidence_of, in_words
+from seethrough.reports.findings.significance_tests import sign_test, swap_test
 from seethrough.reports.row import Guess, Score
 
 RNG = np.random.default_rng(0)

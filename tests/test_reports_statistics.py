@@ -10,7 +10,7 @@ from scipy import stats
 
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.specification.kinds import entries_of
-from seethrough.reports.findings.statistics import leak_of, of_shares, over_batches, value_of
+from seethrough.reports.findings.intervals import leak_of, of_shares, over_batches, value_of
 from tests.reports_samples import score
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from seethrough.reports import Cell, Guess, Recovery, Score, write_reports
 from seethrough.reports.findings.grid import read_blocks, read_grid
-from seethrough.reports.findings.statistics import finite
+from seethrough.reports.findings.intervals import finite
 from seethrough.reports.tables import COLUMNS, results_csv
 from tests.reports_samples import manifest, measured, place, png, score, with_text
 

@@ -5,7 +5,7 @@ import pytest
 from seethrough.reports import summary
 from seethrough.reports.findings.claims import bound, promises
 from seethrough.reports.findings.grid import read_blocks, read_grid
-from seethrough.reports.findings.statistics import over_batches
+from seethrough.reports.findings.intervals import over_batches
 from seethrough.reports.findings.text import brief, interval, last_line, listed, number, visible
 from seethrough.reports.row import Claim, Guess
 from seethrough.reports.verdict import NOT_PROOF, judge

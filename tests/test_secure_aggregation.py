@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from seethrough.defenses import NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
-from seethrough.defenses.parts.masking import KeyPair, combined, mask, opened, shares_of
-from seethrough.defenses.parts.secure_sum import secure_sum
+from seethrough.defenses.parts.secure_sum.masks import KeyPair, combined, mask, opened, shares_of
+from seethrough.defenses.parts.secure_sum.protocol import secure_sum
 from seethrough.defenses.secure_aggregation import SecureAggregation
 
 RING = 2**32

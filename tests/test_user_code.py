@@ -16,7 +16,8 @@ from seethrough.audit.cells.store import Store
 from seethrough.audit.cells.worker import Job, _attempt
 from seethrough.audit.cli import main
 from seethrough.audit.plan import Plan, _accuracy, make_plan
-from seethrough.audit.specification.file import SpecError, load_spec
+from seethrough.audit.specification.error_messages import SpecError
+from seethrough.audit.specification.file import load_spec
 from seethrough.audit.trial import judged_against
 from seethrough.common.user_sources import code_of
 from seethrough.defenses import NotApplicableError

@@ -10,7 +10,8 @@ from torch import Generator, nn
 from seethrough.audit.case import broadcast_model
 from seethrough.audit.client import DivergedError
 from seethrough.audit.data.digits import Digits
-from seethrough.audit.specification.file import SpecError, load_spec
+from seethrough.audit.specification.error_messages import SpecError
+from seethrough.audit.specification.file import load_spec
 from seethrough.audit.specification.schema import AuditSpec, Setting, Utility
 from seethrough.audit.utility import Training, _drawn, _run, dealt, key_of_training, run_training
 from seethrough.defenses import Chain, Defense, NoDefense, NotApplicableError, Update
@@ -21,7 +22,7 @@ from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
 from seethrough.defenses.partial_sharing import PartialSharing
-from seethrough.defenses.parts.secure_sum import protocol_bytes, secure_sum
+from seethrough.defenses.parts.secure_sum.protocol import protocol_bytes, secure_sum
 from seethrough.defenses.quantization import Quantization
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.defenses.sign import Sign

@@ -4,7 +4,6 @@ A place goes out through a pipe and its cell comes back as a file, so the parent
 lose. Not a process pool: a pool whose worker dies gives up all that is under way.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Literal, cast
 
 from seethrough.reports.row import Cell, Place
 
-from .store import DamagedFileError, Store
-from .worker import Answer, Job, keep
-from .worker_pool import GRACE, Context, Held, WorkerPool
+from .store import Store
+from .worker import Job
+from .worker_pool import GRACE, Context, WorkerPool
 
 START_ATTEMPTS = 3
 """Workers that may die one after another while they hold no place; after that, the fault is no passing one."""
@@ -70,37 +69,24 @@ def run_cells(
     pool = WorkerPool(job, workers, cast(Context, get_context(start_method)))
     distinct = {place.key: place for place in places}
     try:
-        _serve(job, pool, deque(distinct.values()), watch)
+        _serve(pool, deque(distinct.values()), watch)
     except BaseException:
         pool.dismiss(patience=0)
         raise
     pool.dismiss(patience=GRACE)
 
 
-def _serve(job: Job, pool: WorkerPool, waiting: deque[Place], watch: Callable[[Event], None]) -> None:
+def _serve(pool: WorkerPool, waiting: deque[Place], watch: Callable[[Event], None]) -> None:
     futile = 0
     while waiting or pool.busy():
         pool.fill(len(waiting))
         for report in pool.reports():
-            futile = futile + 1 if report.answer is None and report.held is None else 0
+            futile = futile + 1 if report.ending and report.held is None else 0
             if futile == START_ATTEMPTS:
                 raise RunError(f"{futile} workers in a row died before they took a cell; the last one {report.ending}")
             if report.held is not None:
-                answer = report.answer or _after_death(job, report.held, report.ending)
-                if answer.problem:
-                    raise RunError(answer.problem)
-                watch(Finished(report.held.place, answer.status, answer.seconds))
-            if report.answer is not None and waiting and pool.hand(report.worker, waiting[0]):
+                if report.answer.problem:
+                    raise RunError(report.answer.problem)
+                watch(Finished(report.held.place, report.answer.status, report.answer.seconds))
+            if not report.ending and waiting and pool.hand(report.worker, waiting[0]):
                 watch(Started(waiting.popleft(), report.worker))
-
-
-def _after_death(job: Job, held: Held, ending: str) -> Answer:
-    """The answer that a dead worker owes: it may have written its cell before it died, else its cell is failed."""
-    try:
-        cell = job.store.read(held.place.key)
-    except DamagedFileError:
-        cell = None
-    if cell is not None and cell.status != "failed":
-        return Answer(cell.status, cell.seconds)
-    seconds = time.perf_counter() - held.since
-    return keep(job, job.failed(held.place, f"the process that computed it {ending}", seconds))

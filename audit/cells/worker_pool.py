@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from seethrough.common.processes import without_main
 from seethrough.reports.row import Place
 
-from .worker import INTERRUPTS, Answer, Job, work
+from .store import DamagedFileError
+from .worker import INTERRUPTS, Answer, Job, keep, work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """What numerical libraries read as they are loaded: it must stand in the environment before a worker starts."""
@@ -39,7 +40,7 @@ class Report:
 
     worker: int
     held: Held | None  # what it was computing
-    answer: Answer | None  # None from a dead one
+    answer: Answer  # a dead one's is made for it
     ending: str = ""  # how a dead one ended
 
 
@@ -101,7 +102,10 @@ class WorkerPool:
     def _report(self, number: int) -> Report:
         held = self._held.pop(number, None)
         answer = _hear(self._workers[number].pipe)
-        return Report(number, held, answer, "" if answer else _bury(self._workers.pop(number)))
+        if answer is not None:
+            return Report(number, held, answer)
+        ending = _bury(self._workers.pop(number))
+        return Report(number, held, _after_death(self._job, held, ending) if held else Answer(), ending)
 
 
 def _sources(worker: _Worker) -> tuple[Connection, int]:
@@ -135,6 +139,18 @@ def _bury(worker: _Worker) -> str:
     code = worker.process.exitcode or 0
     worker.process.close()
     return f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+
+
+def _after_death(job: Job, held: Held, ending: str) -> Answer:
+    """The answer that a dead worker owes: it may have written its cell before it died, else its cell is failed."""
+    try:
+        cell = job.store.read(held.place.key)
+    except DamagedFileError:
+        cell = None
+    if cell is not None and cell.status != "failed":
+        return Answer(cell.status, cell.seconds)
+    seconds = time.perf_counter() - held.since
+    return keep(job, job.failed(held.place, f"the process that computed it {ending}", seconds))
 
 
 @contextmanager

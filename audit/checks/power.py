@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from seethrough.reports.findings.evidence import MOST_BATCHES, evidence_of
-from seethrough.reports.findings.statistics import LEAST_BATCHES
+from seethrough.reports.findings.intervals import LEAST_BATCHES
 
 from ..metrics import Metric
 from ..scoring import score

@@ -1,9 +1,8 @@
-"""From a YAML file, or plain Python, to an AuditSpec, or to one clear sentence for each mistake in it."""
+"""From a YAML file, or plain Python, to an AuditSpec."""
 
-import difflib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,45 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from ..untrusted import Document, read_yaml
+from .error_messages import Location, SpecError, sentences, written
 from .schema import AuditSpec
-
-Location = tuple[str | int, ...]
-
-ALLOWED = {
-    "missing": "a value, it has no default",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "dataclass_type": "a mapping",
-    "finite_number": "a finite number",
-    "literal_error": "{expected}",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number of at most {le}",
-    "string_too_short": "text of at least {min_length} character",
-    "string_too_long": "text of at most {max_length} characters",
-    "too_short": "a list of at least {min_length} item",
-    "string_pattern_mismatch": "text of the form package.module:function",
-    "unexpected_keyword_argument": "no such key",
-}
-
-
-class SpecError(Exception):
-    """A spec that cannot be run; each of `sentences` names one mistake with file, place, what was found, what is allowed."""
-
-    def __init__(self, sentences: tuple[str, ...]) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences = sentences
-
-
-def stopped(sentence: str) -> str:
-    """`sentence` with the stop that ends it, if it has none."""
-    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
 
 
 def load_spec(path: str | Path, source: str = "") -> AuditSpec:
@@ -73,7 +35,7 @@ def _validated(document: Document, source: str) -> AuditSpec:
     try:
         spec = AuditSpec.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        raise SpecError(tuple(_sentences(source, document, error))) from None
+        raise SpecError(tuple(sentences(source, document, error))) from None
     return spec.read_from(source, document.text)
 
 
@@ -89,60 +51,4 @@ def _plain(value: Any, location: Location, source: str) -> Any:
         return value
     found = f"{value!r:.60} of type {type(value).__name__}"
     allowed = "finite numbers, text, true or false, None, and lists and dicts (with text as keys) of these"
-    raise SpecError((f"{source}, {_written(location)}: found {found}; allowed: {allowed}.",))
-
-
-def _sentences(file: str, document: Document, error: ValidationError) -> Iterator[str]:
-    for detail in error.errors(include_url=False):
-        if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
-            continue  # pydantic also counts a list as short whose items are at fault
-        location = _in_document(document.data, detail["loc"], missing=detail["type"] == "missing")
-        line = document.line(location if detail["type"] != "missing" else location[:-1])
-        found = "nothing" if detail["type"] == "missing" else _shown(_value_at(document.data, location))
-        place = f"{file}, line {line}" if line else file
-        yield f"{place}, {_written(location)}: found {found}; allowed: {stopped(_allowed(detail) + _hint(detail))}"
-
-
-def _in_document(data: Any, loc: tuple[Any, ...], missing: bool) -> Location:
-    """The part of a validation error's location that exists in the document (pydantic adds steps of its own)."""
-    location: Location = ()
-    for position, part in enumerate(loc):
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and part in range(len(data))):
-            location, data = (*location, part), data[part]
-        elif missing and position == len(loc) - 1:
-            location = (*location, part)
-    return location
-
-
-def _value_at(data: Any, location: Location) -> Any:
-    for part in location:
-        data = data[part]
-    return data
-
-
-def _written(location: Location) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".") or "the whole of it"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _allowed(detail: Any) -> str:
-    template = ALLOWED.get(detail["type"])
-    return template.format(**detail.get("ctx", {})) if template else detail["msg"]
-
-
-def _hint(detail: Any) -> str:
-    """A guess at what was meant, where a name was misspelled."""
-    context, given = detail.get("ctx", {}), detail["input"]
-    alone = next(iter(given)) if isinstance(given, dict) and len(given) == 1 else given
-    written = context.get("unknown") or str(alone)
-    listed = context.get("allowed") or context.get("expected") or ""
-    if detail["type"] == "unknown_entry":
-        listed = detail["msg"].removeprefix("one of ").partition(";")[0]
-    known = listed.replace("'", "").replace(" or ", ", ").split(", ")
-    close = difflib.get_close_matches(written, known, n=1)
-    return f"; did you mean {close[0]}?" if close and close[0] != written else ""
+    raise SpecError((f"{source}, {written(location)}: found {found}; allowed: {allowed}.",))

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
-from .statistics import Estimate, finite, gain_of, leak_of, over_batches, value_of
+from .intervals import Estimate, finite, gain_of, leak_of, over_batches, value_of
 from .text import last_line
 
 Item = TypeVar("Item")

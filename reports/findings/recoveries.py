@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from ..row import Cell, Claim, Manifest, Recovery
 from .grid import unique
-from .statistics import LEVEL
+from .intervals import LEVEL
 from .text import counted, listed
 
 Verdict = Literal["refuted", "not refuted", "no power", "vacuous", "no bound"]

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from .statistics import Estimate
+from .intervals import Estimate
 
 MINUS = "\N{MINUS SIGN}"  # as wide as a digit, unlike a hyphen
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from ..row import Cell, Claim, Manifest, Place, Utility
 from .claims import bound
 from .grid import Block, Finding, unique
-from .statistics import Estimate, finite, over_batches, within
+from .intervals import Estimate, finite, over_batches, within
 from .text import counted, last_line
 
 NO_BOUND = "no bound"

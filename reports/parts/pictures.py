@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..findings.grid import Reading
-from ..findings.statistics import finite
+from ..findings.intervals import finite
 from ..row import Pictures, Place, Score
 
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..findings.statistics import Estimate
+from ..findings.intervals import Estimate
 from ..findings.text import number
 from ..findings.utility import Point, Tradeoff
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .audit.data import Data
     from .audit.metrics import Metric
     from .audit.models import Model
-    from .audit.specification.file import SpecError
+    from .audit.specification.error_messages import SpecError
     from .common.entry import entry
     from .defenses import Defense, Recipe
 
@@ -17,7 +17,7 @@ _HOMES = {
     "audit": "",
     "spec": "audit.api",
     "Results": "audit.api",
-    "SpecError": "audit.specification.file",
+    "SpecError": "audit.specification.error_messages",
     "View": "attacks",
     "Space": "attacks",
     "Recipe": "defenses",

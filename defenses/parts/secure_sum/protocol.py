@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Generator, Tensor
 
-from .._base import NotApplicableError
-from .masking import (
+from ..._base import NotApplicableError
+from .masks import (
     SECRET_BYTES,
     TAG_BYTES,
     KeyPair,
