@@ -23,14 +23,14 @@ from .specification.schema import AuditSpec
 PAGE_HEIGHT = 720  # pixels of the page inside of a notebook
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """What an audit found. In a notebook it shows its page."""
 
     directory: Path  # the folder of the results
     manifest: Manifest  # what was planned, with what
     cells: tuple[Cell, ...]  # what was measured: one for each place of the grid that is computed
-    _report: Report = field(init=False, repr=False)
+    _report: Report = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_report", read_report(self.manifest, self.cells))
@@ -59,6 +59,9 @@ class Results:
     def page(self) -> Path:
         """The report, a self-contained HTML file."""
         return self.directory / "index.html"
+
+    def __repr__(self) -> str:
+        return f"<Results in {self.directory}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
         page = html.escape(self.page.read_text(encoding="utf-8"), quote=True)

@@ -1,4 +1,4 @@
-"""How a run tells how far it is: a live bar in a terminal, plain lines elsewhere."""
+"""How a run tells how far it is: a live bar in a terminal, a line kept up to date in a notebook, plain lines elsewhere."""
 
 import time
 from collections import defaultdict
@@ -50,7 +50,7 @@ class Estimate:
 @contextmanager
 def watching(console: Console, places: tuple[Place, ...], done: int, workers: int) -> Iterator[Callable[[Event], None]]:
     """A function that shows each event of a run; `done` cells were finished before it."""
-    watch = _live if console.is_terminal else _lines
+    watch = _inline if console.is_jupyter else _live if console.is_terminal else _lines
     with watch(console, places, done, Estimate(places, workers)) as show:
         yield show
 
@@ -100,3 +100,34 @@ def _lines(
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     yield show
+
+
+@contextmanager
+def _inline(
+    console: Console, places: tuple[Place, ...], done: int, estimate: Estimate
+) -> Iterator[Callable[[Event], None]]:
+    from IPython.display import display  # there is one where there is a notebook
+
+    total = done + len(places)
+    line = None if console.quiet else display(_Line(f"{done} of {total} cells"), display_id=True)
+
+    def show(event: Event) -> None:
+        if isinstance(event, Started):
+            return
+        estimate.add(event)
+        if event.status == "failed":
+            console.print(f"failed: {described(event.place)}", markup=False)
+        if line is not None:
+            line.update(_Line(f"{done + len(estimate.finished)} of {total} cells, {estimate.left()}"))
+
+    yield show
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Text as a notebook shows it."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
