@@ -14,7 +14,6 @@ without `joint_labels`, as the one label does that iDLG reads off signs (Zhao, M
 iterate of lowest objective is returned, clamped.
 """
 
-import dataclasses
 from typing import ClassVar
 
 import torch
@@ -24,21 +23,21 @@ from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
 
-from ._base import Attack, Reconstruction, View
+from ._base import Reconstruction, View
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest, starting_logits
-from .parts.adaptive import smoothness, standardized_evidence, unaware
+from .parts.adaptive import smoothness, standardized_evidence
 from .parts.distances import error_variances, standardized_l2
 from .parts.image_priors import rounded_variation
 from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
 from .parts.search import quasi_newton
-from .parts.shrinkage import simulated_steps, with_shrunk
+from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
 
 
 @entry
-class DLG(Attack):
+class DLG(Shrinking):
     """Match the update in squared distance by L-BFGS, over pixels and, where labels are not granted, soft labels."""
 
     steps: int = Field(default=400, ge=1, le=100_000)
@@ -57,7 +56,7 @@ class DLG(Attack):
         """The restart of lowest objective, each image with the likeliest class of its soft label."""
         view.need(*self.needs)
         need_update(view)
-        view = view if self.adaptive else unaware(view)
+        view = self.known(view)
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), observed(view)
         noise = torch.randn((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
@@ -78,8 +77,3 @@ class DLG(Attack):
         found = quasi_newton((start, *free), objective, steps=self.steps, history=self.history, misfit=misfit)
         (images, *logits), loss = found.best()
         return Reconstruction(images.clamp(0, 1), likeliest(labels, *logits), loss)
-
-    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
-        """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
-        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)

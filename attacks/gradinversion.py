@@ -34,11 +34,11 @@ from torch.func import vmap
 from seethrough.common.entry import entry
 from seethrough.defenses import Params, Recipe
 
-from ._base import Attack, Reconstruction, View
+from ._base import Reconstruction, View
 from .labels.classifier_gradient import output_error
 from .labels.rules import by_minimum, known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
-from .parts.adaptive import evidence, smoothness, unaware, whitened
+from .parts.adaptive import evidence, smoothness, whitened
 from .parts.batchnorm import Measure, batch_statistics, statistics_distance
 from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
@@ -47,7 +47,7 @@ from .parts.no_gradient import Variables
 from .parts.registration import registered_mean
 from .parts.rounds import need_update
 from .parts.search import cosine_schedule, descend
-from .parts.shrinkage import simulated_steps, with_shrunk
+from .parts.shrinkage import Shrinking
 from .parts.simulated_client import Client, observed_gradient, simulated_client
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
@@ -58,7 +58,7 @@ MEAN, STD, BOX = 0.5, 0.25, 2.0  # pixels are MEAN + STD * x with x in [-BOX, BO
 
 
 @entry
-class GradInversion(Attack):
+class GradInversion(Shrinking):
     """Match the gradient with image priors, BatchNorm statistics and consistency among `seeds` runs; labels granted or
     recovered."""
 
@@ -94,6 +94,7 @@ class GradInversion(Attack):
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
+    starts: ClassVar[str] = "seeds"
     renamed: ClassVar[dict[str, str]] = {"supposed": "assumed_recipe"}
 
     @classmethod
@@ -135,7 +136,7 @@ class GradInversion(Attack):
         """The seed of lowest objective."""
         view.need(*self.needs)
         need_update(view)
-        view = self._known(view)
+        view = self.known(view)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         reads = self.read_error and not self.joint_labels
@@ -173,14 +174,9 @@ class GradInversion(Attack):
         ).best()
         return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
 
-    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
-        """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=simulated_steps(self.steps), seeds=1)
-        return with_shrunk(found, self._known(view), play.reconstruct, rng)
-
-    def _known(self, view: View) -> View:
+    def known(self, view: View) -> View:
         """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is assumed."""
-        view = view if self.adaptive else unaware(view)
+        view = super().known(view)
         return view if view.recipe else dataclasses.replace(view, recipe=self.assumed_recipe)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":

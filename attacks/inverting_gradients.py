@@ -14,7 +14,6 @@ iterate of the restart of lowest cosine distance; known noise weighs the tensors
 `lr` is that of the authors' code, `tv` what Guo et al. (arXiv:2503.11514) ran for CIFAR-10, in 24,000 steps, not 4,800.
 """
 
-import dataclasses
 from typing import ClassVar
 
 import torch
@@ -24,21 +23,21 @@ from torch.func import vmap
 
 from seethrough.common.entry import entry
 
-from ._base import Attack, Reconstruction, View
+from ._base import Reconstruction, View
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
-from .parts.adaptive import evidence, smoothness, unaware, whitened
+from .parts.adaptive import evidence, smoothness, whitened
 from .parts.distances import cosine
 from .parts.image_priors import total_variation
 from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
 from .parts.search import cosine_schedule, descend
-from .parts.shrinkage import simulated_steps, with_shrunk
+from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
 
 
 @entry
-class InvertingGradients(Attack):
+class InvertingGradients(Shrinking):
     """Match the update's direction by smooth images; labels are granted, recovered first, or searched too."""
 
     steps: int = Field(default=4800, ge=1, le=100_000)
@@ -55,7 +54,7 @@ class InvertingGradients(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective; all restarts run as one."""
         need_update(view)
-        view = view if self.adaptive else unaware(view)
+        view = self.known(view)
         labels = known_or_recovered(view)
         client, seen = simulated_client(view), whitened(view, observed(view))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
@@ -81,8 +80,3 @@ class InvertingGradients(Attack):
             misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
-
-    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
-        """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
-        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)

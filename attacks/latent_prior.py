@@ -12,7 +12,6 @@ but the generator and the radius, and known noise sets the weight of |z|^2; the 
 distance is Euclidean and relative; the iterate of lowest objective is returned.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -24,7 +23,7 @@ from torch import Generator, Tensor
 from seethrough.common.entry import entry
 from seethrough.defenses import Batch, Params
 
-from ._base import Attack, NotGrantedError, Prepared, Reconstruction, Space, View
+from ._base import NotGrantedError, Prepared, Reconstruction, Space, View
 from .generators.gan import GANPlan
 from .generators.generator import Drawer, Plan, epochs_for, trained
 from .generators.latent_search import Match, let_go, search_latents
@@ -32,10 +31,10 @@ from .generators.user_generator import own_facts, own_generator
 from .generators.vae import VAEPlan
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels
-from .parts.adaptive import evidence, unaware, whitened
+from .parts.adaptive import evidence, whitened
 from .parts.distances import cosine, relative_l1, squared_l2
 from .parts.rounds import need_update, observed
-from .parts.shrinkage import simulated_steps, with_shrunk
+from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
 
 DISTANCES = {"cosine": cosine, "relative_l1": relative_l1, "squared_l2": squared_l2}
@@ -44,7 +43,7 @@ SAMPLES = 40  # images that show what a generator draws unasked
 
 
 @entry
-class LatentPrior(Attack):
+class LatentPrior(Shrinking):
     """Match the update over the latents of a generator trained on the public data: `vae`, `shallow_vae` (one convolution,
     two latents), `gan`, or your own `package.module:function` with weights in `file`; labels granted or recovered."""
 
@@ -86,7 +85,7 @@ class LatentPrior(Attack):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective."""
         need_update(view)
-        view = view if self.adaptive else unaware(view)
+        view = self.known(view)
         view.need("count")
         if view.public is None:
             raise NotGrantedError("needs `public`, which the threat model does not grant")
@@ -112,11 +111,6 @@ class LatentPrior(Attack):
         elif freely:
             images, lowest = let_go(images, _in_range, classes, match, self.radius, freely, self.lr)
         return Reconstruction(_in_range(images).detach(), classes.argmax(dim=-1), lowest)
-
-    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
-        """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
-        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _plan(self, images: int, space: Space) -> Plan:
         classes = space.classes if self.conditional else 0

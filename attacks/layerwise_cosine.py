@@ -12,7 +12,6 @@ L-BFGS; in total variation, and its weight in proportion to the number of pixels
 are kept within [0, 1]; the iterate of lowest objective is returned. Of DLG there remain free labels and their random start.
 """
 
-import dataclasses
 from typing import ClassVar
 
 import torch
@@ -23,21 +22,20 @@ from torch.func import vmap
 from seethrough.common.entry import entry
 from seethrough.defenses import NotApplicableError, Params
 
-from ._base import Attack, Reconstruction, View
+from ._base import Reconstruction, View
 from .labels.rules import known_or_recovered
 from .labels.soft import guessed, likeliest
-from .parts.adaptive import unaware
 from .parts.distances import layerwise_cosine
 from .parts.image_priors import total_variation
 from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed, rounds_of, stack_rounds
 from .parts.search import descend, shortened
-from .parts.shrinkage import simulated_steps, with_shrunk
+from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
 
 
 @entry
-class LayerwiseCosine(Attack):
+class LayerwiseCosine(Shrinking):
     """Match each layer's direction, with weights for the layers, over pixels and soft labels."""
 
     steps: int = Field(default=500, ge=1, le=100_000)
@@ -56,7 +54,7 @@ class LayerwiseCosine(Attack):
         """The restart of lowest objective. Raises: NotApplicableError, if there are not as many weights as tensors."""
         view.need(*self.needs)
         need_update(view)
-        view = view if self.adaptive else unaware(view)
+        view = self.known(view)
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
         seen, weights = observed(view), stack_rounds([self._weights(view)] * rounds)
@@ -85,11 +83,6 @@ class LayerwiseCosine(Attack):
             misfit=lambda variables: vmap(misfit)(*variables),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
-
-    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
-        """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        play = dataclasses.replace(self, steps=simulated_steps(self.steps), restarts=1)
-        return with_shrunk(found, view if self.adaptive else unaware(view), play.reconstruct, rng)
 
     def _weights(self, view: View) -> Params:
         given = self.layer_weights or (1.0,) * len(view.update)

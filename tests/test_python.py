@@ -78,7 +78,9 @@ def test_mistakes_get_the_sentences_of_a_file(changes, sentence):
 
 
 def test_a_mistake_that_shows_only_with_the_data_is_one_sentence_too(tmp_path):
-    with pytest.raises(seethrough.SpecError, match=re.escape("the spec, settings[0].batch_size: found 12 with unique labels")):
+    with pytest.raises(
+        seethrough.SpecError, match=re.escape("the spec, settings[0].batch_size: found 12 with unique labels")
+    ):
         seethrough.audit(SPEC | {"settings": [SETTING | {"batch_size": 12}]}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

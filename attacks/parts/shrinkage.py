@@ -13,13 +13,14 @@ attack, its error is scaled down by how much more of the update the attack expla
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from seethrough.defenses import Batch, NotApplicableError, Params, Update
 
-from .._base import NoGradientError, Reconstruction, Seen, View
+from .._base import Attack, NoGradientError, Reconstruction, Seen, View
 from .adaptive import clients_behind, unaware, whitened
 from .batchnorm import batch_statistics
 from .distances import cosine, squared_l2
@@ -33,6 +34,23 @@ Search = Callable[[View, Generator], Reconstruction]  # with images and labels
 def simulated_steps(steps: int) -> int:
     """How long to play: a quarter of the attack's steps, but as long as the attack up to `SHORTEST`."""
     return max(min(steps, SHORTEST), steps // 4)
+
+
+class Shrinking(Attack):
+    """An attack that can be played from one start, in fewer steps, and so can tell how far its pictures are to be trusted."""
+
+    steps: int
+    adaptive: bool
+    starts: ClassVar[str] = "restarts"  # the field that says from how many starts it searches
+
+    def known(self, view: View) -> View:
+        """The view with what the attacker reckons with: no defense, unless it is `adaptive`."""
+        return view if self.adaptive else unaware(view)
+
+    def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
+        """`found`, with its best guess in squared error, by a play of the same search from one start."""
+        fewer: dict[str, Any] = {"steps": simulated_steps(self.steps), self.starts: 1}
+        return with_shrunk(found, self.known(view), dataclasses.replace(self, **fewer).reconstruct, rng)  # type: ignore[type-var]
 
 
 def with_shrunk(found: Reconstruction, view: View, play: Search, rng: Generator) -> Reconstruction:

@@ -27,8 +27,8 @@ class Metric:
     share: ClassVar[bool] = False  # whether values are shares of examples, or of labels
 
     def limits(self) -> tuple[float, float]:
-        """The smallest and the largest value that can be."""
-        return -math.inf, math.inf
+        """The smallest and the largest value that can be: by default those of a share, or any."""
+        return (0.0, 1.0) if self.share else (-math.inf, math.inf)
 
     def facts(self) -> str:
         """What beside the fields decides the values, such as the content of a file of weights."""

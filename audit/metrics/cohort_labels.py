@@ -19,8 +19,5 @@ class CohortLabels(Metric):
     of = "cohort"
     share = True
 
-    def limits(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         return LabelAccuracy().score(truth, found)

@@ -34,9 +34,6 @@ class Identifiability(Metric):
     compares = "inputs"
     share = True
 
-    def limits(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def seen_by(self, model: nn.Module, public: Tensor) -> Callable[[Tensor, Tensor], np.ndarray]:
         watched = copy.deepcopy(model).eval()
         look = (lambda images: F.normalize(features(watched, images))) if self.likeness == "features" else torch.clone

@@ -18,9 +18,6 @@ class LabelAccuracy(Metric):
     compares = "labels"
     share = True
 
-    def limits(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         classes = int(max(truth.max(), found.max())) + 1
         guessed = torch.bincount(found, minlength=classes)

@@ -19,9 +19,6 @@ class LabelHistogram(Metric):
     compares = "labels"
     share = True
 
-    def limits(self) -> tuple[float, float]:
-        return 0.0, 1.0
-
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         classes = int(max(truth.max(), found.max())) + 1
         guessed, true = (torch.bincount(labels, minlength=classes).double() / len(labels) for labels in (found, truth))
