@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import jedi
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,3 +134,20 @@ def test_a_script_without_a_main_guard_runs_its_audit_once(site, tmp_path):
     done = _run(site, tmp_path, "script.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["started", f"1 1 {Path('out') / 'index.html'}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "defined"),
+    [
+        ("from seethrough.common.entry import", "entry", "common/entry.py"),
+        ("from seethrough.defenses import", "Recipe", "defenses/_base.py"),
+        ("from .parts.search import", "descend", "attacks/parts/search.py"),
+    ],
+)
+def test_an_editor_finds_definitions_across_rooms(line, name, defined):
+    file = ROOT / "attacks" / "gradinversion.py"
+    lines = file.read_text().splitlines()
+    number = next(place for place, text in enumerate(lines) if text.startswith(line))
+    script = jedi.Script(path=file, project=jedi.Project(ROOT, added_sys_path=[str(ROOT / "src")]))
+    (found,) = script.goto(number + 1, lines[number].rindex(name) + 1, follow_imports=True)
+    assert Path(found.module_path).resolve() == ROOT / defined
