@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest
 from seethrough.reports.report import Report, read_report
 from seethrough.reports.tables import results_csv
 
 from .cells.store import Store
-from .run import Device, finished_cells, run_audit
+from .run import Device, finished_cells, read_manifest, run_audit
 from .specification.file import load_spec, spec_from
 from .specification.schema import AuditSpec
 
@@ -39,10 +40,10 @@ class Results:
     def read(cls, directory: str | Path) -> "Results":
         """The results in a folder that an audit wrote, finished or not.
 
-        Raises: FileNotFoundError, where there are none; DamagedFileError, SchemaMismatchError.
+        Raises: InputError, where there are none, or damaged ones.
         """
-        store = Store(Path(directory))
-        manifest = store.read_manifest()
+        store = Store(_folder(directory))
+        manifest = read_manifest(store)
         return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
 
     @property
@@ -83,18 +84,18 @@ def audit(
     `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
     processes (0: one for each core), `threads` those of each (another number gives other rounding).
 
-    Raises: SpecError, UntrustedFileError, for bad input, one sentence for each mistake; FolderInUseError; RunError, OSError.
+    Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
     console = Console(quiet=quiet)
-    chosen = _read(spec)
-    manifest, cells = run_audit(chosen, Path(out), console, console, workers, threads, device, retry_failed)
-    return Results(Path(out), manifest, tuple(cells))
+    chosen, folder = _read(spec), _folder(out)
+    manifest, cells = run_audit(chosen, folder, console, console, workers, threads, device, retry_failed)
+    return Results(folder, manifest, tuple(cells))
 
 
 def spec(described: Mapping[str, Any] | None = None, /, **parts: Any) -> AuditSpec:
     """An audit from plain Python, as a YAML file would describe it: a dict, keywords, or both, keywords last.
 
-    Raises: SpecError, with the sentences that a file of this content is answered with.
+    Raises: InputError, with the sentences that a file of this content is answered with.
     """
     return spec_from({**(described or {}), **parts})
 
@@ -109,4 +110,15 @@ def _read(spec: AuditSpec | Mapping[str, Any] | str | Path | None) -> AuditSpec:
         return default_spec()
     if isinstance(spec, AuditSpec):
         return spec
-    return spec_from(spec) if isinstance(spec, Mapping) else load_spec(spec)
+    if isinstance(spec, Mapping):
+        return spec_from(spec)
+    if isinstance(spec, str | Path):
+        return load_spec(spec)
+    allowed = "a dict, the path of a YAML file, what `seethrough.spec` returns, or None for the default audit"
+    raise InputError(f"the spec: found {spec!r:.60} of type {type(spec).__name__}; allowed: {allowed}.")
+
+
+def _folder(path: str | Path) -> Path:
+    if not isinstance(path, str | Path):
+        raise InputError(f"the folder: found {path!r:.60} of type {type(path).__name__}; allowed: text or a path.")
+    return Path(path)

@@ -13,19 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
 
 from .api import default_spec
 from .cells.runner import RunError
-from .cells.store import DamagedFileError, FolderInUseError, SchemaMismatchError, Store
-from .run import Device, failed_cells, finished_cells, run_audit
+from .cells.store import Store
+from .run import Device, failed_cells, finished_cells, read_manifest, run_audit
 from .specification.error_messages import SpecError
 from .specification.file import load_spec
 from .specification.kinds import KINDS, problems
 from .specification.listing import listing
 from .specification.schema import AuditSpec
-from .untrusted import UntrustedFileError
 
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
@@ -72,12 +72,7 @@ def run(
 def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
     """Write the tables and the report of a finished or interrupted run anew."""
     store = Store(directory)
-    try:
-        manifest = store.read_manifest()
-    except FileNotFoundError:
-        raise SpecError(
-            (f"{directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote.",)
-        ) from None
+    manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
         write_reports(directory, manifest, cells)
@@ -120,7 +115,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
-    except (SpecError, UntrustedFileError, FolderInUseError, DamagedFileError, SchemaMismatchError) as error:
+    except InputError as error:
         _stop(str(error), USAGE)
     except (RunError, OSError) as error:
         _stop(str(error), FAILED)

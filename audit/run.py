@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from rich.console import Console
 
+from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, write_reports
 
 from .case import Case
@@ -39,9 +40,10 @@ def run_audit(
     `workers` 0 means one for each core, or one with a GPU. How far it is goes to `out`, what is wrong to `err`. Returns what
     was planned and the finished cells.
 
-    Raises: SpecError, UntrustedFileError, for bad input; FolderInUseError, SchemaMismatchError, DamagedFileError, for a
-    folder that cannot be used; RunError, OSError, if the run cannot go on; KeyboardInterrupt.
+    Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
+    KeyboardInterrupt.
     """
+    _check(directory, workers, threads, device)
     for problem in problems():
         _warn(err, problem)
     chosen = _device(device)
@@ -62,6 +64,18 @@ def run_audit(
     return plan.manifest, cells
 
 
+def _check(directory: Path, workers: int, threads: int, device: str) -> None:
+    """Raises: InputError, before anything is read."""
+    for place in (directory, *directory.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{directory}: found a file, {place}; allowed: a folder, or a name that is free.")
+    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"{name}: found {value!r:.60}; allowed: a whole number of at least {least}.")
+    if device not in get_args(Device):
+        raise InputError(f"device: found {device!r:.60}; allowed: {', '.join(get_args(Device))}.")
+
+
 def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:
     """The finished cells of the grid; a damaged one is named and left out."""
     cells = []
@@ -74,6 +88,15 @@ def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]
         if cell is not None:
             cells.append(cell)
     return cells
+
+
+def read_manifest(store: Store) -> Manifest:
+    """What a run planned. Raises: InputError, if its folder holds none, or a damaged one."""
+    try:
+        return store.read_manifest()
+    except (FileNotFoundError, NotADirectoryError):
+        sentence = f"{store.directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote."
+        raise InputError(sentence) from None
 
 
 def failed_cells(cells: Sequence[Cell]) -> int:

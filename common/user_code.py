@@ -26,7 +26,7 @@ def user_function(function: str) -> Callable[..., Any]:
     module, name = function.split(":")
     if _is_here(module) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    with explained(function, "cannot be imported"):
+    with explained(function, f"cannot be imported, from what is installed or from {os.getcwd()}"):
         found = importlib.import_module(module)
         made = getattr(found, name, None)
         present = hasattr(found, name)

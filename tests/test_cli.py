@@ -199,6 +199,9 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
     [
         (["run", "missing.yaml"], "missing.yaml"),
         (["run", "bad.yaml"], "allowed"),
+        (["run", "toolarge.yaml", "--out", "bad.yaml"], "found a file, bad.yaml; allowed: a folder"),
+        (["run", "toolarge.yaml", "--out", "bad.yaml/x"], "found a file, bad.yaml; allowed: a folder"),
+        (["report", "bad.yaml"], "found no manifest.json"),
         (["report", "nowhere"], "nowhere"),
         (["new", "bad.yaml"], "bad.yaml"),
         (["run", "unique.yaml"], "10"),

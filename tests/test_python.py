@@ -70,19 +70,60 @@ def test_keywords_come_last_and_nothing_is_the_default_audit():
         ({"settings": [SETTING | {"batch_size": object()}]}, "the spec, settings[0].batch_size: found <object"),
         ({"trials": float("nan")}, "the spec, trials: found nan of type float; allowed: finite numbers"),
         ({"settings": {1: 2}}, "the spec, settings: found {1: 2} of type dict"),
+        ({"defenses": "none"}, 'the spec, defenses: found "none"; allowed: a list, such as [none].'),
+        (
+            {"settings": [SETTING | {"model": "build"}]},
+            "alone or as `name: {parameters}`, or your own as package.module",
+        ),
+        (
+            {"settings": [SETTING | {"model": print}]},
+            "allowed: a function or module of yours by its name, as package.module",
+        ),
     ],
 )
 def test_mistakes_get_the_sentences_of_a_file(changes, sentence):
-    with pytest.raises(seethrough.SpecError, match=re.escape(sentence)):
+    with pytest.raises(seethrough.InputError, match=re.escape(sentence)):
         seethrough.spec(SPEC | changes)
 
 
 def test_a_mistake_that_shows_only_with_the_data_is_one_sentence_too(tmp_path):
     with pytest.raises(
-        seethrough.SpecError, match=re.escape("the spec, settings[0].batch_size: found 12 with unique labels")
+        seethrough.InputError, match=re.escape("the spec, settings[0].batch_size: found 12 with unique labels")
     ):
         seethrough.audit(SPEC | {"settings": [SETTING | {"batch_size": 12}]}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"spec": 7}, "the spec: found 7 of type int; allowed: a dict, the path of a YAML file"),
+        ({"spec": [SPEC]}, "of type list; allowed: a dict"),
+        ({"spec": "no.yaml"}, "no.yaml: found no readable file"),
+        ({"spec": SPEC, "out": None}, "the folder: found None of type NoneType; allowed: text or a path."),
+        ({"spec": SPEC, "out": "file"}, "file: found a file, file; allowed: a folder, or a name that is free."),
+        ({"spec": SPEC, "out": "file/x"}, "file/x: found a file, file; allowed: a folder"),
+        ({"spec": SPEC, "workers": -1}, "workers: found -1; allowed: a whole number of at least 0."),
+        ({"spec": SPEC, "threads": "1"}, "threads: found '1'; allowed: a whole number of at least 1."),
+        ({"spec": SPEC, "device": "gpu"}, "device: found 'gpu'; allowed: auto, cpu, cuda."),
+    ],
+)
+def test_what_an_audit_cannot_be_run_with_is_one_sentence(given, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(seethrough.InputError, match=re.escape(sentence)):
+        seethrough.audit(**given)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("folder", ["nowhere", ".", "file"])
+def test_results_that_are_not_there_are_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    with pytest.raises(
+        seethrough.InputError, match=r"found no manifest.json; allowed: a folder that `seethrough run` wrote"
+    ):
+        seethrough.Results.read(folder)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from seethrough.common.errors import InputError
 from seethrough.reports.row import Cell, Manifest
 
 from .codec import from_plain, to_plain
@@ -19,11 +20,11 @@ MAX_FILE_BYTES = 256 * 2**20
 Record = TypeVar("Record")
 
 
-class DamagedFileError(Exception):
+class DamagedFileError(InputError):
     """A file of the store is not what was written; the message names it and says why."""
 
 
-class SchemaMismatchError(Exception):
+class SchemaMismatchError(InputError):
     """A whole file of another format or schema lies where one of ours belongs; it is neither read nor replaced."""
 
 

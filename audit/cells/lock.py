@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from seethrough.common.errors import InputError
 
-class FolderInUseError(Exception):
+
+class FolderInUseError(InputError):
     """Another run holds the folder; the message names its process and host."""
 
 

@@ -43,6 +43,6 @@ def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) 
 def _said(setting: Setting, metric: Metric, batches: int, needs: int | None) -> str:
     wanted = f"it needs {needs}" if needs is not None else f"nor with any number of them up to {MOST_BATCHES}"
     return (
-        f"with {batches} at {setting.name}, "
+        f"with {batches} batch{'es' * (batches > 1)} at {setting.name}, "
         f"not even a perfect attack could be called a leak by {label_of(metric)}: {wanted}."
     )

@@ -22,14 +22,14 @@ class ReadAs:
         return handler.generate_schema(self.written)
 
 
-def entry_type(entries: dict[str, type]) -> Any:
+def entry_type(entries: dict[str, type], also: str = "") -> Any:
     """The type of a spec's field that holds one of these entries, by name: validated, and described in the JSON Schema."""
     choices = tuple(Annotated[cls, BeforeValidator(_unwrapped(name, cls)), Tag(name)] for name, cls in entries.items())
     one_of = Union[choices]  # type: ignore[valid-type]  # noqa: UP007
     named = Discriminator(
         _name_in(entries),
         custom_error_type="unknown_entry",
-        custom_error_message=f"one of {', '.join(entries)}; alone or as `name: {{parameters}}`",
+        custom_error_message=f"one of {', '.join(entries)}; alone or as `name: {{parameters}}`{also}",
     )
     return Annotated[one_of, named, WithJsonSchema(_schema(entries))]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from seethrough.common.errors import InputError
+
 from ..untrusted import Document
 
 Location = tuple[str | int, ...]
@@ -35,7 +37,7 @@ ALLOWED = {
 }
 
 
-class SpecError(Exception):
+class SpecError(InputError):
     """A spec that cannot be run; each of `sentences` names one mistake with file, place, what was found, what is allowed."""
 
     def __init__(self, sentences: tuple[str, ...]) -> None:
@@ -89,6 +91,8 @@ def _shown(value: Any) -> str:
 
 
 def _allowed(detail: Any) -> str:
+    if detail["type"] == "tuple_type" and isinstance(detail["input"], str):
+        return f"a list, such as [{detail['input']}]"
     template = ALLOWED.get(detail["type"])
     return template.format(**detail.get("ctx", {})) if template else detail["msg"]
 

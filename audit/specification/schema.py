@@ -48,8 +48,15 @@ OneOrChain = Annotated[
 ]
 
 AnyData = Annotated[Data, ReadAs(entry_type(entries_of("data").entries))]
+OWN_MODEL = ", or your own as package.module:function"
 AnyModel = Annotated[
-    Model, ReadAs(Annotated[entry_type(entries_of("models").entries), BeforeValidator(_custom_by_colon)])
+    Model,
+    ReadAs(
+        Annotated[
+            entry_type(entries_of("models").entries, OWN_MODEL),
+            BeforeValidator(_custom_by_colon),
+        ]
+    ),
 ]
 AnyWeights = Annotated[Weights, ReadAs(entry_type(entries_of("weights").entries))]
 AnyDefense = Annotated[Defense, ReadAs(OneOrChain)]

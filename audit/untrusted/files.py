@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from seethrough.common.errors import InputError
+
 MAX_ELEMENTS = 2**31
 MAX_DIMENSIONS = 8
 CHUNK = 2**20
@@ -16,7 +18,7 @@ CHUNK = 2**20
 FilePath = str | Path
 
 
-class UntrustedFileError(Exception):
+class UntrustedFileError(InputError):
     """A file cannot be used; the message names it, what was found and what is allowed."""
 
 

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from .audit.data import Data
     from .audit.metrics import Metric
     from .audit.models import Model
-    from .audit.specification.error_messages import SpecError
     from .common.entry import entry
+    from .common.errors import InputError
     from .defenses import Defense, Recipe
 
 _HOMES = {
     "audit": "",
     "spec": "audit.api",
     "Results": "audit.api",
-    "SpecError": "audit.specification.error_messages",
+    "InputError": "common.errors",
     "View": "attacks",
     "Space": "attacks",
     "Recipe": "defenses",
@@ -35,13 +35,13 @@ __all__ = [
     "Attack",
     "Data",
     "Defense",
+    "InputError",
     "Metric",
     "Model",
     "Recipe",
     "Reconstruction",
     "Results",
     "Space",
-    "SpecError",
     "View",
     "audit",
     "entry",
