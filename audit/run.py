@@ -130,7 +130,8 @@ def _compute(
         _warn(err, sentence)
     done = len({place.key for place in places}) - len(left.todo)
     trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
-    cells = f"{len(places)} cells{trainings}, {done} of them finished before"
+    failed = f" ({left.failed} failed; --retry-failed computes them again)" if left.failed else ""
+    cells = f"{len(places)} cells{trainings}, {done} of them finished before{failed}"
     out.print(f"{plan.manifest.name}: {cells}", markup=False, soft_wrap=True)
     todo = {place.key: plan.cases[place.key] for place in left.todo}
     compute = Computation(todo, device.type, code_revision(), plan.environment)

@@ -190,7 +190,7 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
     states = {(row["attack"], row["status"]) for row in rows(finished / "broken") if row["metric"] == "label_accuracy"}
     assert states == {("label_sign", "ok"), ("inverting_gradients(steps=3)", "failed")}
     kept = seethrough("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
-    assert "8 cells, 8 of them finished before" in kept.stdout
+    assert "8 cells, 8 of them finished before (4 failed; --retry-failed computes them again)" in kept.stdout
     assert "Traceback" not in kept.stderr
 
 

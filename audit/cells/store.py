@@ -24,6 +24,7 @@ class Pending:
 
     todo: tuple[Place, ...]
     damaged: tuple[str, ...]  # a sentence for each file that was moved aside
+    failed: int = 0  # cells that failed and are left so
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ def pending(places: Sequence[Place], store: Store, retry_failed: bool = False) -
 
     Failed cells count as finished unless `retry_failed`. Raises: SchemaMismatchError.
     """
-    todo, damaged = {}, []
+    todo: dict[str, Place] = {}
+    damaged: list[str] = []
+    failed: set[str] = set()
     for place in places:
         try:
             cell = store.read(place.key)
@@ -124,4 +127,6 @@ def pending(places: Sequence[Place], store: Store, retry_failed: bool = False) -
             cell = None
         if cell is None or (retry_failed and cell.status == "failed"):
             todo[place.key] = place
-    return Pending(tuple(todo.values()), tuple(damaged))
+        elif cell.status == "failed":
+            failed.add(place.key)
+    return Pending(tuple(todo.values()), tuple(damaged), len(failed))
