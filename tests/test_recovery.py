@@ -179,7 +179,7 @@ def run(folder) -> None:
 @pytest.fixture
 def forked(monkeypatch):
     """Workers that inherit what a test breaks."""
-    monkeypatch.setattr(cli, "run_cells", partial(run_cells, start_method="fork"))
+    monkeypatch.setattr("seethrough.audit.run.run_cells", partial(run_cells, start_method="fork"))
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
