@@ -7,8 +7,11 @@ BIN = .venv/bin
 audit: install  ## the default audit: tables and a report in audit-results/
 	$(BIN)/seethrough run --out audit-results
 
-test: install check  ## lint, types, docs and all tests but the slow ones, with coverage of branches
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
+test: install check  ## lint, types, docs and all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" $(COVERAGE)
+
+coverage: COVERAGE = --cov --cov-report=term:skip-covered
+coverage: test  ## the same, with the coverage of branches (a fifth slower)
 
 controls: install  ## negative and positive controls over 200 seeds, with false-alarm rates (slow)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -s tests/test_controls.py

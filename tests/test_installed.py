@@ -98,7 +98,10 @@ def _stubs(folder: Path) -> None:
         (folder / f"{name}.py").write_text("raise RuntimeError('imported from the current folder')\n")
 
 
-@pytest.mark.parametrize("start", [("-m", "seethrough"), ("-c", "from seethrough.audit.cli import main; main()")])
+COMMAND = ("-c", "from seethrough.audit.cli import main; main()")  # what the installed script runs
+
+
+@pytest.mark.parametrize("start", [("-m", "seethrough"), pytest.param(COMMAND, marks=pytest.mark.slow)])
 def test_a_run_among_stubs_and_packages_of_our_rooms_names_imports_none_of_them(site, tmp_path, start):
     _stubs(tmp_path)
     (tmp_path / "spec.yaml").write_text(SPEC.replace("MODEL", "convnet"))

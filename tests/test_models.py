@@ -1,5 +1,7 @@
 """Architectures and their weights."""
 
+from collections import OrderedDict
+
 import pytest
 import safetensors.torch
 import torch
@@ -56,6 +58,35 @@ def test_weights_from_a_file_are_those_in_the_file(tmp_path):
     target = LeNet().build(Space((1, 28, 28), 10))
     File(path=str(tmp_path / "w.safetensors")).put_into(target, lambda: pytest.fail("no public data needed"), stream(0))
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_what_wrappers_put_before_every_name_is_understood(tmp_path, prefix):
+    source, target = (LeNet().build(Space((1, 28, 28), 10)) for _ in range(2))
+    named = {f"{prefix}{name}": tensor for name, tensor in source.state_dict().items()}
+    safetensors.torch.save_file(named, tmp_path / "w.safetensors")
+    File(path=str(tmp_path / "w.safetensors")).put_into(target, lambda: pytest.fail("no public data needed"), stream(0))
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+def test_a_network_whose_own_names_begin_so_keeps_them(tmp_path):
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(OrderedDict(module=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))))
+
+    source, target = build(), build()
+    safetensors.torch.save_file(source.state_dict(), tmp_path / "w.safetensors")
+    File(path=str(tmp_path / "w.safetensors")).put_into(target, lambda: pytest.fail("no public data needed"), stream(0))
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_pickle_is_named_as_one_with_what_to_do(tmp_path, old_format):
+    net = LeNet().build(Space((1, 28, 28), 10))
+    torch.save(net.state_dict(), tmp_path / "w.pt", _use_new_zipfile_serialization=not old_format)
+    with pytest.raises(
+        UntrustedFileError, match=r"w.pt: found a pickle, as torch.save writes them; allowed: safetensors"
+    ):
+        File(path=str(tmp_path / "w.pt")).put_into(net, lambda: None, stream(0))
 
 
 def test_weights_of_another_shape_are_refused_by_file_and_tensor(tmp_path):

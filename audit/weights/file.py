@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from seethrough.common.entry import entry
 
@@ -11,12 +11,16 @@ from ..models import bare
 from ..untrusted import check_tensors, read_safetensors, sha256_of
 from ._base import Source, Weights
 
+WRAPPERS = ("module.", "_orig_mod.")  # of torch's DataParallel, and of torch.compile
+
 
 @entry
 class File(Weights):
-    """The tensors of a safetensors file, named as in the network's own state_dict (without its input normalization);
-    counters of batches seen may be missing. `trained_on` says what the reader should know: whether the private images that
-    are attacked were among those it was trained on."""
+    """The tensors of a safetensors file, named as in the network's own state_dict, without its input normalization.
+
+    Prefixes that DataParallel and torch.compile put before every name are understood; counters of batches seen may be missing.
+    `trained_on` says what the reader should know: whether the private images that are attacked were among those it was trained
+    on."""
 
     path: str = Field(min_length=1)
     trained_on: Literal["unknown", "private images", "other images"] = "unknown"
@@ -38,6 +42,19 @@ class File(Weights):
         net = bare(model)
         counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
         expected = {name: value for name, value in net.state_dict().items() if name not in counters}
-        found = {name: value for name, value in read_safetensors(self.path).items() if name not in counters}
+        read = _without_wrappers(read_safetensors(self.path), expected)
+        found = {name: value for name, value in read.items() if name not in counters}
         check_tensors(found, expected, self.path)
         net.load_state_dict({**counters, **found})
+
+
+def _without_wrappers(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`found` without the prefix that a wrapper has put before every name, unless the network's own names have it."""
+    for prefix in WRAPPERS:
+        if _all_start(found, prefix) and not _all_start(expected, prefix):
+            return _without_wrappers({name.removeprefix(prefix): each for name, each in found.items()}, expected)
+    return found
+
+
+def _all_start(tensors: dict[str, Tensor], prefix: str) -> bool:
+    return bool(tensors) and all(name.startswith(prefix) for name in tensors)
