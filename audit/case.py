@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from opacus.validators import ModuleValidator
 from torch import Generator, Tensor, nn
 
 from seethrough.attacks import Attack
@@ -167,6 +166,8 @@ def built_model(setting: Setting, seed: int, number: int) -> nn.Module:
 
 def put_groupnorm(model: nn.Module) -> None:
     """Put in the place of every BatchNorm layer what Opacus' validator does: GroupNorm, which sees one example alone."""
+    from opacus.validators import ModuleValidator  # slow to import, and wanted only here
+
     for name, layer in batchnorm_layers(model).items():
         if type(layer) in ModuleValidator.FIXERS:  # a layer of the user's own stays, and DP-SGD refuses it by name
             model.set_submodule(name, ModuleValidator.FIXERS[type(layer)](layer))

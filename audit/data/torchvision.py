@@ -4,7 +4,6 @@ from functools import cache
 from typing import Literal
 
 import torch
-import torchvision
 from pydantic import Field
 
 from seethrough.common.entry import entry
@@ -29,6 +28,8 @@ class Torchvision(Data):
 
 @cache
 def _load(name: Name, root: str, download: bool) -> Images:
+    import torchvision  # slow to import, and wanted only here
+
     source = getattr(torchvision.datasets, name)
     try:
         parts = [source(root=root, train=train, download=download) for train in (True, False)]

@@ -6,12 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import lpips
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seethrough.common.entry import entry
 
@@ -74,7 +73,9 @@ def backbone_file(net: str) -> Path:
 
 
 @cache
-def _distance(net: str) -> lpips.LPIPS:
+def _distance(net: str) -> nn.Module:
+    import lpips  # slow to import, and wanted only here
+
     path = backbone_file(net)
     weights = torch.load(path, map_location="cpu", weights_only=True)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

@@ -1,6 +1,5 @@
 """torchvision's classifiers by name."""
 
-import torchvision
 from pydantic import Field
 from torch import nn
 
@@ -19,6 +18,8 @@ class Torchvision(Model):
     std: tuple[float, ...] | None = None
 
     def build(self, space: Space) -> nn.Module:
+        import torchvision  # slow to import, and wanted only here
+
         known = torchvision.models.list_models(module=torchvision.models)
         if self.classifier not in known:
             raise ValueError(f"torchvision has no classifier `{self.classifier}`; allowed: {', '.join(known)}")

@@ -6,8 +6,6 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from opacus.accountants import create_accountant
-from opacus.accountants.analysis import rdp
 
 from .._mechanism import GaussianMechanism
 
@@ -36,6 +34,8 @@ def gaussian_epsilon(mechanism: GaussianMechanism, delta: float, accountant: Acc
         mechanism = mechanism.at_once()
     elif accountant == "rdp":  # sampling costs nothing, so what is claimed without it holds too, by more orders
         return min(sampled_epsilon(mechanism, delta), gaussian_epsilon(mechanism.unsampled(), delta, accountant))
+    from opacus.accountants import create_accountant  # slow to import, and wanted only here
+
     counted = create_accountant(accountant)
     counted.history = [(mechanism.noise_multiplier, mechanism.rate, mechanism.steps)]
     precision = max(_rough_epsilon(mechanism, delta) / 200, 1e-4)
@@ -57,6 +57,8 @@ def sampled_epsilon(mechanism: GaussianMechanism, delta: float) -> float:
     """The epsilon at `delta` of sums with sampling, by Opacus' RDP; quick for many values of `delta`."""
     if mechanism.noise_multiplier < LEAST_NOISE:
         return math.inf
+    from opacus.accountants.analysis import rdp  # slow to import, and wanted only here
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha", category=UserWarning)
         spent = mechanism.steps * _divergences(mechanism.noise_multiplier, mechanism.rate)
@@ -67,6 +69,8 @@ def sampled_epsilon(mechanism: GaussianMechanism, delta: float) -> float:
 @cache
 def _divergences(noise_multiplier: float, rate: float) -> np.ndarray:
     """The Renyi divergences of one sampled sum, at each of SAMPLED_ORDERS."""
+    from opacus.accountants.analysis import rdp  # slow to import, and wanted only here
+
     return np.asarray(rdp.compute_rdp(q=rate, noise_multiplier=noise_multiplier, steps=1, orders=SAMPLED_ORDERS))
 
 

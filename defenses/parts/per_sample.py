@@ -10,18 +10,19 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
-from opacus.optimizers import DPOptimizer, DPPerLayerOptimizer
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from .._base import Batch, NotApplicableError, Params
 from .trainable import trained
+
+if TYPE_CHECKING:
+    from opacus.optimizers import DPOptimizer
 
 Clipped = Literal["flat", "per_layer"]
 
@@ -31,6 +32,8 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
 
     Raises: NotApplicableError, if an example's gradient would depend on the rest of its batch or on chance.
     """
+    from opacus.grad_sample.functorch import ft_compute_per_sample_gradient  # slow to import, and wanted only here
+
     for name, layer in model.named_modules():
         _refuse_mixing(name, layer)
     private = _with_constants_for_buffers(model)
@@ -69,8 +72,10 @@ def clipped_noised_mean(
     return {name: parameter.grad.view_as(samples[name][0]) for name, parameter in held.items()}  # type: ignore[union-attr]
 
 
-def _optimizer(held: list[nn.Parameter], max_grad_norm: float, clipping: Clipped) -> Callable[..., DPOptimizer]:
+def _optimizer(held: list[nn.Parameter], max_grad_norm: float, clipping: Clipped) -> "Callable[..., DPOptimizer]":
     """Opacus' optimizer of vectors: its clipping by layers would take the scalars of all examples for one gradient."""
+    from opacus.optimizers import DPOptimizer, DPPerLayerOptimizer  # slow to import, and wanted only here
+
     if clipping == "flat":
         return partial(DPOptimizer, torch.optim.SGD(held, lr=1.0), max_grad_norm=max_grad_norm)
     shares = [max_grad_norm / math.sqrt(len(held))] * len(held)
