@@ -17,7 +17,7 @@ from .client import batchnorm_layers
 from .data import Images, Split, deal, split, tuning_half
 from .metrics import Metric
 from .models.parts.fingerprint import fingerprint
-from .models.parts.probe import unsearchable
+from .models.parts.searchable import unsearchable
 from .randomness import drawing_from, stream
 from .specification.kinds import origins
 from .specification.schema import Setting

@@ -33,8 +33,8 @@ from .case import (
 )
 from .checks.lint import lint
 from .checks.power import powerless
+from .checks.user_model import check, check_built
 from .models.parts.fingerprint import forward
-from .models.parts.probe import check, check_built
 from .specification.entries import facts_of, label_of
 from .specification.error_messages import SpecError, stopped
 from .specification.kinds import origins

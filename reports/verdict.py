@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .findings.evidence import ALPHA
-from .findings.grid import Block, Finding, Reading, unique
-from .findings.outcomes import (
+from .findings.defense_verdicts import (
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
@@ -18,6 +16,8 @@ from .findings.outcomes import (
     vouched_for,
     weak_attacks,
 )
+from .findings.evidence import ALPHA
+from .findings.grid import Block, Finding, Reading, unique
 from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
 

@@ -1,1 +1,1 @@
-"""What is said before anything is computed: misconfigured privacy, and batches too few to show anything."""
+"""What is said before anything is computed: misconfigured privacy, unfit models, batches too few to show anything."""

@@ -1,1 +1,1 @@
-"""What a model is, and whether it can be audited."""
+"""What a model is, and whether images can be searched for through it."""
