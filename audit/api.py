@@ -2,8 +2,10 @@
 
 import html
 import io
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ import pandas as pd
 from rich.console import Console
 
 from seethrough.common.errors import InputError
-from seethrough.reports import Cell, Manifest
+from seethrough.reports import Cell, Manifest, refuted
 from seethrough.reports.report import Report, read_report
 from seethrough.reports.tables import results_csv
 
 from .cells.store import Store
-from .run import Device, finished_cells, read_manifest, run_audit
+from .run import Device, failed_cells, finished_cells, read_manifest, run_audit
 from .specification.file import load_spec, spec_from
 from .specification.schema import AuditSpec
 
@@ -31,10 +33,6 @@ class Results:
     directory: Path  # the folder of the results
     manifest: Manifest  # what was planned, with what
     cells: tuple[Cell, ...]  # what was measured: one for each place of the grid that is computed
-    _report: Report = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_report", read_report(self.manifest, self.cells))
 
     @classmethod
     def read(cls, directory: str | Path) -> "Results":
@@ -45,6 +43,17 @@ class Results:
         store = Store(_folder(directory))
         manifest = read_manifest(store)
         return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
+
+    @cached_property
+    def _report(self) -> Report:
+        return read_report(self.manifest, self.cells)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the command `seethrough run` ends with an error for: a guarantee that was refuted, cells that failed."""
+        failed = failed_cells(self.cells)
+        said = f"{failed} of {len(self.cells)} cells failed; the report names them" if failed else ""
+        return tuple(filter(None, (refuted(self.manifest, self.cells), said)))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -82,14 +91,18 @@ def audit(
     """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
 
     `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
-    processes (0: one for each core), `threads` those of each (another number gives other rounding).
+    processes (0: one for each core), `threads` those of each (another number gives other rounding). A refuted guarantee and
+    failed cells are warned of, and stand in the results' `problems`.
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
     console = Console(quiet=quiet)
     chosen, folder = _read(spec), _folder(out)
     manifest, cells = run_audit(chosen, folder, console, console, workers, threads, device, retry_failed)
-    return Results(folder, manifest, tuple(cells))
+    results = Results(folder, manifest, tuple(cells))
+    for problem in results.problems:
+        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+    return results
 
 
 def spec(described: Mapping[str, Any] | None = None, /, **parts: Any) -> AuditSpec:

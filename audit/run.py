@@ -106,7 +106,7 @@ def failed_cells(cells: Sequence[Cell]) -> int:
 
 def _device(wanted: Device) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise SpecError(("--device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
+        raise SpecError(("device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 

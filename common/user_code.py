@@ -24,8 +24,7 @@ def user_function(function: str) -> Callable[..., Any]:
     """What `package.module:name` names. Modules of the current folder count too, after all that is installed: from the first
     spec that names one on, never before. Raises: UserCodeError, if it cannot be imported or called."""
     module, name = function.split(":")
-    if _is_here(module) and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    look_here_for(module)
     with explained(function, f"cannot be imported, from what is installed or from {os.getcwd()}"):
         found = importlib.import_module(module)
         made = getattr(found, name, None)
@@ -42,10 +41,11 @@ def user_function(function: str) -> Callable[..., Any]:
     return made
 
 
-def _is_here(module: str) -> bool:
-    """Whether the current folder holds the module, or the package around it."""
+def look_here_for(module: str) -> None:
+    """From now on look for modules in the current folder too, if it holds this one, or the package around it."""
     top = Path(module.split(".")[0])
-    return top.is_dir() or top.with_suffix(".py").is_file()
+    if (top.is_dir() or top.with_suffix(".py").is_file()) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 @contextmanager

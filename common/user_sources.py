@@ -8,7 +8,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from .user_code import is_the_users
+from .user_code import is_the_users, look_here_for
 
 
 @cache
@@ -18,6 +18,7 @@ def code_of(module: str) -> str:
 
     It stands beside what a model is seen to compute: a branch that the probe does not take decides numbers too.
     """
+    look_here_for(module)
     sources = {name: file for name, file in _reached(module).items() if name == module or is_the_users(file)}
     digest = hashlib.sha256()
     for name, file in sorted(sources.items()):

@@ -124,6 +124,18 @@ def test_the_current_folder_is_looked_into_where_the_spec_names_a_module_there(s
     assert done.returncode == 0, done.stderr
 
 
+def test_code_in_the_current_folder_is_hashed_whether_or_not_it_was_imported_before(site, tmp_path):
+    """A key that is made before the module is imported must cover it as well."""
+    (tmp_path / "mine.py").write_text("WIDTH = 8\n")
+    hashed = (
+        "import sys; sys.path.remove(''); from seethrough.common.user_sources import code_of; print(code_of('mine'))"
+    )
+    first = _run(site, tmp_path, "-c", hashed).stdout
+    (tmp_path / "mine.py").write_text("WIDTH = 9\n")
+    assert len(first.strip()) == 64
+    assert first != _run(site, tmp_path, "-c", hashed).stdout
+
+
 def test_a_script_without_a_main_guard_runs_its_audit_once(site, tmp_path):
     (tmp_path / "script.py").write_text(
         "import seethrough\n\nprint('started')\n"

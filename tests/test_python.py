@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -92,6 +93,17 @@ def test_a_mistake_that_shows_only_with_the_data_is_one_sentence_too(tmp_path):
     ):
         seethrough.audit(SPEC | {"settings": [SETTING | {"batch_size": 12}]}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_refuted_guarantee_and_failed_cells_are_warned_of(results, monkeypatch):
+    assert results.problems == ()
+    failed = tuple(replace(cell, status="failed", note="broke") for cell in results.cells)
+    monkeypatch.setattr("seethrough.audit.api.refuted", lambda manifest, cells: "1 guarantee refuted")
+    monkeypatch.setattr("seethrough.audit.api.run_audit", lambda *given: (results.manifest, failed))
+    with pytest.warns(RuntimeWarning) as warned:
+        broken = seethrough.audit(SPEC, results.directory)
+    assert broken.problems == ("1 guarantee refuted", "2 of 2 cells failed; the report names them")
+    assert [str(each.message) for each in warned] == list(broken.problems)
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,10 @@ def _lines(
 def _inline(
     console: Console, places: tuple[Place, ...], done: int, estimate: Estimate
 ) -> Iterator[Callable[[Event], None]]:
-    from IPython.display import display  # there is one where there is a notebook
+    from IPython.display import Pretty, display  # there is one where there is a notebook
 
     total = done + len(places)
-    line = None if console.quiet else display(_Line(f"{done} of {total} cells"), display_id=True)
+    line = None if console.quiet else display(Pretty(f"{done} of {total} cells"), display_id=True)
 
     def show(event: Event) -> None:
         if isinstance(event, Started):
@@ -118,16 +118,6 @@ def _inline(
         if event.status == "failed":
             console.print(f"failed: {described(event.place)}", markup=False)
         if line is not None:
-            line.update(_Line(f"{done + len(estimate.finished)} of {total} cells, {estimate.left()}"))
+            line.update(Pretty(f"{done + len(estimate.finished)} of {total} cells, {estimate.left()}"))
 
     yield show
-
-
-@dataclass(frozen=True)
-class _Line:
-    """Text as a notebook shows it."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text

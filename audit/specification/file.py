@@ -50,8 +50,7 @@ def _plain(value: Any, location: Location, source: str) -> Any:
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     found = f"{value!r:.60} of type {type(value).__name__}"
+    allowed = "finite numbers, text, true or false, None, and lists and dicts (with text as keys) of these"
     if callable(value):
         allowed = "a function or module of yours by its name, as package.module:function"
-        raise SpecError((f"{source}, {written(location)}: found {value!r:.60}; allowed: {allowed}.",))
-    allowed = "finite numbers, text, true or false, None, and lists and dicts (with text as keys) of these"
     raise SpecError((f"{source}, {written(location)}: found {found}; allowed: {allowed}.",))
