@@ -54,6 +54,7 @@ LIBRARIES = (
     "pydantic",
     "seethrough",
 )
+CHANGED = "it is another one each time that its code is imported, or was edited since; then start Python anew"
 TRAINING = "federated training"  # what stands in the place of an attack
 PACKAGES = ("common", "defenses", "attacks", "audit")
 
@@ -140,7 +141,7 @@ def _check_elsewhere(spec: AuditSpec) -> None:
         for place, made in own.items():
             there = another.submit(made)
             if there.exception() or there.result() != made():
-                reason = there.exception() or "it is another one each time that its code is imported"
+                reason = there.exception() or CHANGED
                 raise SpecError(
                     (
                         f"{spec.source}, {place}: found one that another process does not make alike ({reason}); allowed: "
