@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.security.bombs import Called
 
 SPEC = """
 name: small
@@ -207,6 +210,7 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
         (["run", "unique.yaml"], "10"),
         (["run", "toolarge.yaml"], "too small"),
         (["run", "generator.yaml"], "nowhere:make"),
+        (["run", "weights.yaml"], "settings[0]: w.pt: found a pickle of 'posix.system'; allowed: tensors by name"),
         (["list", "planets"], "planets"),
     ],
 )
@@ -216,7 +220,10 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
     (tmp_path / "toolarge.yaml").write_text(SPEC.replace("batch_size: 2, labels: unique", "batch_size: 500"))
     generator = "{latent_prior: {generator: 'nowhere:make', file: x.safetensors}}"
     (tmp_path / "generator.yaml").write_text(SPEC.replace("latent_prior", generator))
+    (tmp_path / "weights.yaml").write_text(SPEC.replace("data: digits", "data: digits, weights: {file: w.pt}"))
+    torch.save({"w": Called(os.system, "touch harmed")}, tmp_path / "w.pt")
     done = seethrough(*arguments, cwd=tmp_path)
+    assert not (tmp_path / "harmed").exists()
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

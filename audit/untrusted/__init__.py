@@ -5,6 +5,7 @@ from .image import read_image
 from .npz import read_npz
 from .safetensors import check_tensors, read_safetensors
 from .table import read_columns
+from .tensors import read_tensors
 from .yaml import Document, read_yaml
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "read_image",
     "read_npz",
     "read_safetensors",
+    "read_tensors",
     "read_yaml",
     "sha256_of",
 ]

@@ -1,14 +1,11 @@
 """Arrays of numbers from an npz archive."""
 
-import os
-import struct
 import zipfile
-import zlib
-from typing import IO, BinaryIO, cast
 
 import numpy as np
 
-from .files import CHUNK, FilePath, opened, refusal, shown
+from .archive import check_count, fill, opened_archive
+from .files import FilePath, refusal, shown
 from .npy import read_header
 
 MAX_FILE_BYTES = 2 * 2**30
@@ -17,11 +14,8 @@ MAX_RATIO = 100
 """Inflated bytes for each stored byte, past RATIO_FREE_BYTES: photographs reach 2, digits 10, a bomb 1,000."""
 RATIO_FREE_BYTES = 64 * 2**20
 MAX_MEMBERS = 1000
-MAX_READ = 2 * 2**20
 
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError)
-_PYTHON_ERRORS = (OSError, ValueError, RuntimeError, OverflowError, LookupError)
 
 
 def read_npz(path: FilePath) -> dict[str, np.ndarray]:
@@ -29,37 +23,15 @@ def read_npz(path: FilePath) -> dict[str, np.ndarray]:
 
     Raises: UntrustedFileError, for a size past the limits of this module before anything of that size is allocated.
     """
-    with opened(path, MAX_FILE_BYTES) as file:
-        try:
-            with zipfile.ZipFile(cast(IO[bytes], _Bounded(path, file))) as archive:
-                members = archive.infolist()
-                _check(path, members)
-                return {member.filename.removesuffix(".npy"): _array(path, archive, member) for member in members}
-        except (*_ZIP_ERRORS, *_PYTHON_ERRORS) as error:
-            raise refusal(path, f"a damaged archive ({shown(str(error))})", "what numpy.savez writes") from error
-
-
-class _Bounded:
-    """A file of which MAX_READ is read at a time at most: zipfile reads a directory of any size at once."""
-
-    def __init__(self, path: FilePath, file: BinaryIO) -> None:
-        self._path, self._file, self._size = path, file, os.fstat(file.fileno()).st_size
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._size - self.tell(), 0)
-        wanted = left if size < 0 else min(size, left)
-        if wanted > MAX_READ:
-            raise refusal(self._path, f"an archive directory of {wanted} bytes", f"at most {MAX_READ}")
-        return self._file.read(wanted)
+    with opened_archive(path, MAX_FILE_BYTES, "what numpy.savez writes") as archive:
+        members = archive.infolist()
+        _check(path, members)
+        return {member.filename.removesuffix(".npy"): _array(path, archive, member) for member in members}
 
 
 def _check(path: FilePath, members: list[zipfile.ZipInfo]) -> None:
     """Refuse what the archive's directory claims, before any member is touched."""
-    names = {member.filename for member in members}
-    if len(members) > MAX_MEMBERS or len(names) < len(members):
-        found = f"{len(members)} members of {len(names)} names"
-        raise refusal(path, found, f"at most {MAX_MEMBERS} members, each name once")
+    check_count(path, members, MAX_MEMBERS)
     for member in members:
         _check_member(path, member)
     total = sum(member.file_size for member in members)
@@ -83,16 +55,6 @@ def _array(path: FilePath, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
     with archive.open(member) as stream:
         header = read_header(path, shown(member.filename), stream, member.file_size)
         flat = np.empty(header.elements(), header.dtype)
-        _fill(flat.view(np.uint8).data, stream)
+        fill(flat.view(np.uint8).data, stream)
     array = flat.reshape(header.shape, order="F" if header.fortran_order else "C")
     return np.asarray(array, dtype=header.dtype.newbyteorder("="), order="C")
-
-
-def _fill(memory: memoryview, stream: IO[bytes]) -> None:
-    filled = 0
-    while filled < len(memory):
-        chunk = stream.read(min(CHUNK, len(memory) - filled))
-        if not chunk:
-            raise EOFError(f"{len(memory)} bytes claimed, {filled} there")
-        memory[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)

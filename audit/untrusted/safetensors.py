@@ -17,8 +17,8 @@ MAX_FILE_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 4 * 2**20
 MAX_TENSORS = 10_000
 
-PICKLED = (b"PK\x03\x04", b"\x80")
-"""How a file begins that torch.save wrote: a zip archive around a pickle, or a bare one."""
+PICKLED = b"\x80"
+"""How a file begins that torch.save wrote before PyTorch 1.6; since then it writes zip archives."""
 
 _ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
 
@@ -73,8 +73,8 @@ def _checked_bytes(path: FilePath) -> bytes:
         total = file.seek(0, os.SEEK_END)
         if not 0 < size == len(header):
             if start.startswith(PICKLED):
-                remedy = "safetensors, as safetensors.torch.save_file(model.state_dict(), 'w.safetensors') writes them"
-                raise refusal(path, "a pickle, as torch.save writes them", remedy)
+                remedy = "safetensors, or what torch.save(model.state_dict(), 'w.pt') has written since PyTorch 1.6"
+                raise refusal(path, "a bare pickle, as torch.save wrote them before PyTorch 1.6", remedy)
             found = f"a header of {size} bytes in a file of {total}"
             raise refusal(path, found, f"safetensors with a header of at most {MAX_HEADER_BYTES}")
         _check_header(path, _parsed(path, header), total - 8 - size)

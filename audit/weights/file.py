@@ -1,14 +1,15 @@
-"""Weights from a safetensors file."""
+"""Weights from a file."""
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from seethrough.common.entry import entry
 
 from ..models import bare
-from ..untrusted import check_tensors, read_safetensors, sha256_of
+from ..untrusted import UntrustedFileError, check_tensors, read_tensors, sha256_of
 from ._base import Source, Weights
 
 WRAPPERS = ("module.", "_orig_mod.")  # of torch's DataParallel, and of torch.compile
@@ -16,9 +17,12 @@ WRAPPERS = ("module.", "_orig_mod.")  # of torch's DataParallel, and of torch.co
 
 @entry
 class File(Weights):
-    """The tensors of a safetensors file, named as in the network's own state_dict, without its input normalization.
+    """The tensors of a safetensors file, of a state dict by torch.save or of an npz archive, named as in the network's own
+    state_dict, without its input normalization.
 
-    Prefixes that DataParallel and torch.compile put before every name are understood; counters of batches seen may be missing.
+    A state dict may stand in a checkpoint, under `state_dict`, `model_state_dict`, `model`, `weights` or `net`. Prefixes that
+    DataParallel and torch.compile put before every name are understood; counters of batches seen may be missing. Floats of
+    another precision are converted to the network's. Nothing is unpickled.
     `trained_on` says what the reader should know: whether the private images that are attacked were among those it was trained
     on."""
 
@@ -42,10 +46,26 @@ class File(Weights):
         net = bare(model)
         counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
         expected = {name: value for name, value in net.state_dict().items() if name not in counters}
-        read = _without_wrappers(read_safetensors(self.path), expected)
-        found = {name: value for name, value in read.items() if name not in counters}
+        read = _without_wrappers(read_tensors(self.path), expected)
+        found = {
+            name: _as_precise(value, expected.get(name), f"{self.path}: found {name!r}")
+            for name, value in read.items()
+            if name not in counters
+        }
         check_tensors(found, expected, self.path)
         net.load_state_dict({**counters, **found})
+
+
+def _as_precise(found: Tensor, expected: Tensor | None, said: str) -> Tensor:
+    """`found` in the precision of `expected`, if both are floats."""
+    if expected is None or not (found.is_floating_point() and expected.is_floating_point()):
+        return found
+    converted = found.to(expected.dtype)
+    if not torch.isfinite(converted).all():
+        raise UntrustedFileError(
+            f"{said} with numbers past {expected.dtype}; allowed: numbers that the network can hold."
+        )
+    return converted
 
 
 def _without_wrappers(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from tests.security.samples import image, npz
+from tests.security.samples import image, npz, torch_file
 
 Maker = Callable[[Path], None]
 Corpus = Mapping[str, Mapping[str, Maker]]
@@ -259,6 +261,154 @@ def sparse(path: Path, size: int) -> None:
     path.touch()
     os.truncate(path, size)
 
+
+class Claimed:
+    """A tensor that describes itself as torch.save would, but claims what it likes."""
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, stored: int = 4) -> None:
+        self._arguments = torch.zeros(stored).storage(), offset, shape, strides, False, {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch._utils._rebuild_tensor_v2, self._arguments
+
+
+class Called:
+    """Calls `function` when it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self._call
+
+
+def claimed(*arguments: Any, **options: Any) -> Maker:
+    def make() -> bytes:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # typed storages are deprecated, but what torch.save writes
+            return torch_file({"w": Claimed(*arguments, **options)})
+
+    return content(make)
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Maker:
+    return content(lambda: torch_file({"w": Called(function, *arguments)}))
+
+
+def pickled(data: bytes, **members: bytes) -> Maker:
+    return content(lambda: zipped({"a/data.pkl": data, **{f"a/{name}": each for name, each in members.items()}}))
+
+
+def repacked(method: int) -> bytes:
+    """What torch.save wrote, in an archive packed otherwise."""
+    with zipfile.ZipFile(io.BytesIO(torch_file())) as archive:
+        return zipped({name: archive.read(name) for name in archive.namelist()}, method)
+
+
+def shared(count: int) -> bytes:
+    """One storage of 4 MB under many names, each of which is read in another order and so wants memory of its own."""
+    one = torch.zeros(1000, 1000)
+    return torch_file({f"w{place}": one.t() for place in range(count)})
+
+
+TORCH: Corpus = {
+    "a pickle of": {
+        "runs a command": called(os.system, "true"),
+        "evaluates text": called(eval, "1"),
+        "asks for a terabyte": called(bytearray, 2**40),
+        "a tensor by its constructor": called(torch.Tensor, 2**40),
+        "an object of a class": content(lambda: torch_file(torch.nn.Linear(2, 2))),
+        "a function by itself": content(lambda: torch_file({"w": os.system})),
+        "a name on the stack": pickled(b"\x80\x04\x8c\x02os\x8c\x06system\x93."),
+    },
+    "a damaged pickle": {
+        "an empty stack": pickled(b"\x80\x02."),
+        "no end": pickled(b"\x80\x02}"),
+        "nothing at all": pickled(b""),
+        "a name without a memo": pickled(b"\x80\x02h\x00."),
+        "text of 4 GiB": pickled(b"\x80\x02X\xff\xff\xff\xffa."),
+        "a number of 2 GiB": pickled(b"\x80\x02\x8b\xff\xff\xff\x7f1."),
+        "a number in 5,000 digits": pickled(b"I" + b"9" * 5000 + b"\n."),
+        "a tuple as key, 90,000 deep": pickled(b"\x80\x02})" + b"\x85" * 90_000 + b"Ns."),
+        "a list as key": pickled(b"\x80\x02}]Ns."),
+        "items of a number": pickled(b"\x80\x02K\x01NNs."),
+        "a call of a number": pickled(b"\x80\x02K\x01)R."),
+        "a storage by a number": pickled(b"\x80\x02K\x01Q."),
+        "an extension": pickled(b"\x80\x02\x82\x01."),
+        "an instance": pickled(b"(i__main__\nX\n."),
+        "a negative side": claimed((-1,), (1,)),
+        "a negative stride": claimed((2,), (-1,)),
+        "a negative offset": claimed((2,), (1,), -1),
+        "sides without strides": claimed((2, 2), (1,)),
+        "a fraction as side": claimed((1.0,), (1,)),
+    },
+    "a pickle of one value": {
+        "nothing": pickled(b"\x80\x02N."),
+        "text": content(lambda: torch_file("w")),
+    },
+    "which is no tensor": {
+        "numbers, text and lists": content(lambda: torch_file({"a": 1, "b": "c"})),
+        "a dict in a dict": content(lambda: torch_file({"a": {"w": torch.ones(1)}})),
+        "numpy arrays": content(lambda: torch_file([np.ones(3)])),
+        "a number as name": content(lambda: torch_file({1: torch.ones(1)})),
+        "nested 90,000 deep": pickled(b"\x80\x02](" + b")" + b"\x85" * 90_000 + b"e."),
+    },
+    "of shape": {
+        "8 TiB over 16 bytes": claimed((2**41,), (1,)),
+        "8 TiB by a stride of 0": claimed((2**41,), (0,)),
+        "2 GiB by a stride of 0": claimed((2**29,), (0,)),
+        "one element past the end": claimed((5,), (1,)),
+        "an offset past the end": claimed((1,), (1,), 4),
+        "sides past 64 bits": claimed((2**62, 2**62), (1, 1)),
+        "an empty one with absurd sides": claimed((2**62, 0), (1, 1)),
+        "100 dimensions": claimed((1,) * 100, (1,) * 100),
+        "a storage that is not there": pickled(
+            b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n(((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+            b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x04\x85K\x01\x85\x89}tRs."
+        ),
+    },
+    "operations": {
+        "two million operations": pickled(b"\x80\x02" + b"N" * 2_000_000 + b"."),
+    },
+    "packed or encrypted": {
+        "deflated": content(lambda: repacked(zipfile.ZIP_DEFLATED)),
+        "a pickle of 100 MiB, deflated": content(
+            lambda: zipped({"a/data.pkl": bytes(100 * 2**20)}, zipfile.ZIP_DEFLATED)
+        ),
+        "encrypted": content(lambda: relabeled(torch_file(), 8, "<H", 1)),
+    },
+    "in a file of": {
+        "a member of 4 GB by its own account": content(lambda: relabeled(torch_file(), 24, "<I", 4 * 10**9)),
+        "one storage under 99 names": content(lambda: shared(99)),
+    },
+    "members data.pkl": {
+        "two pickles": content(lambda: zipped({"a/data.pkl": b".", "b/data.pkl": b"."})),
+        "a pickle of 17 MiB": pickled(bytes(17 * 2**20)),
+    },
+    "a TorchScript archive": {
+        "a script": content(lambda: zipped({"a/data.pkl": b".", "a/constants.pkl": b"."})),
+    },
+    "the byte order": {
+        "big-endian": pickled(b"\x80\x02}.", byteorder=b"big"),
+        "a long byte order": pickled(b"\x80\x02}.", byteorder=b"little" * 9),
+    },
+    "a damaged archive": {
+        "cut in half": content(lambda: torch_file()[: len(torch_file()) // 2]),
+        "without its last byte": content(lambda: torch_file()[:-1]),
+        "another checksum": content(lambda: relabeled(torch_file(), 16, "<I", 0)),
+    },
+    "a bare pickle": {
+        "a bare pickle": content(lambda: b"\x80\x02K\x01."),
+    },
+    "NaN or infinity": {
+        "not a number": content(lambda: torch_file({"w": torch.tensor([1.0, float("nan")])})),
+        "infinity in half precision": content(lambda: torch_file({"w": torch.tensor([float("inf")]).half()})),
+        "not a number in an npz": content(lambda: zipped({"x.npy": npy(header("'<f4'", "(1,)"), b"\0\0\xc0\x7f")})),
+    },
+    "the member": {
+        "an archive of something else": content(lambda: zipped({"a.txt": b"text"})),
+    },
+}
 
 IMAGES: Corpus = {
     " pixels": {

@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from seethrough.audit.untrusted import read_image, read_npz, read_safetensors, read_yaml
+from seethrough.audit.untrusted import read_image, read_npz, read_safetensors, read_tensors, read_yaml
 
 Reader = Callable[[Path], Any]
 
 READERS: Mapping[str, Reader] = {
     "npz": read_npz,
     "safetensors": read_safetensors,
+    "pt": read_tensors,
     "yaml": read_yaml,
     "png": read_image,
     "jpeg": read_image,
@@ -65,6 +66,16 @@ def tensors() -> dict[str, torch.Tensor]:
     }
 
 
+def torch_file(value: Any = None) -> bytes:
+    """What torch.save writes: a checkpoint with an optimizer's numbers, or `value`."""
+    network = torch.nn.Linear(2, 1)
+    state = {**tensors(), "tied": network.weight, "columns first": torch.randn(3, 2).t()}
+    checkpoint = {"epoch": 7, "state_dict": state, "optimizer": torch.optim.SGD(network.parameters(), 0.1).state_dict()}
+    buffer = io.BytesIO()
+    torch.save(checkpoint if value is None else value, buffer)
+    return buffer.getvalue()
+
+
 def image(form: str, shape: tuple[int, ...] = (9, 7, 3)) -> bytes:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     buffer = io.BytesIO()
@@ -77,6 +88,7 @@ def samples() -> dict[str, list[bytes]]:
     return {
         "npz": [npz(), npz(deflated=True)],
         "safetensors": [safetensors.torch.save(tensors(), metadata={"format": "pt"})],
+        "pt": [torch_file(), torch_file([torch.ones(2, 2), torch.zeros(3, dtype=torch.bool)])],
         "yaml": [YAML.encode()],
         "png": [image("PNG"), image("PNG", (5, 6))],
         "jpeg": [image("JPEG"), image("JPEG", (17, 20))],

@@ -9,12 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from seethrough.audit.untrusted import UntrustedFileError, read_image, read_npz, read_safetensors, read_yaml, sha256_of
+from seethrough.audit.untrusted import (
+    UntrustedFileError,
+    read_image,
+    read_npz,
+    read_safetensors,
+    read_tensors,
+    read_yaml,
+    sha256_of,
+)
 from tests.security import bombs
 from tests.security.samples import READERS
 
 MEBIBYTE = 2**20
-CORPORA = {read_npz: bombs.NPZ, read_safetensors: bombs.SAFETENSORS, read_image: bombs.IMAGES, read_yaml: bombs.YAML}
+CORPORA = {
+    read_npz: bombs.NPZ,
+    read_safetensors: bombs.SAFETENSORS,
+    read_tensors: bombs.TORCH,
+    read_image: bombs.IMAGES,
+    read_yaml: bombs.YAML,
+}
 CORPUS = [
     pytest.param(reader, reason, maker, id=f"{reader.__name__}: {name}")
     for reader, corpus in CORPORA.items()
@@ -65,7 +79,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, reader, ma
         reader(tmp_path / "file")
 
 
-@pytest.mark.parametrize("reader", [read_npz, read_safetensors, read_image], ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize(
+    "reader", [read_npz, read_safetensors, read_tensors, read_image], ids=lambda reader: reader.__name__
+)
 def test_an_empty_file_is_refused(tmp_path, reader):
     (tmp_path / "file").touch()
     with pytest.raises(UntrustedFileError):

@@ -1,7 +1,9 @@
 """Mutated files of every format: a sound result or a UntrustedFileError, never anything else."""
 
+import io
 import random
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from seethrough.audit.untrusted import Document, UntrustedFileError
+from tests.security.bombs import zipped
 from tests.security.samples import READERS, samples
 
 TELLING = [b"\x00", b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80", b"9" * 30, b"-1", b"[" * 40]
@@ -118,3 +121,21 @@ def test_every_truncation_of_a_file_is_refused_or_sound(tmp_path, form):
         else:
             with pytest.raises(UntrustedFileError, match="; allowed: "):
                 READERS[form](path)
+
+
+def test_a_mutated_pickle_in_a_sound_archive_is_refused_or_sound(tmp_path):
+    path, torch_file = tmp_path / "file.pt", samples()["pt"][0]
+    with zipfile.ZipFile(io.BytesIO(torch_file)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickled = next(name for name in members if name.endswith("data.pkl"))
+    path.touch()
+    sound = refused = 0
+    for mutant in mutants([members[pickled]], 5_000, seed=0):
+        put(path, zipped({**members, pickled: mutant}))
+        try:
+            assert_sound(READERS["pt"](path))
+            sound += 1
+        except UntrustedFileError as error:
+            assert str(error).startswith(str(path)) and "; allowed: " in str(error) and str(error).isprintable()
+            refused += 1
+    assert refused > 500 and sound > 50, "the mutants are too tame or too wild"

@@ -18,6 +18,8 @@ UNSAFE = (
     r"weights_only\s*=\s*False",
     r"yaml\.(unsafe_|full_)?load(_all)?\(",
     r"\bpickle\.loads?\(",
+    r"\bUnpickler\b|\bfind_class\b|pickle_module|add_safe_globals|safe_globals\(",
+    r"(?<!safetensors\.)torch\.load\((?!.*weights_only=True)",
     r"\b(cloudpickle|dill|joblib|shelve|marshal)\b",
     r"load_checkpoint\(",
     r"(?<![\w.])(eval|exec)\(",

@@ -1,9 +1,12 @@
 """What the readers of foreign files make of sound ones."""
 
+import argparse
 import hashlib
 import io
 import math
 import os
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from seethrough.audit.untrusted import (
     read_image,
     read_npz,
     read_safetensors,
+    read_tensors,
     read_yaml,
     sha256_of,
 )
@@ -174,6 +178,78 @@ def test_tensors_return_as_safetensors_wrote_them(tmp_path):
         assert torch.equal(found[name], tensor)
         assert found[name].dtype == tensor.dtype
     check_tensors(found, tensors, path)
+
+
+def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    return list(found) == list(expected) and all(
+        tensor.dtype == expected[name].dtype and tensor.is_contiguous() and torch.equal(tensor, expected[name])
+        for name, tensor in found.items()
+    )
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_tensors_return_as_torch_saved_them_and_as_torch_loads_them(tmp_path, protocol):
+    rng = torch.Generator().manual_seed(0)
+    kinds = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+    shapes = [(), (0,), (0, 7), (5,), (2, 3), (2, 1, 3, 4)]
+    tensors = {f"{k}{s}": (torch.randn(s, generator=rng) * 9).to(getattr(torch, k)) for k in kinds for s in shapes}
+    whole = torch.randn((4, 6), generator=rng)
+    tensors |= {
+        "part": whole[1:3, 2:5],
+        "columns first": whole.t(),
+        "tied": whole,
+        "parameter": torch.nn.Parameter(whole[0]),
+    }
+    tensors["channels last"] = torch.randn((2, 3, 4, 5), generator=rng).to(memory_format=torch.channels_last)
+    path = tmp_path / "w.pt"
+    torch.save(tensors, path, pickle_protocol=protocol)
+    found = read_tensors(path)
+    assert equal(found, tensors)
+    assert not any(tensor.requires_grad for tensor in found.values())
+    if protocol == 2:
+        loaded = torch.load(path, weights_only=True, map_location="cpu")
+        assert equal(found, loaded)
+
+
+def test_the_state_dict_of_a_module_is_read_without_its_notes(tmp_path):
+    state = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).state_dict()
+    assert state._metadata  # type: ignore[attr-defined]
+    torch.save(state, tmp_path / "w.pt")
+    assert equal(read_tensors(tmp_path / "w.pt"), dict(state))
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_tensors_with_an_order_only_are_named_by_it(tmp_path, kind):
+    tensors = [torch.full((place + 1,), float(place)) for place in range(12)]
+    torch.save(kind(tensors), tmp_path / "u.pt")
+    np.savez(tmp_path / "u.npz", *(tensor.numpy() for tensor in tensors))
+    expected = {str(place): tensor for place, tensor in enumerate(tensors)}
+    assert equal(read_tensors(tmp_path / "u.pt"), expected)
+    assert equal(read_tensors(tmp_path / "u.npz"), expected)
+
+
+def test_tensors_are_known_by_content_whatever_the_file_is_called(tmp_path):
+    tensors = {"a": torch.ones(2), "b": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, tmp_path / "w.pt")
+    np.savez(tmp_path / "w.npz", **{name: tensor.numpy() for name, tensor in tensors.items()})
+    (tmp_path / "w.npz").rename(tmp_path / "w.bin")
+    torch.save(tensors, tmp_path / "w.safetensors")
+    for name in ("w.pt", "w.bin", "w.safetensors"):
+        assert equal(read_tensors(tmp_path / name), tensors)
+
+
+def test_settings_beside_a_state_dict_are_passed_over(tmp_path):
+    beside = {
+        "args": argparse.Namespace(lr=0.1, path=Path("x")),
+        "best": np.float64(0.5),
+        "curve": np.ones(3),
+        "counts": Counter("abc"),
+        "device": torch.device("cpu"),
+        "rng": torch.get_rng_state(),
+        "seen": {1, 2},
+    }
+    torch.save({**beside, "model_state_dict": {"w": torch.ones(2)}}, tmp_path / "w.pt")
+    assert equal(read_tensors(tmp_path / "w.pt"), {"w": torch.ones(2)})
 
 
 def test_tensors_that_do_not_fit_are_named_in_one_sentence():
