@@ -272,6 +272,7 @@ def _described(setting: Setting, seed: int) -> Described:
             f"data: {label_of(setting.data)}, {len(images)} images of shape {list(images.pixels.shape[1:])}, {images.classes} "
             f"classes; {len(parts.private)} private{chosen}, {len(parts.public)} public, {len(parts.held_out)} held out"
             f"{'; whole groups only' if images.groups is not None else ''}",
+            *([f"data: {images.note}"] if images.note else []),
             parts.said(),
             _partitioned(setting),
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "

@@ -5,11 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
+import seethrough
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.data.folder import Folder
 from seethrough.audit.data.npz import Npz
 from seethrough.audit.data.torchvision import Torchvision
+from seethrough.audit.plan import make_plan
 from seethrough.audit.untrusted import UntrustedFileError
+from tests.security import samples
 
 
 def arrays(n: int = 6, **changes) -> dict[str, np.ndarray]:
@@ -98,6 +101,135 @@ def test_a_folder_without_images_is_refused_by_name(tmp_path, kind):
         (path / "cat" / "1.png").write_text("no picture")
     with pytest.raises(UntrustedFileError, match="pictures"):
         Folder(path=str(path)).load()
+
+
+def pictures(tmp_path, **classes: int):
+    """A folder of classes with so many pictures each."""
+    for name, count in classes.items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.new("L", (9, 9), 10 * number).save(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+def refusal(path) -> str:
+    with pytest.raises(UntrustedFileError) as caught:
+        Folder(path=str(path)).load()
+    return str(caught.value)
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once(tmp_path):
+    root = pictures(tmp_path, cat=3, dog=1)
+    (root / "cat" / "7.png").write_text("no picture")
+    (root / "dog" / "8.jpg").write_bytes((root / "dog" / "0.png").read_bytes()[:60])
+    message = refusal(root)
+    assert message.startswith(
+        f"{root}: found 2 of 6 files that cannot be read (cat/7.png: no image of a known kind; dog/8.jpg: "
+    )
+    assert message.count("; allowed: ") == 1 and "\n" not in message
+
+
+def test_of_many_files_that_cannot_be_read_ten_are_named(tmp_path):
+    root = pictures(tmp_path, cat=1)
+    for number in range(40, 70):
+        (root / "cat" / f"{number}.png").touch()
+    message = refusal(root)
+    assert "found 30 of 31 files" in message and "cat/49.png" in message and "cat/50.png" not in message
+    assert "; and 20 more); allowed" in message
+
+
+def test_what_is_hidden_or_no_picture_is_skipped_and_counted(tmp_path):
+    root = pictures(tmp_path, cat=2, dog=1, eel=0)
+    for name in (".git", ".ipynb_checkpoints", "__MACOSX"):
+        (root / name).mkdir()
+        (root / name / "1.png").write_text("no picture")
+    (root / ".DS_Store").touch()
+    (root / "readme.txt").touch()
+    (root / "cat" / ".DS_Store").touch()
+    (root / "cat" / "._0.png").write_text("no picture")
+    (root / "cat" / ".ipynb_checkpoints").mkdir()
+    (root / "cat" / "more.png").mkdir()
+    (root / "dog" / "notes.txt").touch()
+    (root / "dog" / "0.gif").touch()
+    (root / "dog" / "README").touch()
+    images = Folder(path=str(root)).load()
+    assert images.labels.tolist() == [0, 0, 1] and images.classes == 3
+    assert images.note == (
+        "skipped: 7 hidden files or folders, 1 folders within a class, 1 files beside the classes, 3 files of other suffixes "
+        "(.gif, .txt, none); classes without a picture: eel"
+    )
+
+
+def test_a_folder_of_pictures_alone_has_nothing_to_note(tmp_path):
+    assert Folder(path=str(pictures(tmp_path, cat=2, dog=1))).load().note == ""
+
+
+def test_a_folder_whose_classes_are_empty_says_so(tmp_path):
+    message = refusal(pictures(tmp_path, cat=0, dog=0))
+    assert (
+        "found no images (classes without a picture: cat, dog); allowed: PNG, JPEG, BMP, WebP, TIFF or DICOM" in message
+    )
+
+
+def test_what_was_skipped_stands_in_the_report(tmp_path):
+    root = pictures(tmp_path, cat=20, dog=20)
+    rng = np.random.default_rng(0)
+    for file in root.rglob("*.png"):
+        Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(file)
+    (root / "dog" / "notes.txt").touch()
+    data = {"folder": {"path": str(root), "size": 16}}
+    told = seethrough.spec(
+        name="skipped",
+        trials=1,
+        settings=[{"name": "one", "data": data, "model": "lenet", "batch_size": 2}],
+        threats=[{"name": "server"}],
+        defenses=["none"],
+        attacks=["label_sign"],
+        metrics=["label_accuracy"],
+    )
+    facts = make_plan(told, torch.device("cpu"), 1).manifest.settings[0].facts
+    assert "data: skipped: 1 files of other suffixes (.txt)" in facts
+
+
+def test_pictures_may_be_taller_than_wide(tmp_path):
+    (tmp_path / "a").mkdir()
+    picture = np.zeros((40, 80), dtype=np.uint8)
+    picture[:, 40:] = 200
+    Image.fromarray(picture).save(tmp_path / "a" / "wide.png")
+    Image.fromarray(picture.T).save(tmp_path / "a" / "high.png")
+    images = Folder(path=str(tmp_path), size=(16, 8)).load()
+    assert images.pixels.shape == (2, 1, 16, 8) and images.space.shape == (1, 16, 8)
+    high, wide = images.pixels[:, 0]
+    assert high[:7].unique().tolist() == [0] and high[9:].unique().tolist() == [200]  # the middle 40 x 20 of 80 x 40
+    assert wide[:, :3].unique().tolist() == [0] and wide[:, 5:].unique().tolist() == [200]
+
+
+def test_the_largest_centered_part_is_cut_out(tmp_path):
+    (tmp_path / "a").mkdir()
+    columns = np.repeat(np.arange(40, dtype=np.uint8)[None], 16, axis=0)
+    Image.fromarray(columns).save(tmp_path / "a" / "1.png")
+    assert Folder(path=str(tmp_path), size=16).load().pixels[0, 0, 0].tolist() == list(range(12, 28))
+    assert Folder(path=str(tmp_path), size=(8, 16)).load().pixels[0, 0, 0, 0] < 6  # 32 of the 40 columns
+
+
+@pytest.mark.parametrize("size", [7, 1025, (16,), (16, 16, 16), (4, 16), "16"])
+def test_a_size_that_cannot_be_meant_is_refused(size):
+    with pytest.raises(ValueError, match="size"):
+        Folder(path=".", size=size)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "webp", "tif", "tiff"])
+def test_pictures_of_every_suffix_are_read(tmp_path, suffix):
+    (tmp_path / "a").mkdir()
+    Image.new("L", (9, 9), 100).save(tmp_path / "a" / f"1.{suffix}")
+    assert Folder(path=str(tmp_path), size=8).load().pixels.unique().tolist() == [100]
+
+
+def test_dicom_pictures_are_read_where_pydicom_is_installed(tmp_path):
+    pytest.importorskip("pydicom")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.dcm").write_bytes(samples.dicom(np.full((9, 9), 100, dtype=np.uint8)))
+    assert Folder(path=str(tmp_path), size=8).load().pixels.unique().tolist() == [100]
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):

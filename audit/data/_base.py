@@ -19,6 +19,7 @@ class Images:
     labels: Tensor  # int64 [n] in [0, classes)
     classes: int
     groups: Tensor | None = None  # int64 [n], whose each image is, such as a patient's: a group is never divided
+    note: str = ""  # what a reader of the report should know of how they were read, such as files that were skipped
 
     def __len__(self) -> int:
         return len(self.labels)

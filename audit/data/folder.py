@@ -1,7 +1,11 @@
-"""A folder of PNG or JPEG images, one subfolder for each class."""
+"""A folder of pictures, one subfolder for each class."""
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,20 +17,29 @@ from seethrough.common.entry import entry
 from ..untrusted import UntrustedFileError, read_columns, read_image
 from ._base import Data, Images
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".dcm", ".dicom")
+SHOWN = 10  # of the files that cannot be read
+ALLOWED = "PNG, JPEG, BMP, WebP, TIFF or DICOM files in one subfolder for each class"
+
+Side = Annotated[int, Field(ge=8, le=1024)]
 
 
 @entry
 class Folder(Data):
-    """PNG and JPEG files in `path`/<class>/, classes in alphabetical order, all resized to `size` x `size` pixels.
+    """PNG, JPEG, BMP, WebP, TIFF and DICOM files in `path`/<class>/, classes in alphabetical order, all resized to `size`
+    pixels a side, or to `size` [height, width].
 
-    Pictures are cut to the largest centered square first; a single color picture makes all of them three-channeled. `table`
-    is a CSV file with a column `file` (such as cat/1.png) and one named by `group` that says whose each picture is, such as a
-    patient's: nobody's pictures are divided between parts or clients.
+    Pictures are turned as EXIF says and cut to the largest centered part of that shape first; a single color picture makes
+    all of them three-channeled. What is transparent is laid over white; of 16 bits the upper 8 are kept; palettes and CMYK
+    become RGB. DICOM, which wants pydicom: rescaled, windowed (or the whole range of its bits), MONOCHROME1 inverted. Hidden
+    files and folders are skipped, and files of other suffixes; the report says how many.
+
+    `table` is a CSV file with a column `file` (such as cat/1.png) and one named by `group` that says whose each picture is,
+    such as a patient's: nobody's pictures are divided between parts or clients.
     """
 
     path: str = Field(min_length=1)
-    size: int = Field(default=32, ge=8, le=1024)
+    size: Side | tuple[Side, Side] = 32
     table: str = ""
     group: str = ""
 
@@ -37,30 +50,115 @@ class Folder(Data):
         return self
 
     def load(self) -> Images:
-        return _load(self.path, self.size, self.table, self.group)
+        shape = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return _load(self.path, shape, self.table, self.group)
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What a folder holds."""
+
+    classes: tuple[str, ...]
+    files: tuple[tuple[Path, int], ...]  # of the pictures, each with its class
+    note: str  # what else there is, in words
 
 
 @cache
-def _load(path: str, size: int, table: str, group: str) -> Images:
+def _load(path: str, shape: tuple[int, int], table: str, group: str) -> Images:
     root = Path(path)
     if not root.is_dir():
         raise UntrustedFileError(
             f"{path}: found no folder; allowed: a folder with one subfolder of images for each class"
         )
-    classes = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((root / name).iterdir())
-        if file.suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise UntrustedFileError(f"{path}: found no images; allowed: PNG or JPEG files in one subfolder for each class")
-    pictures = [read_image(file) for file, _ in files]
-    channels = max(picture.shape[2] for picture in pictures)
-    pixels = torch.cat([_square(picture, size, channels) for picture in pictures])
-    whose = _groups([file.relative_to(root).as_posix() for file, _ in files], table, group) if table else None
-    return Images(pixels, torch.tensor([label for _, label in files]), classes=len(classes), groups=whose)
+    try:
+        listing = _listed(root)
+    except OSError as error:
+        raise UntrustedFileError(
+            f"{path}: found a folder that cannot be read ({error.strerror}: {error.filename}); allowed: {ALLOWED}"
+        ) from error
+    if not listing.files:
+        beside = f" ({listing.note})" if listing.note else ""
+        raise UntrustedFileError(f"{path}: found no images{beside}; allowed: {ALLOWED}")
+    pictures = _read(path, [file for file, _ in listing.files], shape)
+    channels = max(len(picture) for picture in pictures)
+    pixels = torch.stack([picture.expand(channels, *shape) for picture in pictures])
+    whose = _groups([file.relative_to(root).as_posix() for file, _ in listing.files], table, group) if table else None
+    labels = torch.tensor([label for _, label in listing.files])
+    return Images(pixels, labels, classes=len(listing.classes), groups=whose, note=listing.note)
+
+
+def _listed(root: Path) -> _Listing:
+    inside = sorted(root.iterdir())
+    classes = [folder for folder in inside if folder.is_dir() and not _is_hidden(folder)]
+    contents = [(file, label) for label, folder in enumerate(classes) for file in sorted(folder.iterdir())]
+    everything = [*((each, -1) for each in inside if each not in classes), *contents]
+    files = [(file, label) for file, label in contents if _is_picture(file)]
+    found = {label for _, label in files}
+    empty = [folder.name for label, folder in enumerate(classes) if label not in found]
+    read = set(files)
+    said = list(_skipped(each for each in everything if each not in read))
+    note = f"skipped: {', '.join(said)}" if said else ""
+    if empty:
+        more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+        lacking = f"classes without a picture: {', '.join(empty[:SHOWN])}{more}"
+        note = f"{note}; {lacking}" if note else lacking
+    return _Listing(tuple(folder.name for folder in classes), tuple(files), note)
+
+
+def _skipped(others: Iterator[tuple[Path, int]]) -> Iterator[str]:
+    """What is no picture of a class, counted, in words."""
+    counts: Counter[str] = Counter()
+    suffixes: set[str] = set()
+    for each, label in others:
+        if _is_hidden(each):
+            counts["hidden"] += 1
+        elif each.is_dir():
+            counts["folder within a class"] += 1
+        elif label < 0:
+            counts["file beside the classes"] += 1
+        else:
+            counts["other"] += 1
+            suffixes.add(each.suffix.lower() or "none")
+    kinds = {
+        "hidden": "hidden files or folders",
+        "folder within a class": "folders within a class",
+        "file beside the classes": "files beside the classes",
+        "other": f"files of other suffixes ({', '.join(sorted(suffixes)[:SHOWN])})",
+    }
+    for kind, words in kinds.items():
+        if counts[kind]:
+            yield f"{counts[kind]} {words}"
+
+
+def _is_hidden(each: Path) -> bool:
+    return each.name.startswith(".") or each.name == "__MACOSX"
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not _is_hidden(file) and not file.is_dir()
+
+
+def _read(path: str, files: list[Path], shape: tuple[int, int]) -> list[torch.Tensor]:
+    """Every picture, uint8 [channels, *shape]. Raises: UntrustedFileError, naming all that cannot be read."""
+    pictures, errors = [], []
+    for file in files:
+        try:
+            pictures.append(_resized(read_image(file), shape))
+        except UntrustedFileError as error:
+            errors.append((file, error))
+    if len(errors) == 1:
+        raise errors[0][1]
+    if errors:
+        named = "; ".join(f"{file.relative_to(path).as_posix()}: {_found(error)}" for file, error in errors[:SHOWN])
+        more = f"; and {len(errors) - SHOWN} more" if len(errors) > SHOWN else ""
+        raise UntrustedFileError(
+            f"{path}: found {len(errors)} of {len(files)} files that cannot be read ({named}{more}); allowed: {ALLOWED}"
+        )
+    return pictures
+
+
+def _found(error: UntrustedFileError) -> str:
+    return str(error).partition(": found ")[2].rpartition("; allowed: ")[0]
 
 
 def _groups(names: list[str], table: str, group: str) -> torch.Tensor:
@@ -75,10 +173,13 @@ def _groups(names: list[str], table: str, group: str) -> torch.Tensor:
     return torch.from_numpy(np.unique([listed[name] for name in names], return_inverse=True)[1].astype(np.int64))
 
 
-def _square(picture: np.ndarray, size: int, channels: int) -> torch.Tensor:
+def _resized(picture: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    """The largest centered part of that shape's proportions, resized to it: uint8 [channels, height, width]."""
     height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = torch.from_numpy(picture[top : top + side, left : left + side].astype(np.float32))
-    resized = F.interpolate(cut.permute(2, 0, 1)[None], size=(size, size), mode="bilinear", antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8).expand(1, channels, size, size).contiguous()
+    tall, wide = shape
+    rows = max(min(height, round(width * tall / wide)), 1)
+    columns = max(min(width, round(height * wide / tall)), 1)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    cut = torch.from_numpy(picture[top : top + rows, left : left + columns].astype(np.float32))
+    resized = F.interpolate(cut.permute(2, 0, 1)[None], size=shape, mode="bilinear", antialias=True)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)

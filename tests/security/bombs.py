@@ -121,6 +121,30 @@ def saved(form: str, mode: str = "RGB", **options: Any) -> Maker:
     return content(make)
 
 
+def tiff(width: int, height: int, tags: Mapping[int, int] | None = None) -> bytes:
+    """A black TIFF, of which one row is there."""
+    fields = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: width}
+    if tags:
+        fields = {tag: value for tag, value in fields.items() if tag not in (273, 278, 279)} | dict(tags)
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(fields.items()))
+    return b"II*\0" + struct.pack("<LH", 8, len(fields)) + entries + bytes(4) + bytes(width)
+
+
+def webp(width: int, height: int) -> bytes:
+    """A WebP that claims this canvas."""
+    small = io.BytesIO()
+    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(small, "WEBP", lossless=True, exif=b"Exif\0\0II*\0")
+    data = small.getvalue()
+    at = data.index(b"VP8X") + 12
+    return data[:at] + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little") + data[at + 6 :]
+
+
+def bmp(width: int, height: int) -> bytes:
+    small = io.BytesIO()
+    Image.new("L", (8, 8)).save(small, "BMP")
+    return small.getvalue()[:18] + struct.pack("<2L", width, height) + small.getvalue()[26:]
+
+
 def laughs() -> str:
     lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
@@ -416,6 +440,7 @@ IMAGES: Corpus = {
         "4,097 x 4,096": content(lambda: png(4097, 4096)),
     },
     "a bomb": {
+        "WebP of 16,383 x 16,383": content(lambda: webp(16_383, 16_383)),
         "a million x a million": content(lambda: png(10**6, 10**6, rows=9)),
     },
     "no image of a known kind": {
@@ -424,10 +449,7 @@ IMAGES: Corpus = {
         ),
         "no width": content(lambda: png(16, 16).replace(struct.pack(">2I", 16, 16), b"\0" * 8)),
         "GIF": saved("GIF"),
-        "TIFF": saved("TIFF"),
         "EPS": saved("EPS"),
-        "BMP": saved("BMP"),
-        "WebP": saved("WEBP"),
         "PDF": saved("PDF"),
         "PPM": saved("PPM"),
         "FITS": content(lambda: b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800)),
@@ -441,13 +463,23 @@ IMAGES: Corpus = {
     },
     "with 2 frames": {
         "animation": saved("PNG", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]),
+        "TIFF of two pages": saved("TIFF", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]),
+        "animated WebP": saved("WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]),
     },
     "colors of mode": {
-        "transparency": saved("PNG", "RGBA"),
-        "palette": saved("PNG", "P"),
-        "one bit": saved("PNG", "1"),
-        "16 bits": saved("PNG", "I;16"),
-        "CMYK": saved("JPEG", "CMYK"),
+        "32 bits": saved("TIFF", "I"),
+        "floats": saved("TIFF", "F"),
+        "LAB": saved("TIFF", "LAB"),
+    },
+    "tiles of more": {
+        "TIFF of 13,000 x 13,000": content(lambda: tiff(13_000, 13_000)),
+        "TIFF of tiles of 60,000 x 60,000": content(lambda: tiff(8, 8, {322: 60_000, 323: 60_000, 324: 8, 325: 64})),
+        "BMP of 13,000 x 13,000": content(lambda: bmp(13_000, 13_000)),
+    },
+    "deflated DICOM": {
+        "deflated DICOM": content(
+            lambda: bytes(128) + b"DICM\x02\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99" + zlib.compress(bytes(2**26), 9)
+        ),
     },
     "without its end": {
         "without its end": content(lambda: image("PNG")[:-12]),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ READERS: Mapping[str, Reader] = {
     "yaml": read_yaml,
     "png": read_image,
     "jpeg": read_image,
+    "bmp": read_image,
+    "webp": read_image,
+    "tiff": read_image,
+    **({"dcm": read_image} if find_spec("pydicom") else {}),
 }
 
 YAML = """\
@@ -76,10 +81,33 @@ def torch_file(value: Any = None) -> bytes:
     return buffer.getvalue()
 
 
-def image(form: str, shape: tuple[int, ...] = (9, 7, 3)) -> bytes:
+def image(form: str, shape: tuple[int, ...] = (9, 7, 3), **options: Any) -> bytes:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form)
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def dicom(pixels: np.ndarray, **changes: Any) -> bytes:
+    """A gray DICOM file; `changes` are elements by keyword, None to leave one out."""
+    import pydicom
+
+    told = pydicom.Dataset()
+    told.file_meta = pydicom.dataset.FileMetaDataset()
+    told.file_meta.TransferSyntaxUID = changes.pop("TransferSyntaxUID", pydicom.uid.ExplicitVRLittleEndian)
+    told.file_meta.MediaStorageSOPClassUID = told.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    told.file_meta.MediaStorageSOPInstanceUID = told.SOPInstanceUID = "1.2.3"
+    bits = 8 * pixels.dtype.itemsize
+    told.Rows, told.Columns, told.SamplesPerPixel = pixels.shape[0], pixels.shape[1], 1 if pixels.ndim == 2 else 3
+    told.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
+    told.BitsAllocated, told.BitsStored, told.HighBit = bits, bits, bits - 1
+    told.PixelRepresentation = int(pixels.dtype.kind == "i")
+    told.PixelData = pixels.tobytes()
+    for name, value in changes.items():
+        setattr(told, name, value)
+    told["PixelData"].VR = "OB" if bits == 8 else "OW"
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, told, enforce_file_format=True)
     return buffer.getvalue()
 
 
@@ -92,4 +120,8 @@ def samples() -> dict[str, list[bytes]]:
         "yaml": [YAML.encode()],
         "png": [image("PNG"), image("PNG", (5, 6))],
         "jpeg": [image("JPEG"), image("JPEG", (17, 20))],
+        "bmp": [image("BMP", (9, 8, 3)), image("BMP", (5, 6))],
+        "webp": [image("WEBP"), image("WEBP", (5, 6, 4))],
+        "tiff": [image("TIFF"), image("TIFF", (5, 6, 4)), image("TIFF", compression="tiff_lzw")],
+        **({"dcm": [dicom(np.arange(30, dtype=np.uint16).reshape(5, 6))]} if "dcm" in READERS else {}),
     }

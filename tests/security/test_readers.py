@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -235,7 +236,7 @@ def test_tensors_are_known_by_content_whatever_the_file_is_called(tmp_path):
     (tmp_path / "w.npz").rename(tmp_path / "w.bin")
     torch.save(tensors, tmp_path / "w.safetensors")
     for name in ("w.pt", "w.bin", "w.safetensors"):
-        assert equal(read_tensors(tmp_path / name), tensors)
+        assert equal(dict(sorted(read_tensors(tmp_path / name).items())), tensors)
 
 
 def test_settings_beside_a_state_dict_are_passed_over(tmp_path):
@@ -281,11 +282,154 @@ def test_pixels_return_as_they_were(tmp_path, shape):
     np.testing.assert_array_equal(found, pixels.reshape(*shape[:2], -1))
 
 
-def test_the_orientation_in_exif_is_not_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (4, 2)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (2, 4, 3)
+CORNERS = np.array([[10, 60, 110], [160, 210, 250]], dtype=np.uint8)
+"""Told apart however it is turned."""
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_exif_says(tmp_path, form, orientation):
+    path, exif = tmp_path / "a", Image.Exif()
+    exif[0x0112] = orientation
+    # how the rows and columns of what is stored are seen, by TIFF 6.0, page 36
+    seen = {
+        1: CORNERS,
+        2: CORNERS[:, ::-1],
+        3: CORNERS[::-1, ::-1],
+        4: CORNERS[::-1],
+        5: CORNERS.T,
+        6: CORNERS[::-1].T,
+        7: CORNERS[::-1, ::-1].T,
+        8: CORNERS[:, ::-1].T,
+    }[orientation]
+    large = np.kron(CORNERS, np.ones((16, 16), np.uint8))
+    Image.fromarray(large).convert("RGB").save(path, form, exif=exif, quality=100)
+    found = read_image(path)
+    assert found.shape == (16 * seen.shape[0], 16 * seen.shape[1], 3)
+    np.testing.assert_allclose(found[8::16, 8::16, 0], seen, atol=4)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
+def test_pixels_return_from_every_lossless_format(tmp_path, form, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a", form, lossless=True)
+    found = read_image(tmp_path / "a")
+    np.testing.assert_array_equal(found, np.broadcast_to(pixels.reshape(*shape[:2], -1), found.shape))
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "form", "seen"),
+    [
+        ("1", 1, "PNG", [255]),
+        ("LA", (100, 255), "PNG", [100]),
+        ("LA", (100, 0), "PNG", [255]),
+        ("RGBA", (200, 0, 100, 255), "PNG", [200, 0, 100]),
+        ("RGBA", (200, 0, 100, 0), "PNG", [255, 255, 255]),
+        ("RGBA", (200, 0, 100, 51), "PNG", [244, 204, 224]),
+        ("RGBA", (200, 0, 100, 51), "TIFF", [244, 204, 224]),
+        ("CMYK", (0, 255, 255, 0), "TIFF", [255, 0, 0]),
+        ("I;16", 65535, "PNG", [255]),
+        ("I;16", 256, "PNG", [1]),
+        ("I;16", 32768, "TIFF", [128]),
+        ("I;16B", 32768, "TIFF", [128]),
+    ],
+)
+def test_every_kind_of_color_is_read_by_its_rule(tmp_path, mode, color, form, seen):
+    Image.new(mode, (3, 2), color).save(tmp_path / "a", form)
+    found = read_image(tmp_path / "a")
+    assert found.shape == (2, 3, len(seen)) and found.reshape(-1, len(seen)).tolist() == [seen] * 6
+
+
+def test_palettes_are_looked_up_and_their_transparent_color_is_white(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    picture.save(tmp_path / "a", "PNG")
+    assert read_image(tmp_path / "a").tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    picture.save(tmp_path / "a", "PNG", transparency=1)
+    assert read_image(tmp_path / "a").tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_of_a_cameras_jpeg_with_a_preview_the_first_picture_is_read(tmp_path):
+    Image.new("L", (8, 6), 200).save(tmp_path / "a", "MPO", save_all=True, append_images=[Image.new("L", (2, 2), 0)])
+    assert read_image(tmp_path / "a").tolist() == np.full((6, 8, 1), 200).tolist()
+
+
+def read_dicom(tmp_path, pixels: np.ndarray, **changes) -> list:
+    pytest.importorskip("pydicom")
+    found = read_image(written(tmp_path, samples.dicom(pixels, **changes)))
+    return found[..., 0].tolist() if found.shape[2] == 1 else found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "changes", "seen"),
+    [
+        ([0, 128, 255], "u1", {}, [0, 128, 255]),
+        ([0, 2048, 4095], "<u2", {"BitsStored": 12, "HighBit": 11}, [0, 128, 255]),
+        ([0, 4096 + 2048, 4095], "<u2", {"BitsStored": 12, "HighBit": 11}, [0, 128, 255]),  # the bit above is another's
+        ([-32768, 0, 32767], "<i2", {}, [0, 128, 255]),
+        ([-2048, 0, 2047], "<i2", {"BitsStored": 12, "HighBit": 11}, [0, 128, 255]),
+        ([0, 128, 255], "u1", {"PhotometricInterpretation": "MONOCHROME1"}, [255, 127, 0]),
+        ([0, 128, 255], "u1", {"RescaleSlope": -1, "RescaleIntercept": 5}, [255, 127, 0]),
+        # a window of Hounsfield units: center 40, width 400 is -160 ... 239
+        ([864, 1064, 1263], "<u2", {"RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 400}, [0, 128, 255]),
+        ([0, 1064, 9999], "<u2", {"RescaleIntercept": -1024, "WindowCenter": 40, "WindowWidth": 400}, [0, 128, 255]),
+        (
+            [0, 50, 100],
+            "u1",
+            {"WindowCenter": [50, 9], "WindowWidth": [100, 9], "VOILUTFunction": "LINEAR_EXACT"},
+            [0, 128, 255],
+        ),
+        ([9, 10, 11], "u1", {"WindowCenter": 10.5, "WindowWidth": 1}, [0, 0, 255]),
+    ],
+)
+def test_dicom_is_rescaled_and_windowed_as_the_standard_says(tmp_path, values, dtype, changes, seen):
+    assert read_dicom(tmp_path, np.array([values], dtype), **changes) == [seen]
+
+
+def test_dicom_in_colors_returns_as_it_was(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    assert read_dicom(tmp_path, pixels) == pixels.tolist()
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
+    assert read_dicom(tmp_path, pixels, PlanarConfiguration=1, PixelData=planes) == pixels.tolist()
+
+
+def test_dicom_packed_as_a_jpeg_is_read(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pixels = np.full((8, 9), 77, dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=100)
+    packed = pydicom.encaps.encapsulate([buffer.getvalue()])
+    changes = {"PixelData": packed, "TransferSyntaxUID": pydicom.uid.JPEGBaseline8Bit}
+    assert read_dicom(tmp_path, pixels, **changes) == pixels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"NumberOfFrames": 2}, "2 frames of 3 x 1 pixels"),
+        ({"Rows": 60_000, "Columns": 60_000}, "1 frames of 60000 x 60000 pixels"),
+        ({"Rows": 4_000, "Columns": 4_000}, "4 bytes for 4000 x 4000 pixels"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "of 'PALETTE COLOR'"),
+        ({"WindowCenter": 1, "WindowWidth": 0}, "a window 'LINEAR' of width 0.0"),
+        ({"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "SIGMOID"}, "a window 'SIGMOID'"),
+        ({"BitsStored": 9}, "9 of 8 bits a value"),
+        ({"TransferSyntaxUID": "1.2.840.10008.1.2.5"}, "pixels packed by '1.2.840.10008.1.2.5'"),
+    ],
+)
+def test_dicom_that_no_rule_covers_is_refused(tmp_path, changes, words):
+    if "TransferSyntaxUID" in changes:
+        changes = {**changes, "PixelData": pytest.importorskip("pydicom").encaps.encapsulate([b"abcd"])}
+    with pytest.raises(UntrustedFileError) as refused:
+        read_dicom(tmp_path, np.zeros((1, 3), np.uint8), **changes)
+    assert words in str(refused.value)
+
+
+def test_dicom_without_pydicom_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(UntrustedFileError, match=r"found a DICOM file; allowed: .* pip install 'seethrough\[dicom\]'"):
+        read_image(written(tmp_path, bytes(128) + b"DICM"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1])
