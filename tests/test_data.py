@@ -218,6 +218,28 @@ def test_a_size_that_cannot_be_meant_is_refused(size):
         Folder(path=".", size=size)
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (4, "size: found 4; allowed: a number of at least 8."),
+        ([16, 4], "size[1]: found 4; allowed: a number of at least 8."),
+    ],
+)
+def test_a_size_in_a_spec_that_cannot_be_meant_gets_one_sentence(size, words):
+    setting = {"name": "one", "data": {"folder": {"path": "p", "size": size}}, "model": "lenet", "batch_size": 2}
+    with pytest.raises(seethrough.InputError) as caught:
+        seethrough.spec(
+            name="size",
+            trials=1,
+            settings=[setting],
+            threats=[{"name": "server"}],
+            defenses=["none"],
+            attacks=["label_sign"],
+            metrics=["label_accuracy"],
+        )
+    assert str(caught.value) == f"the spec, settings[0].data.folder.{words}"
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "webp", "tif", "tiff"])
 def test_pictures_of_every_suffix_are_read(tmp_path, suffix):
     (tmp_path / "a").mkdir()

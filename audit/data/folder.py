@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from seethrough.common.entry import entry
 
@@ -22,6 +22,10 @@ SHOWN = 10  # of the files that cannot be read
 ALLOWED = "PNG, JPEG, BMP, WebP, TIFF or DICOM files in one subfolder for each class"
 
 Side = Annotated[int, Field(ge=8, le=1024)]
+Sides = Annotated[
+    Annotated[Side, Tag("one")] | Annotated[tuple[Side, Side], Tag("two")],
+    Discriminator(lambda value: "two" if isinstance(value, list | tuple) else "one"),
+]
 
 
 @entry
@@ -39,7 +43,7 @@ class Folder(Data):
     """
 
     path: str = Field(min_length=1)
-    size: Side | tuple[Side, Side] = 32
+    size: Sides = 32
     table: str = ""
     group: str = ""
 

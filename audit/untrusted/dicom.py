@@ -32,12 +32,12 @@ def pixels_of(path: FilePath, data: bytes, max_pixels: int, decoded: Callable[[b
 
     Raises: UntrustedFileError.
     """
+    if _DEFLATED in data:  # pydicom would inflate it whatever its size
+        raise refusal(path, "a deflated DICOM file", "pixels as they are, or as one JPEG of 8 bits")
     try:
         import pydicom
     except ImportError as error:
         raise refusal(path, "a DICOM file", INSTALL) from error
-    if _DEFLATED in data:  # pydicom would inflate it whatever its size
-        raise refusal(path, "a deflated DICOM file", "pixels as they are, or as one JPEG of 8 bits")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that nobody reads
         try:
