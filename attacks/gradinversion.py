@@ -29,7 +29,6 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.func import vmap
 
 from seethrough.common.entry import entry
 from seethrough.defenses import Params, Recipe
@@ -48,6 +47,7 @@ from .parts.registration import registered_mean
 from .parts.rounds import need_update
 from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import Shrinking
+from .parts.side_by_side import side_by_side
 from .parts.simulated_client import Client, observed_gradient, simulated_client
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
@@ -151,7 +151,7 @@ class GradInversion(Shrinking):
 
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             statistics = self._statistics(measure, MEAN + STD * scaled, view)
-            return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus)
+            return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
@@ -162,14 +162,14 @@ class GradInversion(Shrinking):
         start = self._within_range(self._normal(view, len(labels), rng))
         (scaled, _, *logits), lowest = descend(
             (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
-            lambda variables: vmap(one)(variables[0], variables[1].detach(), *variables[2:]),
+            side_by_side(one),
             steps=self.steps,
             lr=self.lr,
             factor=schedule,
             slope=torch.sign if self.signed else torch.clone,
             after=after,
             at_once=self.at_once,
-            misfit=lambda variables: vmap(misfit)(variables[0], *variables[2:]),
+            misfit=side_by_side(lambda scaled, consensus, *logits: misfit(scaled, *logits)),
             keep=self.keep,
         ).best()
         return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)

@@ -19,7 +19,6 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.func import vmap
 
 from seethrough.common.entry import entry
 
@@ -33,6 +32,7 @@ from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
 from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import Shrinking
+from .parts.side_by_side import side_by_side
 from .parts.simulated_client import simulated_client
 
 
@@ -71,12 +71,12 @@ class InvertingGradients(Shrinking):
         start = torch.rand((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
         (images, *logits), lowest = descend(
             (start, *free_labels(view, labels, self.restarts, self.joint_labels)),
-            lambda variables: vmap(loss)(*variables),
+            side_by_side(loss),
             steps=self.steps,
             lr=self.lr,
             factor=cosine_schedule(self.steps),
             slope=torch.sign,
             after=within_range,
-            misfit=lambda variables: vmap(misfit)(*variables),
+            misfit=side_by_side(misfit),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)

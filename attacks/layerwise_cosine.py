@@ -17,7 +17,6 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
-from torch.func import vmap
 
 from seethrough.common.entry import entry
 from seethrough.defenses import NotApplicableError, Params
@@ -31,6 +30,7 @@ from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed, rounds_of, stack_rounds
 from .parts.search import descend, shortened
 from .parts.shrinkage import Shrinking
+from .parts.side_by_side import side_by_side
 from .parts.simulated_client import simulated_client
 
 
@@ -75,12 +75,12 @@ class LayerwiseCosine(Shrinking):
         free = (normal(view.space.classes),) if view.labels is None and self.joint_labels else ()
         (images, *logits), lowest = descend(
             (pixels, *free),
-            lambda variables: vmap(loss)(*variables),
+            side_by_side(loss),
             steps=self.steps,
             lr=self.lr,
             slope=shortened(self.longest_slope),
             after=within_range,
-            misfit=lambda variables: vmap(misfit)(*variables),
+            misfit=side_by_side(misfit),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.attacks import Reconstruction
+from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from seethrough.reports.row import Claim, Pictures, Recovery, Score
 
@@ -31,7 +32,7 @@ from .case import (
 )
 from .client import Round, simulate_round, simulate_rounds
 from .metrics import Metric
-from .randomness import stream
+from .randomness import drawing_from, stream
 from .recovery import recovery_of
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
 from .specification.entries import label_of
@@ -59,6 +60,11 @@ class Outcome:
 
 def run_trial(case: Case, device: torch.device) -> Outcome:
     """The scores of one attack on one batch. Raises: NotApplicableError, if the combination cannot be run."""
+    with plain_attention():
+        return _trial(case, device)
+
+
+def _trial(case: Case, device: torch.device) -> Outcome:
     granted = "labels" in case.threat.grants
     if case.attack.recovers_images and (reason := why_unsearchable(case.setting, case.seed)):
         raise NotApplicableError(reason)
@@ -155,9 +161,10 @@ def _ruined(case: Case, last: Round) -> str:
     """That the defense leaves next to nothing of the update to train on, where it does; measured on the clients themselves."""
     if type(case.defense) is NoDefense:
         return ""
-    undefended = simulate_round(
-        last.model, last.victims(), case.setting.local, NoDefense(), (torch.Generator(),) * (len(last.places()) + 1)
-    )
+    with drawing_from(stream(case.seed, "chance", case.trial)):
+        undefended = simulate_round(
+            last.model, last.victims(), case.setting.local, NoDefense(), (torch.Generator(),) * (len(last.places()) + 1)
+        )
     sent, whole = (
         torch.cat([part.flatten() for part in step.values()])
         for step in (last.read().step, undefended.aggregate.mean.step)
@@ -169,7 +176,8 @@ def _ruined(case: Case, last: Round) -> str:
 def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
     clients, rounds = case.defense.cohort(), range(case.setting.rounds)
     streams = tuple(round_streams(case.seed, case.trial, clients, control, number) for number in rounds)
-    return simulate_rounds(model, batches, case.setting.local, case.defense, streams)
+    with drawing_from(stream(case.seed, "chance", case.trial, control)):  # what dropout draws
+        return simulate_rounds(model, batches, case.setting.local, case.defense, streams)
 
 
 def _attacked(case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
@@ -182,8 +190,9 @@ def _attacked(case: Case, simulated: tuple[Round, ...], device: torch.device, sh
     ):
         raise NotApplicableError(ZEROS)
     rng = stream(case.seed, "attack", case.trial)
-    found = case.attack.reconstruct(view, rng)
-    found = case.attack.shrunk(found, view, rng) if shrinks else found
+    with drawing_from(stream(case.seed, "attack's chance", case.trial)):
+        found = case.attack.reconstruct(view, rng)
+        found = case.attack.shrunk(found, view, rng) if shrinks else found
     inputs, labels, shrunk = (_on_cpu(tensor) for tensor in (found.inputs, found.labels, found.shrunk))
     return dataclasses.replace(found, inputs=inputs, labels=labels, shrunk=shrunk)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
+from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.guarantees.statement import composed
@@ -37,7 +38,7 @@ from .case import (
 )
 from .client import DivergedError, batchnorm_layers, follow_statistics, simulate_round
 from .data import Images, spread
-from .randomness import stream
+from .randomness import drawing_from, stream
 from .specification.schema import Setting, Utility
 from .trial import claim_of
 
@@ -233,7 +234,9 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
         cohort = batches[first : first + size]
         senders = (stream(training.seed, "utility", "client", *path, first + place) for place in range(len(cohort)))
         streams = (*senders, stream(training.seed, "utility", "aggregation", *path, first))
-        means.append(simulate_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
+        chance = stream(training.seed, "utility", "chance", *path, first)  # what dropout draws
+        with drawing_from(chance), plain_attention():
+            means.append(simulate_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
     return weighted_mean(tuple(means))
 
 

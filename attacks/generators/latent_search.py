@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from seethrough.defenses import Params
 
 from ..labels.soft import guessed
 from ..parts.no_gradient import Variables
 from ..parts.search import cosine_schedule, descend
+from ..parts.side_by_side import side_by_side
 from ..parts.simulated_client import Client
 from .generator import Drawer
 
@@ -47,11 +47,11 @@ def search_latents(
 
     (latents, *logits), lowest = descend(
         (start, *free),
-        lambda variables: vmap(loss)(*variables),
+        side_by_side(loss),
         steps=steps,
         lr=lr,
         factor=cosine_schedule(steps),
-        misfit=lambda variables: vmap(misfit)(*variables),
+        misfit=side_by_side(misfit),
     ).best()
     return latents, guessed(match.certain, *logits), lowest
 

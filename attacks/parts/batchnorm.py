@@ -1,14 +1,14 @@
 """What a model's BatchNorm layers remember of the data, as a penalty on a batch of images."""
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import replace_all_batch_norm_modules_
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seethrough.defenses import Params
+
+from .played_model import played_model
 
 Measure = Callable[[Tensor], Params]
 
@@ -19,8 +19,7 @@ def batch_statistics(model: nn.Module) -> Measure:
     Under "<layer>.running_mean" and "<layer>.running_var", in the order of the layers: the mean and the biased variance
     of the layer's input, by channel. Differentiable, and fit for `torch.func.vmap`.
     """
-    copied = copy.deepcopy(model).requires_grad_(False)
-    frozen = replace_all_batch_norm_modules_(copied) if copied.training else copied
+    frozen = played_model(model).requires_grad_(False)
     seen: dict[str, Tensor] = {}
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -1,18 +1,18 @@
 """The attacker's own simulation of a client: what step would these images have produced?"""
 
-import copy
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
+from torch.func import functional_call, grad, vmap
 
 from seethrough.defenses import Params, Recipe
 
 from .._base import View
 from .adaptive import as_computed, as_seen, clients_behind
 from .image_priors import photograph_like
+from .played_model import played_model
 from .rounds import observed, rounds_of, stack_rounds
 
 PROBES = 64  # random images that stand in for public data
@@ -108,6 +108,4 @@ def softmax_of(view: View, inputs: Tensor) -> Tensor:
 
 
 def _without_running_updates(model: nn.Module) -> nn.Module:
-    """A copy that computes the same outputs but, in train mode, leaves its BatchNorm statistics alone."""
-    copied = copy.deepcopy(model)
-    return replace_all_batch_norm_modules_(copied) if copied.training else copied
+    return played_model(model)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from .._base import Batch, NotApplicableError, Params
 from .trainable import trained
@@ -40,9 +41,14 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
     with warnings.catch_warnings():
         # Attention has no batching rule of its own in torch.func, and is looped over: slower, not different.
         warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
-        logits = torch.vmap(lambda image: private(image.unsqueeze(0)).squeeze(0))(batch.inputs).detach()
-        slopes = logits.softmax(dim=1) - F.one_hot(batch.labels, logits.shape[1])
-        found = ft_compute_per_sample_gradient(private, [batch.inputs], slopes)
+        try:
+            logits = torch.vmap(lambda image: private(image.unsqueeze(0)).squeeze(0))(batch.inputs).detach()
+            slopes = logits.softmax(dim=1) - F.one_hot(batch.labels, logits.shape[1])
+            found = ft_compute_per_sample_gradient(private, [batch.inputs], slopes)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise NotApplicableError(_no_batched_form(model, error)) from error
     return {name: found[parameter].detach() for name, parameter in trained(private).items()}
 
 
@@ -96,10 +102,25 @@ def _refuse_mixing(name: str, layer: nn.Module) -> None:
         )
 
 
+def _no_batched_form(model: nn.Module, error: RuntimeError) -> str:
+    """Why Opacus' gradients by torch.func, and with them DP-SGD, are not to be had of `model`."""
+    recurrent = [name for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)]
+    cause = f"recurrent layer `{recurrent[0]}`: " if recurrent else ""
+    reason = " ".join(str(error).split())
+    return (
+        f"per-sample gradients cannot be taken of this model by torch.func, as Opacus takes them ({cause}{reason:.150}); "
+        "use layers and operations that torch.func.vmap can batch"
+    )
+
+
 def _with_constants_for_buffers(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose buffers are plain attributes: Opacus takes any buffer for a statistic of the batch."""
+    """A copy of `model` whose buffers are plain attributes: Opacus takes any buffer for a statistic of the batch. InstanceNorm
+    that trains does not use its own, and would write them in place."""
     copied = copy.deepcopy(model)
     for layer in copied.modules():
+        if isinstance(layer, _InstanceNorm) and layer.training:
+            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+            layer.track_running_stats = False
         for name, buffer in list(layer.named_buffers(recurse=False)):
             delattr(layer, name)
             setattr(layer, name, buffer)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch
 
 from ...randomness import drawing_from, stream
@@ -20,7 +21,7 @@ def unsearchable(model: nn.Module, batch: Batch) -> str:
     images, copied = batch.inputs.clone().requires_grad_(), copy.deepcopy(model)
     trained = [parameter for parameter in copied.parameters() if parameter.requires_grad]
     rng = stream(0, "probe")
-    with drawing_from(rng), torch.enable_grad():
+    with drawing_from(rng), plain_attention(), torch.enable_grad():
         loss = F.cross_entropy(copied(images), batch.labels)
         sent = torch.autograd.grad(loss, trained, allow_unused=True, create_graph=True)
         along = [(slope * torch.randn(slope.shape, generator=rng)).sum() for slope in sent if slope is not None]
