@@ -16,7 +16,7 @@ from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.classifier_gradient import need_positive_features, observed_classifier
-from .labels.rules import smallest
+from .labels.rules import lowest
 
 
 @entry
@@ -34,5 +34,5 @@ class LabelMinimum(Attack):
         classifier = observed_classifier(view)
         need_positive_features(view, classifier)
         minima = classifier.row_minima()
-        labels = smallest(minima, classifier.count)
+        labels = lowest(classifier, minima)
         return Reconstruction(None, labels, float(minima[labels].sum()))

@@ -21,7 +21,7 @@ from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
 from .labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
-from .labels.rules import smallest
+from .labels.rules import lowest
 from .parts.adaptive import unaware
 
 
@@ -47,5 +47,5 @@ class LabelSign(Attack):
             pulls = classifier.row_sums()
         else:
             pulls = sign_pulls(view, classifier)
-        labels = smallest(pulls, classifier.count)
+        labels = lowest(classifier, pulls)
         return Reconstruction(None, labels, float(pulls[labels].sum()))

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seethrough.defenses import NotApplicableError
+
 from .._base import View
 from ..parts.rounds import rounds_of
 from .evidence import evidence_of_labels, of_all_rounds
+from .played import play
 from .posterior import tails
 
 
@@ -29,13 +32,18 @@ class Counted:
 
 
 def count_classes(view: View) -> Counted:
-    """The best counts by what all rounds tell.
+    """The best counts by what all rounds tell: of the classifier's gradient or, where that cannot be read, of plays.
 
-    Raises: NotApplicableError, if the model has no linear classifier; NotGrantedError, without `count`.
+    Raises: NotGrantedError, without `count`.
     """
-    evidence = of_all_rounds([evidence_of_labels(each) for each in rounds_of(view)])
-    probable = tails(evidence)
-    counts = most_probable(probable, evidence.least)
+    view.need("count")
+    try:
+        evidence = of_all_rounds([evidence_of_labels(each) for each in rounds_of(view)])
+        probable, least = tails(evidence), evidence.least
+    except NotApplicableError:
+        played = play(view)
+        probable, least = played.tails(view.count or 0), played.least
+    counts = most_probable(probable, least)
     right = float(sum(probable[label, :number].sum() for label, number in enumerate(counts.tolist())))
     return Counted(counts.to(next(iter(view.update.values())).device), probable.shape[1] - right)
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seethrough.defenses import Params
+from seethrough.defenses import NotApplicableError, Params
 
 from .._base import View
 from ..parts.adaptive import as_computed, hides_length, noise_variances
 from ..parts.simulated_client import (
-    MOST_PUBLIC,
     familiar_images,
-    inputs_of,
+    familiar_labels,
     simulated_client,
+    softmax_of,
     update_scale,
 )
-from .classifier_gradient import Classifier, Pulls, observed_classifier, read_pulls
+from .classifier_gradient import Classifier, Pulls, features_of, observed_classifier, read_pulls
 
 SIMULATIONS = 32  # batches of familiar images that the classifier alone is simulated with
 TRAININGS = 8  # and the whole client
@@ -69,15 +69,23 @@ class Evidence:
 
 
 def evidence_of_labels(view: View) -> Evidence:
-    """The evidence of a view of one round. Raises: as `observed_classifier` does."""
+    """The evidence of a view of one round. Raises: as `observed_classifier` does, and where only signs of slopes tell."""
     classifier = observed_classifier(view)
+    if not classifier.linear:
+        raise NotApplicableError(
+            "the classifier's outputs are cut off on their way to the logits, so only signs tell labels"
+        )
+    if classifier.bias_slopes is None and not classifier.exact_rows:
+        raise NotApplicableError(
+            "the classifier sends no bias, and the gradient of its weight is not that of the logits"
+        )
     familiar = _familiar(view, classifier)
     pulls, length = read_pulls(view, classifier, familiar.features), _length(view, classifier, familiar)
     noise = noise_variances(view).get(classifier.parameter("weight"))
     deviation = 0.0 if noise is None else math.sqrt(float(noise)) / update_scale(view)
     slopes = classifier.weight_slopes.cpu().double()
     certain, hidden = _pulled_down(pulls), 1.0
-    if bool((familiar.features >= 0).all()):
+    if classifier.exact_rows and bool((familiar.features >= 0).all()):
         certain = certain | _reaches_below(slopes, deviation)
         hidden = _hidden_share(familiar, classifier.count, slopes, deviation, length)
     least = _least(view, classifier, pulls, certain, length.deviation == 0)
@@ -108,10 +116,12 @@ def of_all_rounds(found: list[Evidence]) -> Evidence:
 
 def _familiar(view: View, classifier: Classifier) -> Familiar:
     images = familiar_images(view)
-    features = inputs_of(view, classifier.name, images).cpu().double()
-    softmax = (features @ classifier.weight.cpu().double().T + classifier.bias.cpu().double()).softmax(dim=1)
-    labels = None if view.public is None else view.public.labels[:: -(-len(view.public) // MOST_PUBLIC)].cpu()
-    return Familiar(images, features, softmax, labels)
+    features = features_of(view, classifier, images).cpu().double()
+    if classifier.alone:
+        softmax = (features @ classifier.weight.cpu().double().T + classifier.bias.cpu().double()).softmax(dim=1)
+    else:
+        softmax = softmax_of(view, images).cpu().double()
+    return Familiar(images, features, softmax, familiar_labels(view))
 
 
 def _pulled_down(pulls: Pulls) -> Tensor:

@@ -5,7 +5,8 @@ With logits = W o + b, mean cross-entropy over B examples, p_k the softmax of ex
     dL/db_j = (1/B) sum_k p_kj - n_j / B        dL/dW_j = (1/B) sum_k (p_kj - [y_k = j]) o_k
 
 so a class that is present pulls its row down. Several local steps stand for their mean gradient. Every rule returns int64
-[count], sorted; raises NotGrantedError without `count` and NotApplicableError if the model has no linear classifier.
+[count], sorted, and raises NotGrantedError without `count`. Where no classifier's gradient was sent, those by signs raise
+NotApplicableError (`classifier_gradient.py`), and counting plays the client (`played.py`).
 """
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from seethrough.defenses import NotApplicableError
 
 from .._base import View
-from .classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from .classifier_gradient import Classifier, need_positive_features, observed_classifier, sign_pulls
 from .counts import count_classes
 
 
@@ -28,7 +29,7 @@ def by_sign(view: View) -> Tensor:
     For one example that is the only class of negative sign (after iDLG, Zhao, Mopuri, Bilen 2020, arXiv:2001.02610).
     """
     classifier = observed_classifier(view)
-    return smallest(sign_pulls(view, classifier), classifier.count)
+    return lowest(classifier, sign_pulls(view, classifier))
 
 
 def by_minimum(view: View) -> Tensor:
@@ -39,7 +40,7 @@ def by_minimum(view: View) -> Tensor:
     """
     classifier = observed_classifier(view)
     need_positive_features(view, classifier)
-    return smallest(classifier.row_minima(), classifier.count)
+    return lowest(classifier, classifier.row_minima())
 
 
 def by_counts(view: View) -> Tensor:
@@ -47,8 +48,18 @@ def by_counts(view: View) -> Tensor:
     return count_classes(view).labels()
 
 
-def smallest(scores: Tensor, count: int) -> Tensor:
-    """The `count` classes of smallest score [classes]. Raises: NotApplicableError, for more examples than classes."""
-    if count > len(scores):
-        raise NotApplicableError(f"the rule names a class once, and {count} examples have {len(scores)} classes")
+def lowest(classifier: Classifier, scores: Tensor) -> Tensor:
+    """The `count` classes of smallest score [classes].
+
+    Raises: NotApplicableError, for more examples than classes, or where outputs that are cut off hide some of their classes.
+    """
+    count, classes = classifier.count, len(scores)
+    if count > classes:
+        raise NotApplicableError(f"the rule names a class once, and {count} examples have {classes} classes")
+    below = int((scores < 0).sum())
+    if not classifier.linear and below < count:
+        raise NotApplicableError(
+            f"the classifier's outputs are cut off on their way to the logits, which leaves {below} classes pulled down by "
+            f"{count} examples; label_counts plays the client instead"
+        )
     return scores.argsort(stable=True)[:count].sort().values

@@ -39,7 +39,7 @@ def played_model(model: nn.Module) -> nn.Module:
             with WithoutChance():
                 return forward(*arguments, **named)
 
-    copied.forward = played  # type: ignore[method-assign]
+    copied.forward = played
     return copied
 
 
@@ -60,7 +60,11 @@ class WithoutChance(TorchFunctionMode):
             return func(*args, **{**named, "training": False})
         if func is F.scaled_dot_product_attention:
             query, key, value, *rest = args
-            named = {**dict(zip(("attn_mask", "dropout_p", "is_causal"), rest, strict=False)), **named, "dropout_p": 0.0}
+            named = {
+                **dict(zip(("attn_mask", "dropout_p", "is_causal"), rest, strict=False)),
+                **named,
+                "dropout_p": 0.0,
+            }
             return func(query, key, value, **named)
         if func is Tensor.bernoulli_:
             return _mean_of(*args, **named)

@@ -91,6 +91,11 @@ def familiar_images(view: View) -> Tensor:
     return photograph_like(PROBES, view.space.shape, fixed).to(next(iter(view.update.values())).device)
 
 
+def familiar_labels(view: View) -> Tensor | None:
+    """Their labels, on the CPU; None for random images, which have none."""
+    return None if view.public is None else view.public.labels[:: -(-len(view.public) // MOST_PUBLIC)].cpu()
+
+
 def inputs_of(view: View, layer: str, images: Tensor) -> Tensor:
     """What goes into the named layer, for images [n, *shape] taken as one batch in the model's own mode."""
     seen: list[Tensor] = []
