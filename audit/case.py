@@ -17,6 +17,7 @@ from .client import batchnorm_layers
 from .data import Images, Split, deal, split, tuning_half
 from .metrics import Metric
 from .models.parts.fingerprint import fingerprint
+from .models.parts.outputs import give_logits
 from .models.parts.searchable import unsearchable
 from .randomness import drawing_from, stream
 from .specification.kinds import origins
@@ -158,7 +159,9 @@ def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
 def built_model(setting: Setting, seed: int, number: int) -> nn.Module:
     """The model with its layers' own initialization, anew at each call. Raises: ValueError, as `broadcast_model` does."""
     with drawing_from(stream(seed, "weights", number)):
-        model = setting.model.build(setting.data.load().space)
+        space = setting.data.load().space
+        model = setting.model.build(space)
+        give_logits(model, space.classes)
         if setting.fix_batchnorm:
             put_groupnorm(model)
     return model

@@ -48,6 +48,21 @@ def look_here_for(module: str) -> None:
         sys.path.append(os.getcwd())
 
 
+def takes(function: str, code: Callable[..., Any], *arguments: object) -> None:
+    """Raises: UserCodeError, if `code`, which `function` names, cannot be called with so many arguments."""
+    try:
+        signature = inspect.signature(code)
+        signature.bind(*arguments)
+    except TypeError as error:
+        shown = ", ".join(str(each) for each in arguments)
+        raise UserCodeError(
+            f"`{function}` takes {signature}, and is called with ({shown}){defined(code)}: {error}; allowed: a function of "
+            "these"
+        ) from error
+    except ValueError:  # a builtin, of no known signature
+        return
+
+
 @contextmanager
 def explained(function: str, did: str, code: object = None) -> Iterator[None]:
     """Within, an exception becomes a UserCodeError: that `function` `did` so and so, and where: the innermost line of the
@@ -62,7 +77,7 @@ def explained(function: str, did: str, code: object = None) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         reason = " ".join(message.split()) or "no reason given"
-        where = _passed(error) or _defined(code)
+        where = _passed(error) or defined(code)
         raise UserCodeError(f"`{function}` {did}: {type(error).__name__}: {reason:.300}{where}") from error
 
 
@@ -82,7 +97,8 @@ def _passed(error: BaseException) -> str:
     return _line(frames[-1].filename, frames[-1].lineno) if frames else ""
 
 
-def _defined(code: object) -> str:
+def defined(code: object) -> str:
+    """Where `code` of the user's own is defined, in brackets; empty for any other."""
     plain = inspect.unwrap(code) if callable(code) else None
     found = getattr(plain, "__init__", None) if inspect.isclass(plain) else plain
     lines = getattr(found, "__code__", None)

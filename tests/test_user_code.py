@@ -109,10 +109,14 @@ def sequential(*layers: str) -> str:
 
 
 MISTAKES = {
-    "too few parameters": ("def build(shape):\n    return 1\n", "my_model:build", "TypeError", "my_model.py, line 3"),
+    "too few parameters": ("def build(shape):\n    return 1\n", "my_model:build` takes (shape)", "my_model.py, line 3"),
+    "too many parameters": (
+        "def build(shape, classes, width):\n    return 1\n",
+        *("takes (shape, classes, width)", "called with ((1, 8, 8), 10)", "missing a required argument: 'width'"),
+    ),
     "a class of too few": (
         "class build(nn.Module):\n    def __init__(self):\n        super().__init__()\n",
-        *("TypeError", "my_model.py, line 4"),
+        *("my_model:build` takes ()", "my_model.py, line 4"),
     ),
     "a name that is missing": (
         "def build(shape, classes):\n    return nn.Linear(wrong, 2)\n",
@@ -135,13 +139,27 @@ MISTAKES = {
         "def build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))\n",
         "take their shape from the first images",
     ),
-    "a dict": (net("return {'logits': self.w(self.flat(x))}"), "returns a dict", "a tensor of logits [n, 10]"),
-    "a pair": (net("return self.w(self.flat(x)), x"), "returns a tuple", "a tensor of logits [n, 10]"),
+    "a dict": (
+        net("return {'first': self.w(self.flat(x)), 'second': self.w(self.flat(x))}"),
+        *("returns a dict ('first': [8, 10], 'second': [8, 10])", "a tensor of logits [n, 10]", "self.net(images)[0]"),
+    ),
+    "a pair": (net("return self.w(self.flat(x)), self.w(self.flat(x))"), "returns a tuple", "def forward(self, images)"),
+    "regression": (sequential("nn.Linear(classes, 1)"), "one number an image, as regression", "allowed: [8, 10]"),
+    "a vector": (net("return self.w(self.flat(x)).mean(1)"), "a shape of [8] for 8 images, one number an image"),
+    "segmentation": (
+        "def build(shape, classes):\n    return nn.Conv2d(1, classes, 3, padding=1)\n",
+        *("logits for each pixel, as segmentation has", "logits.mean((2, 3))"),
+    ),
+    "detection": (net("return [{'boxes': x, 'labels': x} for _ in x]"), "a list of boxes, as object detection does"),
+    "keywords": (
+        net("return self.w(self.flat(x))").replace("self, x", "self, *, x"),
+        *("Net.forward` takes (*, x), not images alone", "my_model.py, line 8", "self.net(images)"),
+    ),
     "classes": (net("return self.w(self.flat(x)).argmax(1)"), "a shape of [8]", "[8, 10]"),
     "whole numbers": (net("return self.w(self.flat(x)).round().long()"), "torch.int64", "a floating type"),
     "another shape": (sequential("nn.Linear(classes, 3)"), "[8, 3]", "[8, 10]"),
     "a forward that raises": (net("raise KeyError('pixels')"), "Net", "KeyError: 'pixels'", "my_model.py, line 9"),
-    "a forward of two": (net("return x").replace("self, x", "self, x, y"), "TypeError", "my_model.py, line 8"),
+    "a forward of two": (net("return x").replace("self, x", "self, x, y"), "takes (x, y)", "my_model.py, line 8"),
     "one batch size": (net("return self.w(x.reshape(8, 64))"), "cannot take a batch of 1", "my_model.py, line 9"),
     "no gradient": (net("return self.w(self.flat(x)).detach()"), "gradient is zero in every parameter"),
     "a broken backward": (
@@ -180,6 +198,23 @@ def test_a_model_that_cannot_be_audited_is_one_sentence_and_exit_code_2(command,
     for word in words:
         assert word in said, said
     assert not (tmp_path / "out").exists()
+
+
+RETURNED = {
+    "a dict": "{'logits': logits, 'features': logits}",
+    "a dict of other names": "{'output': logits, 'features': x}",
+    "a tuple": "(x.mean(), logits)",
+    "a dataclass": "Output(logits, logits)",
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED)
+def test_logits_are_found_in_what_a_model_returns(planned, returned):
+    model = net(f"logits = self.w(self.flat(x)); return {RETURNED[returned]}")
+    head = "from dataclasses import dataclass\n@dataclass\nclass Output:\n    logits: object\n    features: object\n"
+    plan = planned(head + model, "[label_minimum, {inverting_gradients: {steps: 3}}]")
+    for place in plan.manifest.places:
+        assert Computation(plan.cases, "cpu", "code")(place).status == "ok"
 
 
 @pytest.mark.parametrize("weights", ["{train: {epochs: 1}}", "random"])
@@ -339,6 +374,22 @@ def test_pixels_are_not_searched_where_the_gradient_cannot_be_differentiated_aga
     compute = Computation(plan.cases, "cpu", "code")
     assert compute(labels).status == "ok"
     with pytest.raises(NotApplicableError, match="cannot be differentiated again"):
+        compute(search)
+
+
+def test_pixels_are_not_searched_where_a_client_cannot_be_played(planned):
+    """Every search failed: torch.func takes no autograd function of the old form, whatever its second derivative."""
+    model = (
+        "class Twice(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x * 2\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return g * 2\n"
+        + net("return Twice.apply(self.w(self.flat(x)))")
+    )
+    plan = planned(model, "[label_counts, {inverting_gradients: {steps: 3}}]")
+    assert "s: a client cannot be played by torch.func" in plan.manifest.limits[0]
+    labels, search = plan.manifest.places
+    compute = Computation(plan.cases, "cpu", "code")
+    assert compute(labels).status == "ok"
+    with pytest.raises(NotApplicableError, match="cannot be played"):
         compute(search)
 
 

@@ -1,20 +1,23 @@
 """Whether a model can be audited: found on a few public images, before the first cell, in a second."""
 
 import copy
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from seethrough.common.threads import one_thread
-from seethrough.common.user_code import explained
+from seethrough.common.user_code import defined, explained
 from seethrough.defenses import Batch
 
 from ..models.parts.fingerprint import fingerprint, forward, tried
+from ..models.parts.outputs import parts_of
 from ..randomness import drawing_from, stream
 
 CLOSE = 1e-4
+ADAPTER = "def forward(self, images): return self.net(images)[0], with what it takes and returns (docs/your-model.md)"
 PROBABILITIES = "it returns probabilities (every row adds up to 1); allowed: logits, what comes before the softmax"
 
 
@@ -59,14 +62,12 @@ def _passed(model: nn.Module, batch: Batch, classes: int) -> Tensor:
     with explained(type(model).__name__, "cannot be copied"):
         copied = copy.deepcopy(model).eval()
     given = batch.inputs.clone()
+    _check_arguments(copied)
     outputs = forward(copied, given)
     if not isinstance(outputs, Tensor):
-        raise ValueError(
-            f"it returns a {type(outputs).__name__} for images; allowed: a tensor of logits [n, {classes}]"
-        )
-    expected = [len(given), classes]
-    if list(outputs.shape) != expected:
-        raise ValueError(f"it returns a shape of {list(outputs.shape)} for {len(given)} images; allowed: {expected}")
+        raise ValueError(_no_tensor(outputs, classes))
+    if list(outputs.shape) != [len(given), classes]:
+        raise ValueError(_another_shape(list(outputs.shape), len(given), classes))
     if not outputs.is_floating_point():
         raise ValueError(f"it returns numbers of type {outputs.dtype} for images; allowed: logits of a floating type")
     if not torch.equal(given, batch.inputs):
@@ -78,6 +79,56 @@ def _passed(model: nn.Module, batch: Batch, classes: int) -> Tensor:
             "it returns something else for the same images each time, in eval mode; allowed: a model without chance"
         )
     return outputs
+
+
+def _check_arguments(model: nn.Module) -> None:
+    """Raises: ValueError, if its forward wants more than images."""
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise ValueError(
+            f"`{type(model).__name__}.forward` takes {signature}, not images alone ({error}){defined(type(model).forward)}; "
+            f"allowed: one argument, by a module around it: {ADAPTER}"
+        ) from error
+
+
+def _no_tensor(outputs: object, classes: int) -> str:
+    """What a model that returns no tensor is answered with."""
+    parts, kind = parts_of(outputs), type(outputs).__name__
+    inner = [part for part in parts.values() if isinstance(part, Mapping)]
+    if inner and len(inner) == len(parts) and all("boxes" in part for part in inner):
+        return (
+            f"it returns a {kind} of boxes, as object detection does, and what is attacked is the cross-entropy of a "
+            f"classifier; needed: one row of logits for each image, [n, {classes}]"
+        )
+    shapes = ", ".join(f"{name}: {_kind_of(part)}" for name, part in parts.items())
+    shown = f" ({shapes:.200})" if shapes else ""
+    return (
+        f"it returns a {kind}{shown} for images, of which no part is named `logits` or alone has their shape; "
+        f"allowed: a tensor of logits [n, {classes}], by a module around it: {ADAPTER}"
+    )
+
+
+def _kind_of(part: object) -> str:
+    return str(list(part.shape)) if isinstance(part, Tensor) else type(part).__name__
+
+
+def _another_shape(shape: list[int], count: int, classes: int) -> str:
+    """What a model whose outputs are no rows of logits is answered with."""
+    expected = f"it returns a shape of {shape} for {count} images"
+    if shape in ([count], [count, 1]):
+        sigmoid = "; of a sigmoid's logit z, torch.cat([0 * z, z], 1) makes two" if classes == 2 else ""
+        return (
+            f"{expected}, one number an image, as regression or a sigmoid has, and what is attacked is the cross-entropy of "
+            f"{classes} classes; allowed: {[count, classes]}{sigmoid}"
+        )
+    if len(shape) == 4 and shape[:2] == [count, classes]:
+        return (
+            f"{expected}, logits for each pixel, as segmentation has, and what is attacked is one label an image; allowed: "
+            f"{[count, classes]}, such as their mean over the pixels, logits.mean((2, 3))"
+        )
+    return f"{expected}; allowed: {[count, classes]}"
 
 
 def _are_probabilities(outputs: Tensor) -> bool:

@@ -7,7 +7,7 @@ from torch import nn
 
 from seethrough.attacks import Space
 from seethrough.common.entry import entry
-from seethrough.common.user_code import UserCodeError, explained, user_function
+from seethrough.common.user_code import UserCodeError, explained, takes, user_function
 from seethrough.common.user_sources import code_of
 
 from ._base import Model
@@ -16,7 +16,8 @@ from ._base import Model
 @entry
 class Custom(Model):
     """What `package.module:function` returns when called with the input's shape (channels, height, width) and the number
-    of classes: a torch.nn.Module from images in [0, 1] to logits. The spec thereby runs the user's code."""
+    of classes: a torch.nn.Module from images in [0, 1] to logits, alone or beside other things. The spec thereby runs the
+    user's code."""
 
     function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
@@ -25,6 +26,7 @@ class Custom(Model):
 
     def build(self, space: Space) -> nn.Module:
         function = user_function(self.function)
+        takes(self.function, function, space.shape, space.classes)
         with explained(f"{self.function}({space.shape}, {space.classes})", "failed", function):
             model = function(space.shape, space.classes)
         if not isinstance(model, nn.Module):

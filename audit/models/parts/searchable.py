@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seethrough.attacks import Space, View
+from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch
+from seethrough.defenses.parts.trainable import trained
 
 from ...randomness import drawing_from, stream
 
@@ -19,11 +22,11 @@ NO_SLOPE = (
 def unsearchable(model: nn.Module, batch: Batch) -> str:
     """Why no attack can search the model's pixels by matching what clients send; empty where it can."""
     images, copied = batch.inputs.clone().requires_grad_(), copy.deepcopy(model)
-    trained = [parameter for parameter in copied.parameters() if parameter.requires_grad]
+    parameters = list(trained(copied).values())
     rng = stream(0, "probe")
     with drawing_from(rng), plain_attention(), torch.enable_grad():
         loss = F.cross_entropy(copied(images), batch.labels)
-        sent = torch.autograd.grad(loss, trained, allow_unused=True, create_graph=True)
+        sent = torch.autograd.grad(loss, parameters, allow_unused=True, create_graph=True)
         along = [(slope * torch.randn(slope.shape, generator=rng)).sum() for slope in sent if slope is not None]
         value = torch.stack(along).sum()
         try:
@@ -32,4 +35,19 @@ def unsearchable(model: nn.Module, batch: Batch) -> str:
         except Exception as error:  # the user's own backward may raise anything
             reason = " ".join(str(error).split())
             return f"the gradient cannot be differentiated again ({reason:.200}), so images cannot be searched for"
-    return "" if images.grad is not None and (images.grad != 0).any() else NO_SLOPE
+        if images.grad is None or not (images.grad != 0).any():
+            return NO_SLOPE
+        return _cannot_be_played(model, batch)
+
+
+def _cannot_be_played(model: nn.Module, batch: Batch) -> str:
+    """Why attackers cannot play a client of the model; empty where they can."""
+    space = Space((batch.inputs.shape[1], batch.inputs.shape[2], batch.inputs.shape[3]), int(batch.labels.max()) + 1)
+    images = batch.inputs.clone().requires_grad_()
+    try:
+        client = simulated_client(View(model, trained(model), space))
+        torch.stack([part.square().sum() for part in client(images, batch.labels).values()]).sum().backward()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        return f"a client cannot be played by torch.func ({reason:.200}), so images cannot be searched for"
+    return ""
