@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from seethrough.defenses import NotApplicableError
 
 from .._base import View
-from ..parts.adaptive import hides_length, noise_variances
+from ..parts.adaptive import clients_behind, hides_length, noise_variances
 from ..parts.rounds import observed, rounds_of
 from ..parts.simulated_client import familiar_images, familiar_labels, inputs_of, simulated_client, update_scale
 from .classifier_gradient import observed_classifier
@@ -37,11 +37,13 @@ class Played:
     mean: Tensor  # float64 [classes]
     deviation: Tensor  # float64 [classes], of its error: that of plays which were left out
     least: Tensor  # int64 [classes]: how many examples there were for certain
+    absent: Tensor  # bool [classes]: whether there was none for certain
 
     def tails(self, count: int) -> Tensor:
         """P(n_j >= t) for t = 1 to `count` [classes, count], float64."""
         counts = torch.arange(1, count + 1, dtype=torch.float64)
         more = torch.special.ndtr((self.mean[:, None] - counts + 0.5) / self.deviation[:, None])
+        more = torch.where(self.absent[:, None], 0.0, more)
         return torch.where(counts <= self.least[:, None], 1.0, more)
 
 
@@ -60,7 +62,8 @@ def play(view: View) -> Played:
         apart, length = part - center, (part - center).square().sum(dim=1).mean()
         if float(length) > 0:
             known[name], asked[name] = apart @ apart.T / length, apart @ (told[name][0] - center) / length
-    return replace(_learned(known, asked, counts), least=_certain(view))
+    least, absent = _certain(view)
+    return replace(_learned(known, asked, counts), least=least, absent=absent)
 
 
 def _places(part: Tensor, fixed: Generator) -> Tensor:
@@ -101,7 +104,7 @@ def _learned(known: Mapping[str, Tensor], asked: Mapping[str, Tensor], counts: T
     """What ridge regression on the inner products of played steps, [plays, plays] by tensor, makes of those with the observed
     step, [plays] by tensor: by the tensors that alone do best, as many of them as do best together."""
     mean = counts.mean(dim=0)
-    best = Played(mean, counts.std(dim=0).clamp(min=LEAST_DEVIATION), torch.zeros(len(mean), dtype=torch.long))
+    best = _uncertain(mean, counts.std(dim=0))
     ranked = sorted(known, key=lambda name: float(_ridge(known[name], asked[name], counts).deviation.square().sum()))
     for number in [2**power for power in range(len(ranked).bit_length())] + [len(ranked)]:
         chosen = ranked[:number]
@@ -122,15 +125,20 @@ def _ridge(inner: Tensor, asked: Tensor, counts: Tensor) -> Played:
         weights = inverse @ (counts - mean)
         held = 1 - (inner @ inverse).diagonal() - 1 / plays
         left_out = (counts - mean - inner @ weights) / held.clamp(min=1e-3)[:, None]
-        deviation = left_out.square().mean(dim=0).sqrt().clamp(min=LEAST_DEVIATION)
-        found.append(Played(mean + asked @ weights, deviation, torch.zeros(len(mean), dtype=torch.long)))
+        found.append(_uncertain(mean + asked @ weights, left_out.square().mean(dim=0).sqrt()))
     return min(found, key=lambda each: float(each.deviation.square().sum()))
 
 
-def _certain(view: View) -> Tensor:
-    """One example of each class that is surely pulled down in some round: by the signs in a classifier whose outputs are cut
-    off on their way to the logits. int64 [classes]; zeros, if that cannot be."""
-    found = torch.zeros(view.space.classes, dtype=torch.bool)
+def _uncertain(mean: Tensor, deviation: Tensor) -> Played:
+    nothing = torch.zeros(len(mean), dtype=torch.long)
+    return Played(mean, deviation.clamp(min=LEAST_DEVIATION), nothing, nothing.bool())
+
+
+def _certain(view: View) -> tuple[Tensor, Tensor]:
+    """By the signs in a classifier whose outputs are cut off on their way to the logits: one example of each class that is
+    surely pulled down in some round (int64 [classes]); and of one example and step, no class that is surely pushed up."""
+    down, up = (torch.zeros(view.space.classes, dtype=torch.bool) for _ in range(2))
+    alone = view.count == 1 and clients_behind(view) == 1 and view.recipe is not None and view.recipe.steps == 1
     for each in rounds_of(view):
         try:
             classifier = observed_classifier(each)
@@ -143,6 +151,9 @@ def _certain(view: View) -> Tensor:
         for name, slopes in rows:
             if slopes is not None:
                 deviation = math.sqrt(float(noise.get(name, torch.zeros(())))) / scale
-                found |= (slopes < -ROUNDING * slopes.abs().max() - CERTAIN * deviation).cpu()
-    least = found.long()
-    return least if int(least.sum()) <= (view.count or 0) else torch.zeros_like(least)
+                unsure = ROUNDING * slopes.abs().max() + CERTAIN * deviation
+                down |= (slopes < -unsure).cpu()
+                up |= (slopes > unsure).cpu() & alone
+    if int(down.sum()) > (view.count or 0) or bool((up & down).any()):  # something unknown was done to it
+        down, up = torch.zeros_like(down), torch.zeros_like(up)
+    return down.long(), up
