@@ -38,6 +38,7 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
     for name, layer in model.named_modules():
         _refuse_mixing(name, layer)
     private = _with_constants_for_buffers(model)
+    aliases = _untie(private)
     with warnings.catch_warnings():
         # Attention has no batching rule of its own in torch.func, and is looped over: slower, not different.
         warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
@@ -49,7 +50,11 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
             raise
         except RuntimeError as error:
             raise NotApplicableError(_no_batched_form(model, error)) from error
-    return {name: found[parameter].detach() for name, parameter in trained(private).items()}
+    slopes_of = {name: found[parameter].detach() for name, parameter in trained(private).items()}
+    for alias, name in aliases.items():
+        if alias in slopes_of:
+            slopes_of[name] = slopes_of[name] + slopes_of.pop(alias)
+    return slopes_of
 
 
 def clipped_noised_mean(
@@ -100,6 +105,20 @@ def _refuse_mixing(name: str, layer: nn.Module) -> None:
             f"per-sample gradients cannot be repeated under chance: dropout layer `{name}` draws at each pass; "
             "use eval mode or a model without dropout"
         )
+
+
+def _untie(model: nn.Module) -> dict[str, str]:
+    """Give each layer of `model` a parameter of its own where several share one, which Opacus' functional form loses; their
+    gradients add up to that of the shared one. By the new parameters' names, the name of the one that they were."""
+    first: dict[int, str] = {}
+    aliases = {}
+    for path, layer in model.named_modules():
+        for kind, parameter in list(layer.named_parameters(recurse=False)):
+            name = f"{path}.{kind}" if path else kind
+            if first.setdefault(id(parameter), name) != name:
+                aliases[name] = first[id(parameter)]
+                setattr(layer, kind, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
+    return aliases
 
 
 def _no_batched_form(model: nn.Module, error: RuntimeError) -> str:
