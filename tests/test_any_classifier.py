@@ -22,7 +22,7 @@ from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.played_model import played_model
 from seethrough.attacks.parts.side_by_side import side_by_side
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.case import Case, broadcast_model, draw_batches, public_batch, why_unsearchable
+from seethrough.audit.case import Case, broadcast_model, draw_batches, public_batch
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
@@ -445,13 +445,11 @@ def test_real_squeezenet_gives_labels_away_beyond_any_guess(shared_data):
     """At 32 pixels one place is left before its pooling, so that a ReLU hides every second class: signs do not name them."""
     if not (shared_data.parent / "torch_home").is_dir():
         pytest.skip("needs ../shared/torch_home")
-    setting = setting_of("squeezenet", 4, data={"npz": {"file": str(shared_data / "cifar10_train2000.npz")}})
-    assert why_unsearchable(setting, 0) == ""
+    setting = setting_of("squeezenet", 1, data={"npz": {"file": str(shared_data / "cifar10_train2000.npz")}})
     model, public, right = broadcast_model(setting, 0, 0), public_batch(setting, 0), 0
-    for trial in range(2):
+    for trial in range(3):
         batch = draw_batches(setting, 0, trial, clients=1, same_labels=False).victim
         step = local_update(model, batch, setting.local, mean_gradient, torch.Generator()).step
-        facts = {"count": 4, "recipe": setting.local, "public": public, "defense": NoDefense()}
-        found = by_counts(View(model, step, setting.data.load().space, **facts))
-        right += int(torch.isin(found.unique(), batch.labels).sum())
-    assert right >= 5, "of 8, where guesses of distinct classes have 3.2 on average"
+        facts = {"count": 1, "recipe": setting.local, "public": public, "defense": NoDefense()}
+        right += by_counts(View(model, step, setting.data.load().space, **facts)).tolist() == batch.labels.tolist()
+    assert right >= 2, "of three images of ten classes"
