@@ -229,7 +229,12 @@ def _side_by_side(truth: Batch, found: Claimed, decoy: Claimed) -> Pictures | No
 
 def pictures(inputs: Tensor) -> tuple[str, ...]:
     """The first images of [n, channels, height, width] in [0, 1] as base64-encoded PNG; what is not a number is black."""
-    return tuple(_png(image) for image in inputs[:SHOWN].nan_to_num(0.0).clamp(0, 1))
+    return tuple(_png(image) for image in visible(inputs[:SHOWN]).nan_to_num(0.0).clamp(0, 1))
+
+
+def visible(inputs: Tensor) -> Tensor:
+    """Images [n, 1 or 3, height, width] of images of any channels: of two their mean, of more than three the first three."""
+    return inputs.mean(dim=1, keepdim=True) if inputs.shape[1] == 2 else inputs[:, :3]
 
 
 def _png(image: Tensor) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from seethrough.audit.case import Case, broadcast_model, draw_batches, public_ba
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
+from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models._base import Normalized
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
@@ -211,12 +213,16 @@ def only_biases(shape, classes):
 
 
 class Scaled(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
     def forward(self, inputs: Tensor) -> Tensor:
-        return 5 * inputs
+        return self.factor * inputs
 
 
 def with_a_temperature(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes), Scaled())
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes), Scaled(5.0))
 
 
 def log_softmax(shape, classes):
@@ -439,6 +445,25 @@ def test_a_mistake_in_an_objective_is_not_hidden_by_trying_it_again():
 
     with pytest.raises(RuntimeError, match="sizes do not match"):
         side_by_side(wrong)((torch.rand(2, 3),))
+
+
+def in_bytes(shape, classes):
+    """A network for pixels in [0, 255], that has its normalization as a layer of its own."""
+    body = nn.BatchNorm2d(shape[0]), nn.Flatten(), nn.Linear(math.prod(shape), 32), nn.ReLU()
+    return nn.Sequential(Scaled(255.0), *body, nn.Linear(32, classes))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_images_of_any_channels_and_no_square_are_audited_by_a_model_of_another_range(tmp_path, channels):
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (400, 12, 8, channels), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(400) % 4)
+    setting = setting_of("in_bytes", data={"npz": {"file": str(tmp_path / "images.npz")}})
+    case = Case(0, 0, setting, ThreatModel(name="t"), NoDefense(), GradInversion(steps=3), (PSNR(), SSIM()))
+    outcome = run_trial(case, torch.device("cpu"))
+    assert [score.status for score in outcome.scores] == ["ok", "ok"]
+    assert outcome.pictures is not None and len(outcome.pictures.found) == 2
+    assert scored(setting, LabelCounts()).value == 1.0
 
 
 def test_real_squeezenet_gives_labels_away_beyond_any_guess(shared_data):

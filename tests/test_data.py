@@ -61,7 +61,8 @@ def test_medmnists_layout_is_read_whole_or_by_part(tmp_path):
     ("content", "words"),
     [
         (arrays(images=np.zeros((6, 8))), "shape"),
-        (arrays(images=np.zeros((6, 8, 8, 2), dtype=np.uint8)), "1 or 3 channels"),
+        (arrays(images=np.zeros((6, 3, 8, 8), dtype=np.uint8)), "the channels last"),
+        (arrays(images=np.zeros((6, 32, 32, 17), dtype=np.uint8)), "1 to 16 channels"),
         (arrays(images=np.zeros((6, 8, 8), dtype=np.int32)), "int32"),
         (arrays(images=np.full((6, 8, 8), 2.0)), "[0, 1]"),
         (arrays(images=np.full((6, 8, 8), np.nan)), "[0, 1]"),

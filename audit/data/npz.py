@@ -14,6 +14,7 @@ from ._base import Data, Images
 
 Part = Literal["all", "train", "val", "test"]
 PARTS = ("train", "val", "test")
+MOST_CHANNELS = 16
 
 
 @entry
@@ -74,10 +75,14 @@ def images_from_arrays(images: np.ndarray, labels: np.ndarray, file: str, groups
     """`images`, `labels` and `groups` checked, as `Images`. Raises: UntrustedFileError, naming the one at fault."""
     if images.ndim == 3:
         images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or min(images.shape) == 0:
+    if (
+        images.ndim != 4
+        or min(images.shape) == 0
+        or images.shape[3] > min(MOST_CHANNELS, max(3, min(images.shape[1:3])))
+    ):
         raise UntrustedFileError(
             f"{file}: images have shape {list(images.shape)}; allowed: [n, height, width] or [n, height, width, channels] "
-            "with 1 or 3 channels"
+            f"with 1 to {MOST_CHANNELS} channels, the channels last"
         )
     floating = np.issubdtype(images.dtype, np.floating)
     if images.dtype != np.uint8 and not floating:
