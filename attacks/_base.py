@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
-from seethrough.defenses import Batch, Defense, NotApplicableError, Params, Recipe
+from seethrough.defenses import Batch, Defense, NotApplicableError, Params
+from seethrough.recipes import Order, Recipe
 
 
 class NotGrantedError(NotApplicableError):
@@ -31,6 +32,7 @@ class Seen:
 
     model: nn.Module  # as it was broadcast then
     update: Params
+    order: Order | None = None  # as in the view
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,10 @@ class View:
     space: Space
 
     count: int | None = None  # examples behind `update`
-    labels: Tensor | None = None  # int64 [count], sorted
+    labels: Tensor | None = None  # int64 [count], sorted, or in the order of the examples where that is known
     buffers: Params | None = None  # BatchNorm statistics, "<layer>.running_mean" and "<layer>.running_var"
     recipe: Recipe | None = None  # how the clients train
+    order: Order | None = None  # which of its examples the client took at each step
     defense: Defense | None = None  # what the clients do to their updates
     public: Batch | None = None  # data of the same kind that is nobody's secret
     participants: int | None = None  # clients behind `update`

@@ -31,7 +31,8 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
-from seethrough.defenses import Params, Recipe
+from seethrough.defenses import Params
+from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
 from .labels.classifier_gradient import output_error
@@ -44,11 +45,11 @@ from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standa
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
 from .parts.no_gradient import Variables
 from .parts.registration import registered_mean
-from .parts.rounds import need_update
+from .parts.rounds import need_update, observed
 from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import Shrinking
 from .parts.side_by_side import side_by_side
-from .parts.simulated_client import Client, observed_gradient, simulated_client
+from .parts.simulated_client import Client, simulated_client, update_scale
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
@@ -142,12 +143,12 @@ class GradInversion(Shrinking):
         reads = self.read_error and not self.joint_labels
         client = simulated_client(view, output_error) if reads else simulated_client(view)
         measure = batch_statistics(view.model)
-        seen, distance = whitened(view, observed_gradient(view)), tuned._distance(client, view, labels, rng)
-        steps_of_sgd = -1.0 if view.recipe is None else -view.recipe.lr * view.recipe.steps
+        distance, per_gradient = tuned._distance(client, view, labels, rng), -1 / update_scale(view)
+        seen = {name: part * per_gradient for name, part in whitened(view, observed(view)).items()}
 
         def misfit(scaled: Tensor, *logits: Tensor) -> Tensor:
             step = whitened(view, client(MEAN + STD * scaled, guessed(labels, *logits)))
-            return distance({name: part / steps_of_sgd for name, part in step.items()}, seen)
+            return distance({name: part * per_gradient for name, part in step.items()}, seen)
 
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             statistics = self._statistics(measure, MEAN + STD * scaled, view)

@@ -58,7 +58,7 @@ class Results:
     @property
     def table(self) -> pd.DataFrame:
         """One row a number: the content of `results.csv`, with its columns."""
-        return pd.read_csv(io.StringIO(results_csv(self._report.readings)))
+        return pd.read_csv(io.StringIO(results_csv(self._report.readings)), keep_default_na=False, na_values=[""])
 
     @property
     def verdict(self) -> str:

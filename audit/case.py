@@ -20,6 +20,9 @@ from .models.parts.fingerprint import fingerprint
 from .models.parts.outputs import give_logits
 from .models.parts.searchable import unsearchable
 from .randomness import drawing_from, stream
+from .recordings.read import Received, fitted_to
+from .recordings.settings import attacked as recorded_rounds
+from .recordings.settings import split_of
 from .specification.kinds import origins
 from .specification.schema import Setting
 from .threat import ThreatModel
@@ -90,7 +93,7 @@ def content_of(setting: Setting, seed: int) -> tuple[str, ...]:
     """
     model, batch = broadcast_model(setting, seed, 0), probe_batch(setting, seed)
     known = fingerprint(model, batch), setting.model.facts()
-    return setting.data.load().fingerprint, *known, setting.weights.facts()
+    return setting.data.load().fingerprint, *known, setting.weights.facts(), setting.local.loss.facts()
 
 
 @cache
@@ -114,12 +117,19 @@ def divided(setting: Setting, seed: int) -> tuple[Images, Split]:
     """The setting's images and their division, the same for every trial."""
     images = setting.data.load()
     shares = setting.splits
+    if setting.recording:
+        return images, _split_of(setting)
     return images, _split(images, shares.private, shares.public, shares.copies == "drop", seed)
 
 
 @cache
 def _split(images: Images, private: float, public: float, drop_copies: bool, seed: int) -> Split:
     return split(images, private, public, drop_copies, stream(seed, "splits"))
+
+
+@cache
+def _split_of(setting: Setting) -> Split:
+    return split_of(setting)
 
 
 @cache
@@ -150,10 +160,24 @@ def broadcast_model(setting: Setting, seed: int, trial: int) -> nn.Module:
 
     Raises: ValueError, if the architecture cannot take the data; UntrustedFileError, if a weights file does not fit.
     """
+    if setting.recording:
+        return received(setting, seed, trial, -1).model
     model = built_model(setting, seed, 0 if setting.weights.needs_training() else trial)
     source = _private_batch if setting.weights.learns_from() == "private" else public_batch
     setting.weights.put_into(model, lambda: source(setting, seed), stream(seed, "training"))
     return model.train(setting.mode == "train")
+
+
+@cache
+def received(setting: Setting, seed: int, client: int, number: int) -> Received:
+    """The recording of a client's round, by its number from 0 or from the end, fitted to the setting's model in its mode.
+
+    Raises: UntrustedFileError, naming what does not fit.
+    """
+    model = built_model(setting, seed, 0)
+    found = fitted_to(model, recorded_rounds(setting, client)[number])
+    model.train(setting.mode == "train")
+    return found
 
 
 def built_model(setting: Setting, seed: int, number: int) -> nn.Module:

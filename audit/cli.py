@@ -20,6 +20,9 @@ from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
 from .api import default_spec
 from .cells.runner import RunError
 from .cells.store import Store
+from .recordings.format import Kind
+from .recordings.importing import imported
+from .recordings.starter import starter_for
 from .run import Device, failed_cells, finished_cells, read_manifest, run_audit
 from .specification.error_messages import SpecError
 from .specification.file import load_spec
@@ -28,7 +31,7 @@ from .specification.listing import listing
 from .specification.schema import AuditSpec
 
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
-Kind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
+EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 
 app = typer.Typer(
     add_completion=False,
@@ -81,7 +84,7 @@ def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethr
 
 @app.command(name="list")
 def list_entries(
-    kind: Annotated[Kind | None, typer.Argument(help="Which kind; all of them if left out.")] = None,
+    kind: Annotated[EntryKind | None, typer.Argument(help="Which kind; all of them if left out.")] = None,
 ) -> None:
     """List what can stand in a spec, with parameters."""
     for problem in problems():
@@ -90,14 +93,57 @@ def list_entries(
         out.print(listing(name))
 
 
+@app.command(name="import")
+def import_files(
+    files: Annotated[
+        list[Path], typer.Argument(help="The weights before, and what was sent: .pt, .safetensors or .npz.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="The recording to write, a folder.")],
+    sent: Annotated[Kind, typer.Option(help="What the second file holds.")] = "weights",
+    examples: Annotated[int | None, typer.Option(help="How many examples are behind the update.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How the client trained: a YAML file, or YAML in braces, as `local` of a spec.")
+    ] = None,
+    client: Annotated[str, typer.Option(help="Whose update it is.")] = "client",
+    round: Annotated[int, typer.Option(help="Of which round.")] = 1,
+    shape: Annotated[str | None, typer.Option(help="channels,height,width of one input.")] = None,
+    classes: Annotated[int | None, typer.Option(help="The number of classes.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="The client's examples, for scores: an .npz of images and labels.")
+    ] = None,
+) -> None:
+    """Make a recording of an update that somebody's client sent, fit to be attacked by `run`."""
+    imported(
+        files,
+        folder,
+        sent=sent,
+        examples=examples,
+        recipe=recipe,
+        client=client,
+        round=round,
+        shape=shape,
+        classes=classes,
+        truth=truth,
+    )
+    out.print(
+        f"wrote {folder}; make a spec for it with: seethrough new --recording {folder} audit.yaml",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 @app.command()
-def new(file: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
+def new(
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    recording: Annotated[Path | None, typer.Option(help="A folder of recordings that the spec is to attack.")] = None,
+) -> None:
     """Write a commented spec to start from."""
     if os.path.lexists(file):
         raise SpecError((f"{file}: found a file of this name; allowed: a name that is free.",))
     if not file.resolve().parent.is_dir():
         raise SpecError((f"{file}: found no folder {file.parent}; allowed: a folder that exists.",))
-    write_bytes_atomically(file, _built_in("starter.yaml").encode())
+    text = _built_in("starter.yaml") if recording is None else starter_for(str(recording), file)
+    write_bytes_atomically(file, text.encode())
     out.print(f"wrote {file}; run it with: seethrough run {file}", markup=False, soft_wrap=True)
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seethrough.defenses import Aggregate, Batch, Defense, GradFn, Params, Recipe, Update
-from seethrough.defenses.parts.trainable import trained
+from seethrough.defenses import Aggregate, Batch, Defense, GradFn, MeanGradient, Params, Update
+from seethrough.recipes import Order, Recipe
+from seethrough.recipes.losses.cross_entropy import CrossEntropy
+from seethrough.recipes.replay import sum_of
+from seethrough.recipes.trainable import trained
 
 
 class DivergedError(ArithmeticError):
@@ -24,6 +26,7 @@ class Round:
     model: nn.Module  # the broadcast model, in the clients' mode
     batches: tuple[Batch, ...]  # the truth, one batch a client; the first client is the one under attack
     aggregate: Aggregate
+    orders: tuple[Order | None, ...]  # in which the clients took their examples; None where that is not known
 
     def read(self) -> Update:
         """What the server reads of the client under attack: its own update if it can, else the mean of those in the sum."""
@@ -36,6 +39,10 @@ class Round:
         members = self.aggregate.members
         return tuple(range(len(self.batches))) if members is None else members
 
+    def order(self) -> Order | None:
+        """In which the client took its examples whose own update the server reads; None for a mean."""
+        return self.orders[0] if self.aggregate.seen else None
+
     def victims(self) -> tuple[Batch, ...]:
         """Their batches."""
         return tuple(self.batches[place] for place in self.places())
@@ -45,11 +52,13 @@ def simulate_round(
     model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]
 ) -> Round:
     """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
-    gradient = defense.train(mean_gradient)
+    gradient = defense.train(MeanGradient(recipe.loss))
+    orders = tuple(recipe.order(len(batch), rng) for batch, rng in zip(batches, rngs[:-1], strict=True))
     updates = tuple(
-        local_update(model, batch, recipe, gradient, rng) for batch, rng in zip(batches, rngs[:-1], strict=True)
+        local_update(model, batch, recipe, gradient, rng, order)
+        for batch, rng, order in zip(batches, rngs[:-1], orders, strict=True)
     )
-    return Round(model, batches, defense.aggregate(defense.cohort_step(updates, rngs[:-1]), rngs[-1]))
+    return Round(model, batches, defense.aggregate(defense.cohort_step(updates, rngs[:-1]), rngs[-1]), orders)
 
 
 def simulate_rounds(
@@ -90,34 +99,44 @@ def follow_statistics(model: nn.Module, mean: Update) -> None:
                 getattr(layer, kind).lerp_(mean.buffers[f"{name}.{kind}"], layer.momentum or 0.1)
 
 
-def local_update(model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator) -> Update:
-    """What a client's local training changes, before any defense of the finished update.
+def local_update(
+    model: nn.Module, batch: Batch, recipe: Recipe, gradient: GradFn, rng: Generator, order: Order | None = None
+) -> Update:
+    """What a client's local training changes, before any defense of the finished update; `order` None draws one.
 
-    The step is summed from the steps of SGD themselves, so that no digits are lost in a difference of weights.
+    Trained by torch.optim itself. The step is the difference of the weights, as they would be sent, but where it is a single
+    gradient of all examples, which is sent without being added to any weight and so loses no digits.
     Raises: DivergedError, if it is not finite.
     """
-    local = copy.deepcopy(model)
+    local, count = copy.deepcopy(model), len(batch)
     broadcast = {name: parameter.detach().clone() for name, parameter in trained(model).items()}
-    step = {name: torch.zeros_like(weight) for name, weight in broadcast.items()}
-    for part in recipe.slices(len(batch)):
-        slope = gradient(local, Batch(batch.inputs[part], batch.labels[part]), rng)
-        step = {name: step[name] - recipe.lr * slope[name] for name in step}
-        with torch.no_grad():
-            for name, parameter in trained(local).items():
-                parameter.copy_(broadcast[name] + step[name])
+    parameters, slope = trained(local), dict[str, Tensor]()
+    optimizer = recipe.optimizer.made(parameters.values(), recipe.lr)
+    moves_on, total = recipe.schedule_units(count)
+    schedule = recipe.schedule.made(optimizer, total)
+    for batches, unit in zip(order or recipe.order(count, rng), moves_on, strict=True):
+        parts = [gradient(local, Batch(batch.inputs[part], batch.labels[part]), rng) for part in batches]
+        slope = {name: sum_of(part[name] for part in parts) / recipe.accumulate for name in parameters}
+        for name, parameter in parameters.items():
+            pulled = recipe.proximal * (parameter.detach() - broadcast[name]) if recipe.proximal else 0.0
+            parameter.grad = slope[name] + pulled
+        if recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
+        optimizer.step()
+        if unit:
+            schedule.step()
+    step = {name: parameter.detach() - broadcast[name] for name, parameter in parameters.items()}
+    if recipe.is_one_gradient(count):
+        step = {name: -recipe.length(count) * part for name, part in slope.items()}
     if not all(part.isfinite().all() for part in step.values()):
         raise DivergedError(
-            f"a client's update is not finite after {recipe.steps} local steps at a local.lr of {recipe.lr:g}"
+            f"a client's update is not finite after {recipe.taken(count)} local steps at a local.lr of {recipe.lr:g}"
         )
-    return Update(step, len(batch), batch_statistics(model, batch.inputs))
+    return Update(step, count, batch_statistics(model, batch.inputs))
 
 
-def mean_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
-    """The gradient of the mean cross-entropy over the batch, for each parameter that trains; zeros for one that the loss does
-    not depend on."""
-    names, parameters = zip(*trained(model).items(), strict=True)
-    loss = F.cross_entropy(model(batch.inputs), batch.labels)
-    return dict(zip(names, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True))
+mean_gradient = MeanGradient(CrossEntropy())
+"""The gradient of the mean cross-entropy."""
 
 
 def batchnorm_layers(model: nn.Module) -> dict[str, _BatchNorm]:

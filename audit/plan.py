@@ -16,6 +16,7 @@ import torch
 
 from seethrough.attacks import Attack
 from seethrough.common.processes import without_main
+from seethrough.common.spelling import facts_of, label_of
 from seethrough.defenses import Chain, Defense, NotApplicableError
 from seethrough.reports.row import Described, Manifest, Place
 
@@ -29,13 +30,19 @@ from .case import (
     draw_batches,
     key_of,
     probe_batch,
+    public_batch,
+    received,
     why_unsearchable,
 )
 from .checks.lint import lint
 from .checks.power import powerless
 from .checks.user_model import check, check_built
 from .models.parts.fingerprint import forward
-from .specification.entries import facts_of, label_of
+from .recorded_trial import DECOYS, EXPLAINED
+from .recordings.format import TRUTH
+from .recordings.plausible import implausible
+from .recordings.read import recordings_in
+from .recordings.settings import filled_in, knows_recipe
 from .specification.error_messages import SpecError, stopped
 from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
@@ -56,7 +63,7 @@ LIBRARIES = (
 )
 CHANGED = "it is another one each time that its code is imported, or was edited since; then start Python anew"
 TRAINING = "federated training"  # what stands in the place of an attack
-PACKAGES = ("common", "defenses", "attacks", "audit")
+PACKAGES = ("common", "recipes", "defenses", "attacks", "audit")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ def make_plan(spec: AuditSpec, device: torch.device, threads: int) -> Plan:
 
     Raises: SpecError, naming each setting that cannot be run and why.
     """
+    spec = filled_in(spec)
     for position, setting in enumerate(spec.settings):
         _check(spec, setting, f"{spec.source}, settings[{position}]")
     for position, attack in enumerate(spec.attacks):
@@ -106,7 +114,10 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
             raise SpecError((f"{place}.batch_size: {stopped(str(found))}",))
         if not len(parts.public):
             raise SpecError((f"{place}.splits: found no public image of {len(images)}; allowed: at least one.",))
-        draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
+        if setting.recording:
+            _check_recordings(spec, setting)
+        else:
+            draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
         _check_model(setting, spec.seed, images.classes)
         _check_utility(spec, setting, place)
     except NotApplicableError as error:
@@ -126,11 +137,38 @@ def _check_model(setting: Setting, seed: int, classes: int) -> None:
     _accuracy(setting, seed)
 
 
+def _check_recordings(spec: AuditSpec, setting: Setting) -> None:
+    """Raises: UntrustedFileError, for a recording that does not fit the model or the data."""
+    space = setting.data.load().space
+    for client, rounds in enumerate(recordings_in(setting.recording)):
+        for number, each in enumerate(rounds):
+            received(setting, spec.seed, client, number)
+            if each.truth is not None and tuple(each.truth.inputs.shape[1:]) != space.shape:
+                found, allowed = list(each.truth.inputs.shape[1:]), list(space.shape)
+                raise UntrustedFileError(
+                    f"{each.folder / TRUTH}: found images of shape {found}; allowed: {allowed}, as data has."
+                )
+
+
+def _doubts(spec: AuditSpec) -> Iterator[str]:
+    """What is to be doubted of recordings, one sentence each."""
+    for setting in spec.settings:
+        for client, rounds in enumerate(recordings_in(setting.recording) if setting.recording else ()):
+            for number, each in enumerate(rounds):
+                got = received(setting, spec.seed, client, number)
+                yield from got.doubts
+                public = public_batch(setting, spec.seed)
+                count, known = setting.batch_size, knows_recipe(setting)
+                yield from implausible(
+                    str(each.folder), got.model, got.step, setting.local, count, public, known, each.truth
+                )
+
+
 def _check_elsewhere(spec: AuditSpec) -> None:
     """Workers import the user's code anew: what it makes must be the same there. Raises: SpecError."""
     own: dict[str, Callable[[], object]] = {}
     for position, setting in enumerate(spec.settings):
-        if setting.model.facts():
+        if setting.model.facts() or setting.local.loss.facts():
             own[f"settings[{position}].model"] = partial(content_of, setting, spec.seed)
         for number, attack in enumerate(spec.attacks):
             if attack.facts(setting.data.load().space):
@@ -179,7 +217,7 @@ def _grid(spec: AuditSpec, environment: str) -> Iterator[tuple[Place, Case]]:
         for threat in spec.threats:
             for defense in spec.defenses:
                 for attack in spec.attacks:
-                    for trial in range(spec.trials_of(attack)):
+                    for trial in range(spec.trials_of(attack, setting)):
                         case = Case(
                             spec.seed, trial, setting, threat, defense, attack, spec.metrics, spec.recovered_psnr
                         )
@@ -235,13 +273,31 @@ def _manifest(
         threats=tuple(Described(threat.name, threat.sentences()) for threat in spec.threats),
         defenses=tuple(Described(defense_label(defense), _defense_facts(defense)) for defense in spec.defenses),
         attacks=tuple(Described(label_of(attack), (_headline(attack), *facts_of(attack))) for attack in spec.attacks),
-        metrics=tuple(Described(label_of(metric), (_headline(metric), *facts_of(metric))) for metric in spec.metrics),
+        metrics=(
+            *((_explained(),) if any(setting.recording for setting in spec.settings) else ()),
+            *(Described(label_of(metric), (_headline(metric), *facts_of(metric))) for metric in spec.metrics),
+        ),
         versions=(*_versions(device, threads), *_plugins(spec)),
         hashes=(("code", code_revision()), *_hashes(spec)),
         places=places,
         trainings=trainings,
         warnings=lint(spec),
         limits=(*_unsearchable(spec), *powerless(spec)),
+        doubts=tuple(dict.fromkeys(_doubts(spec))),
+    )
+
+
+def _explained() -> Described:
+    return Described(
+        EXPLAINED,
+        (
+            "The cosine between the recorded update and the step that the found images produce, on a random half of the "
+            "coordinates that the attacker was not shown; higher is better for the attacker. It needs no truth.",
+            f"Held against the steps of {DECOYS} batches of public images of the labels that were found, by the "
+            "same recipe: the "
+            "update's rank among them is its p-value, if public images are of the same kind as the client's.",
+            "It says that the images explain the update, not that they look like the client's.",
+        ),
     )
 
 
@@ -251,6 +307,8 @@ def _hashes(spec: AuditSpec) -> Iterator[tuple[str, str]]:
         yield f"data of {setting.name}", setting.data.load().fingerprint
         if setting.model.facts():
             yield f"code of the model of {setting.name}", setting.model.facts()
+        if setting.local.loss.facts():
+            yield f"code of the loss of {setting.name}", setting.local.loss.facts()
         if setting.weights.facts():
             yield f"weights of {setting.name}", setting.weights.facts()
     for metric in spec.metrics:
@@ -264,7 +322,6 @@ def _described(setting: Setting, seed: int) -> Described:
     half = setting.splits.attacked
     chosen = "" if half == "all" else f", of which the {len(attackable(setting, seed))} of the {half} half are attacked"
     size = sum(parameter.numel() for parameter in model.parameters())
-    local = setting.local
     repeated = f", the same in each of {setting.rounds} rounds" if setting.rounds > 1 else ""
     return Described(
         setting.name,
@@ -278,8 +335,8 @@ def _described(setting: Setting, seed: int) -> Described:
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
             f"{size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {setting.weights.members()}; {_accuracy(setting, seed)}",
-            f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, {local.steps} local "
-            f"step(s) on {local.batch_size or setting.batch_size} images at rate {local.lr}",
+            f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, "
+            f"{setting.local.said(setting.batch_size)}",
         ),
     )
 

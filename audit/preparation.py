@@ -11,9 +11,9 @@ from torch import Tensor
 
 from seethrough.attacks import Prepared
 from seethrough.common.files import make_directory, write_bytes_atomically
+from seethrough.common.spelling import label_of
 
 from .case import Case, public_batch
-from .specification.entries import label_of
 from .specification.error_messages import SpecError
 from .trial import visible
 

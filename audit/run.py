@@ -51,6 +51,8 @@ def run_audit(
         plan = make_plan(spec, chosen, threads)
     for warning in plan.manifest.warnings:
         _warn(err, f"privacy misconfigured: {warning}")
+    for doubt in plan.manifest.doubts:
+        _warn(err, f"doubtful recording: {doubt}")
     for limit in plan.manifest.limits:
         _warn(err, f"cannot be shown: {limit}")
     store = Store(directory)

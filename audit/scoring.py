@@ -11,11 +11,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from seethrough.attacks import Reconstruction
+from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch
 from seethrough.reports.row import Guess, Score
 
 from .metrics import Metric, MetricNotApplicableError, UnavailableError
-from .specification.entries import label_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from seethrough.attacks import Seen, Space, View
 from seethrough.common.section import Section
-from seethrough.defenses import Batch, Defense, NotApplicableError, Params, Recipe
+from seethrough.defenses import Batch, Defense, NotApplicableError, Params
+from seethrough.recipes import Recipe
 
 from .client import Round, batchnorm_layers
 
 CPU = torch.device("cpu")
 
-Fact = Literal["count", "labels", "recipe", "defense", "public", "participants", "past"]
+Fact = Literal["count", "labels", "recipe", "order", "defense", "public", "participants", "past"]
 
 MEANING: dict[Fact, str] = {
     "count": "the number of examples behind the update it reads",
-    "labels": "the labels of those examples, in no order",
-    "recipe": "how clients train: local steps, slices and learning rate",
+    "labels": "the labels of those examples, in no order unless that is granted",
+    "recipe": "how clients train: loss, optimizer, rates, batches and their number",
+    "order": "in which order the client whose update it reads takes its examples",
     "defense": "which defense the clients use, with its parameters",
     "public": "public data of the same kind as the private data",
     "participants": "the number of clients behind the update it reads",
@@ -45,6 +47,10 @@ class ThreatModel(Section):
         the model's running ones."""
         moved = self.batchnorm == "running" and model.training and rounds > 1
         return (self.batchnorm == "exact" or moved) and bool(batchnorm_layers(model))
+
+    def without(self, fact: Fact) -> "ThreatModel":
+        """The same without a fact that there is not."""
+        return self.model_copy(update={"grants": tuple(each for each in self.grants if each != fact)})
 
     def sentences(self) -> tuple[str, ...]:
         """What is granted and what is withheld, in words."""
@@ -80,9 +86,10 @@ def view_of(
         update=_copied(read.step, device),
         space=space,
         count=read.count if "count" in granted else None,
-        labels=torch.cat([batch.labels for batch in victims]).sort().values.to(device) if "labels" in granted else None,
+        labels=_labels(last, "order" in granted).to(device) if "labels" in granted else None,
         buffers=_statistics(threat, last.model, read.buffers, device),
         recipe=recipe if "recipe" in granted else None,
+        order=last.order() if "order" in granted else None,
         defense=defense if "defense" in granted else None,
         public=_on(public, device) if "public" in granted else None,
         participants=len(victims) if "participants" in granted else None,
@@ -91,7 +98,14 @@ def view_of(
 
 
 def _seen(threat: ThreatModel, simulated: Round, device: torch.device) -> Seen:
-    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device))
+    order = simulated.order() if "order" in threat.grants else None
+    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device), order)
+
+
+def _labels(last: Round, ordered: bool) -> Tensor:
+    """Those of the examples behind the update, in their own order only if that is known and it is one client's."""
+    labels = torch.cat([batch.labels for batch in last.victims()])
+    return labels if ordered and last.order() is not None else labels.sort().values
 
 
 def _broadcast(threat: ThreatModel, model: nn.Module) -> nn.Module:

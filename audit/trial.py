@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from seethrough.attacks import Reconstruction
+from seethrough.attacks import Reconstruction, View
 from seethrough.common.attention import plain_attention
+from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from seethrough.reports.row import Claim, Pictures, Recovery, Score
 
@@ -33,9 +34,9 @@ from .case import (
 from .client import Round, simulate_round, simulate_rounds
 from .metrics import Metric
 from .randomness import drawing_from, stream
+from .recordings.settings import knows_recipe
 from .recovery import recovery_of
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
-from .specification.entries import label_of
 from .specification.schema import Setting
 from .threat import view_of
 
@@ -61,10 +62,10 @@ class Outcome:
 def run_trial(case: Case, device: torch.device) -> Outcome:
     """The scores of one attack on one batch. Raises: NotApplicableError, if the combination cannot be run."""
     with plain_attention():
-        return _trial(case, device)
+        return _simulated_trial(case, device)
 
 
-def _trial(case: Case, device: torch.device) -> Outcome:
+def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     granted = "labels" in case.threat.grants
     if case.attack.recovers_images and (reason := why_unsearchable(case.setting, case.seed)):
         raise NotApplicableError(reason)
@@ -75,7 +76,7 @@ def _trial(case: Case, device: torch.device) -> Outcome:
         for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
     )
     wanted = any(metric.compares == "shrunk" for metric in case.metrics)
-    returned, misled = _attacked(case, simulated, device, wanted), _attacked(case, control, device)
+    returned, misled = attack_on(case, simulated, device, wanted), attack_on(case, control, device)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
         case.setting, case.seed, case.trial, case.defense.cohort(), simulated[-1].places(), same_labels=granted
@@ -180,10 +181,18 @@ def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: s
         return simulate_rounds(model, batches, case.setting.local, case.defense, streams)
 
 
-def _attacked(case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
-    space = case.setting.data.load().space
+def view_for(case: Case, simulated: tuple[Round, ...], device: torch.device) -> View:
+    """What the case's attacker sees of these rounds."""
+    space, threat = case.setting.data.load().space, case.threat
+    if not knows_recipe(case.setting):
+        threat = threat.without("recipe")
     public = public_batch(case.setting, case.seed)
-    view = view_of(case.threat, simulated, case.setting.local, case.defense, space, public, device)
+    return view_of(threat, simulated, case.setting.local, case.defense, space, public, device)
+
+
+def attack_on(case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
+    """What the case's attack makes of these rounds; with `shrunk` images, if it `shrinks`. On the CPU."""
+    view = view_for(case, simulated, device)
     view.need(*case.attack.needs)
     if not any(
         part.any() for step in (view.update, *(seen.update for seen in view.past or ())) for part in step.values()

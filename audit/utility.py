@@ -21,7 +21,7 @@ from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.guarantees.statement import composed
-from seethrough.defenses.parts.trainable import trained
+from seethrough.recipes.trainable import trained
 from seethrough.reports.row import Claim
 from seethrough.reports.row import Utility as Measured
 

@@ -38,7 +38,8 @@ from seethrough.audit.metrics.lpips import LPIPS
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.scoring import matched
-from seethrough.defenses import Batch, Recipe
+from seethrough.defenses import Batch
+from seethrough.recipes import Recipe
 from seethrough.reports.findings.intervals import over_batches
 
 PACE_STEPS = 50  # steps by which our own pace is measured before the run that counts; few ones mislead

@@ -23,7 +23,8 @@ from seethrough.attacks.dlg import DLG
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import drawing_from, stream
-from seethrough.defenses import Batch, Recipe
+from seethrough.defenses import Batch
+from seethrough.recipes import Recipe
 
 CIFAR10 = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10_train2000.npz"
 SPACE = Space((3, 32, 32), 10)

@@ -86,7 +86,9 @@ def is_the_users(file: Path) -> bool:
     if not file.is_file():
         return False
     real = file.resolve()
-    rooms = (OURS / room for room in ("attacks", "audit", "common", "contracts", "defenses", "reports", "src"))
+    rooms = (
+        OURS / room for room in ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports", "src")
+    )
     return not any(real.is_relative_to(place) for place in (*INSTALLED, *rooms))
 
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from seethrough.attacks import Attack, NotGrantedError, Reconstruction, Seen, Space, View
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.defenses import Batch, NoDefense, Params, Recipe
+from seethrough.defenses import Batch, NoDefense, Params
+from seethrough.recipes import Recipe
 
 from .entries import built, seeded
 
-FACTS = ("count", "labels", "buffers", "recipe", "defense", "public", "participants", "past")
+FACTS = ("count", "labels", "buffers", "recipe", "order", "defense", "public", "participants", "past")
 SPACE = Space((3, 8, 8), 4)
 COUNT = 3
 

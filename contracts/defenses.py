@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from seethrough.defenses import Aggregate, Batch, Chain, Defense, Params, Recipe, Update
+from seethrough.defenses import Aggregate, Batch, Chain, Defense, MeanGradient, Update
 from seethrough.defenses.random_update import RandomUpdate
+from seethrough.recipes import Recipe
+from seethrough.recipes.losses.cross_entropy import CrossEntropy
 
 from .entries import built, seeded
 
@@ -39,10 +40,7 @@ def tiny_batch(seed: int = 0) -> Batch:
     return Batch(torch.rand((3, 1, 4, 4), generator=seeded(seed)), torch.tensor([0, 2, 1]))
 
 
-def plain_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    loss = F.cross_entropy(model(batch.inputs), batch.labels)
-    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
+plain_gradient = MeanGradient(CrossEntropy())
 
 
 def an_update(seed: int = 0, count: int = 3) -> Update:

@@ -6,11 +6,10 @@ from ._base import (
     Defense,
     GradFn,
     Guarantee,
+    MeanGradient,
     Message,
     NotApplicableError,
     Params,
-    Recipe,
-    Slopes,
     Update,
 )
 from .none import NoDefense
@@ -23,11 +22,10 @@ __all__ = [
     "Defense",
     "GradFn",
     "Guarantee",
+    "MeanGradient",
     "Message",
     "NoDefense",
     "NotApplicableError",
     "Params",
-    "Recipe",
-    "Slopes",
     "Update",
 ]

@@ -1,12 +1,15 @@
 """What crosses the wire between a client and its server, and the stages at which a defense may change it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import Field
+import torch
 from torch import Generator, Tensor, nn
 
-from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
+from seethrough.recipes.losses import Loss
+from seethrough.recipes.replay import Slopes, sum_of
+from seethrough.recipes.trainable import trained
 
 from ._mechanism import GaussianMechanism
 
@@ -32,27 +35,18 @@ class Batch:
 GradFn = Callable[[nn.Module, Batch, Generator], Params]
 """The gradient of the mean loss over a batch, at the weights and in the mode of the module."""
 
-Slopes = Callable[[Params, Tensor, Tensor], Params]
-"""The same as attackers simulate it, by how far the weights have moved, images [n, *shape] and labels [n] or [n, classes];
-differentiable and fit for `torch.func.vmap`."""
 
+@dataclass(frozen=True)
+class MeanGradient:
+    """The gradient of the mean loss over the batch, for each parameter that trains, as an undefended client computes it; zeros
+    for a parameter that the loss does not depend on."""
 
-@entry
-class Recipe:
-    """How a client trains locally: plain SGD, `steps` times, over consecutive slices of its batch.
+    loss: Loss
 
-    `batch_size` is the slice's size, a divisor of the client's; None takes the whole batch at each step.
-    """
-
-    steps: int = Field(default=1, ge=1, le=1000)
-    batch_size: int | None = Field(default=None, ge=1)
-    lr: float = Field(default=0.1, gt=0)
-
-    def slices(self, count: int) -> tuple[slice, ...]:
-        """The slice of a batch of `count` that each step takes, one after another, from the front again at the end."""
-        size = self.batch_size or count
-        starts = range(0, count, size)
-        return tuple(slice(starts[i % len(starts)], starts[i % len(starts)] + size) for i in range(self.steps))
+    def __call__(self, model: nn.Module, batch: Batch, rng: Generator) -> Params:
+        names, parameters = zip(*trained(model).items(), strict=True)
+        loss = self.loss(model(batch.inputs), batch.labels)
+        return dict(zip(names, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +107,10 @@ class Defense:
         """Number of clients that must take part in a round."""
         return 1
 
-    def train(self, grad: GradFn) -> GradFn:
-        """`grad`, as a defended client computes it. Raises: NotApplicableError, when called, if the model forbids."""
+    def train(self, grad: MeanGradient) -> GradFn:
+        """`grad`, as a defended client computes it; `grad.loss` is the clients' loss.
+
+        Raises: NotApplicableError, when called, if the model or the loss forbids."""
         return grad
 
     def release(self, update: Update, rng: Generator) -> Update:
@@ -204,11 +200,3 @@ def weighted_mean(updates: tuple[Update, ...]) -> Update:
         }
 
     return Update(average([u.step for u in updates]), total, average([u.buffers for u in updates]))
-
-
-def sum_of(tensors: Iterable[Tensor]) -> Tensor:
-    """The sum of at least one tensor, in order."""
-    first, *rest = tensors
-    for tensor in rest:
-        first = first + tensor
-    return first

@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Generator
 
 from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
 
-from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message
+from ._base import Defense, Guarantee, Message, Params, Update, dense_message
 from .clipping import Clipping
 from .gaussian_noise import GaussianNoise
 from .guarantees.accounting import Accountant

@@ -8,7 +8,6 @@ divided by the rate times the public batch size, a number that does not look at 
 Opacus' own loop does (issues 571 and 819).
 """
 
-from collections import Counter
 from typing import Literal
 
 import torch
@@ -17,8 +16,10 @@ from torch import Generator, Tensor, nn
 from torch.func import vmap
 
 from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
+from seethrough.recipes.replay import Slopes
 
-from ._base import Batch, Defense, GradFn, Guarantee, Params, Recipe, Slopes
+from ._base import Batch, Defense, GradFn, Guarantee, MeanGradient, Params
 from ._mechanism import GaussianMechanism
 from .clipping import Clipping
 from .guarantees.accounting import Accountant
@@ -47,15 +48,15 @@ class DPSGD(Defense):
     sampling: Literal["fixed", "poisson"] = "fixed"
     sample_rate: float = Field(default=1.0, gt=0, le=1)
 
-    def train(self, grad: GradFn) -> GradFn:
-        """The noised mean of clipped per-sample gradients of the cross-entropy.
+    def train(self, grad: MeanGradient) -> GradFn:
+        """The noised mean of clipped per-sample gradients of the clients' loss.
 
-        `grad` is not used: it has already summed over the examples, and clipping has to come before the sum.
+        Of `grad` only the loss is used: it has already summed over the examples, and clipping has to come before the sum.
         """
         rate = self._rate()
 
         def private_gradient(model: nn.Module, batch: Batch, rng: Generator) -> Params:
-            samples = per_sample_gradients(model, batch)
+            samples = per_sample_gradients(model, batch, grad.loss)
             drawn = torch.ones(len(batch)).bool() if rate == 1 else torch.rand(len(batch), generator=rng) < rate
             return clipped_noised_mean(
                 samples, drawn, rate * len(batch), self.noise_multiplier, self.max_grad_norm, self.clipping, rng
@@ -77,29 +78,40 @@ class DPSGD(Defense):
         return private
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
-        """(lr * noise_multiplier * max_grad_norm / expected batch size)^2 for each step; known with recipe and count."""
-        if recipe is None or count is None or self.noise_multiplier == 0:
+        """(noise_multiplier * max_grad_norm / expected batch size)^2 for each batch, times the square of the weight that its
+        gradient has in the update; known with recipe and count, and where the update is a weighted sum of gradients."""
+        weights = None if recipe is None or count is None else recipe.weights_of_slopes(count)
+        if (
+            recipe is None
+            or count is None
+            or weights is None
+            or recipe.clip_norm is not None
+            or not self.noise_multiplier
+        ):
             return {}
-        size = self._rate() * (recipe.batch_size or count)
-        variance = recipe.steps * (recipe.lr * self.noise_multiplier * self.max_grad_norm / size) ** 2
+        variance = 0.0
+        for weight, batches in zip(weights, recipe.order(count), strict=True):
+            for part in batches:
+                size = self._rate() * len(part)
+                variance += (weight / len(batches) * self.noise_multiplier * self.max_grad_norm / size) ** 2
         return {name: part.new_tensor(variance) for name, part in observed.items()}
 
     def guarantee(self, recipe: Recipe, count: int) -> Guarantee | None:
         """The guarantee of one round for an example of a known participant; None without noise.
 
-        Slices of the batch are disjoint, so what composes is the steps that take one and the same slice. That needs
+        Batches of an epoch are disjoint, so what composes is the batches that take one and the same example. That needs
         neighbors in which every other example keeps its place: a removed example leaves a gap that counts as zero.
         """
         if self.noise_multiplier == 0:
             return None
-        times = max(Counter(part.start for part in recipe.slices(count)).values())
+        times = recipe.most_often(count)
         return gaussian_guarantee(
             mechanism=GaussianMechanism(self.noise_multiplier, times, self._rate()),
             delta=self.delta,
             accountant=self.accountant,
             unit="example",
             adjacency=IN_ITS_PLACE,
-            sampling=self._sampling(times, recipe.steps),
+            sampling=self._sampling(times, sum(len(step) for step in recipe.order(count))),
             noise=(
                 "each client adds its own, to every step's sum of clipped gradients, before anything is sent; so the "
                 "claim holds against the server"

@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
 
-from ._base import Defense, Guarantee, Message, Params, Recipe, Update, dense_message
+from ._base import Defense, Guarantee, Message, Params, Update, dense_message
 from .guarantees.statement import client_guarantee
 
 

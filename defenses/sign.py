@@ -11,8 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
 
-from ._base import Defense, Message, Params, Recipe, Update, coordinates
+from ._base import Defense, Message, Params, Update, coordinates
 
 
 @entry

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from seethrough.common.entry import entry
 
-from ._base import Batch, Defense, GradFn, NotApplicableError, Params
+from ._base import Batch, Defense, GradFn, MeanGradient, NotApplicableError, Params
 
 CHUNK = 64  # features whose slopes are taken at once
 
@@ -31,7 +31,7 @@ class Soteria(Defense):
 
     pruned: float = Field(default=0.8, gt=0, lt=1)
 
-    def train(self, grad: GradFn) -> GradFn:
+    def train(self, grad: MeanGradient) -> GradFn:
         """`grad` without those columns; each local step chooses them anew.
 
         Raises (when called): NotApplicableError, if the model has no linear layer.

@@ -148,3 +148,4 @@ class Manifest:
     trainings: tuple[Place, ...] = ()  # one for each setting, defense and repeat; no threat model, no attack
     label_trials: int | None = None  # of attacks on labels alone; None: as many
     limits: tuple[str, ...] = ()  # what so few batches cannot show, one sentence each
+    doubts: tuple[str, ...] = ()  # what is to be doubted of recorded updates, one sentence each

@@ -57,7 +57,7 @@ def results_markdown(report: Report) -> str:
     refuted = refutation(report.recoveries)
     parts = [f"# {_escaped(report.manifest.name)}"]
     parts += [f"**{_escaped(refuted)}**"] if refuted else []
-    parts += [f"> {_escaped(warning)}" for warning in report.manifest.warnings]
+    parts += [f"> {_escaped(warning)}" for warning in report.manifest.warnings + report.manifest.doubts]
     parts += _verdict_parts(report.verdict)
     for block in report.blocks:
         parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")

@@ -23,8 +23,8 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import drawing_from
 from seethrough.audit.scoring import claimed_by
-from seethrough.audit.specification.entries import label_of
-from seethrough.defenses import Batch, Chain, Defense, NoDefense, Params, Recipe
+from seethrough.common.spelling import label_of
+from seethrough.defenses import Batch, Chain, Defense, NoDefense, Params
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping
 from seethrough.defenses.clipping import Clipping
@@ -37,6 +37,7 @@ from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.defenses.sign import Sign
 from seethrough.defenses.soteria import Soteria
 from seethrough.defenses.top_k import TopK
+from seethrough.recipes import Recipe
 
 SPACE, DIGITS = Space((1, 8, 8), 4), Space((1, 14, 14), 10)
 RECIPE = Recipe(lr=0.1)

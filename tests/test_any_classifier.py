@@ -32,8 +32,9 @@ from seethrough.audit.models._base import Normalized
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
-from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.recipes import Recipe
 from seethrough.reports.row import Score
 
 SHAPE, CLASSES = (1, 8, 8), 10

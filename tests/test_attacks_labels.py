@@ -25,9 +25,10 @@ from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import drawing_from
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.weights.train import Train
-from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.random_update import RandomUpdate
+from seethrough.recipes import Recipe
 
 SPACE = Space((3, 16, 16), 10)
 MODELS = {"lenet": LeNet(), "convnet": ConvNet(), "convnet with batchnorm": ConvNet(batchnorm=True)}

@@ -13,7 +13,8 @@ from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.latent_prior import LatentPrior
 from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.search import descend, quasi_newton
-from seethrough.defenses import Batch, NotApplicableError, Recipe
+from seethrough.defenses import Batch, NotApplicableError
+from seethrough.recipes import Recipe
 
 SPACE = Space((1, 6, 6), 3)
 ATTACKS = {

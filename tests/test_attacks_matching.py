@@ -28,7 +28,8 @@ from seethrough.attacks.parts.distances import (
 from seethrough.attacks.parts.image_priors import l2_norm, total_variation
 from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client, softmax_of
 from seethrough.audit.randomness import drawing_from
-from seethrough.defenses import NotApplicableError, Params, Recipe
+from seethrough.defenses import NotApplicableError, Params
+from seethrough.recipes import Recipe
 
 SPACE = Space((1, 6, 6), 3)
 

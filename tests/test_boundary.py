@@ -1,4 +1,4 @@
-"""Imports run one way, audit -> attacks -> defenses and audit -> reports, and a View withholds by default."""
+"""Imports run one way, audit -> attacks -> defenses -> recipes and audit -> reports, and a View withholds by default."""
 
 import ast
 import dataclasses
@@ -12,7 +12,7 @@ from seethrough.attacks import NotGrantedError, Space, View
 from seethrough.defenses import NotApplicableError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "reports")
+PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports")
 TENSORS = {"torch", "torchvision", "opacus", "lpips"}
 ROOMS = {f"seethrough.{package}" for package in PACKAGES}
 FORBIDDEN = {
@@ -21,7 +21,8 @@ FORBIDDEN = {
     "seethrough.audit": {"seethrough.contracts"},
     "seethrough.common": ROOMS - {"seethrough.common"},
     "seethrough.contracts": set(),
-    "seethrough.defenses": ROOMS - {"seethrough.defenses", "seethrough.common"},
+    "seethrough.defenses": ROOMS - {"seethrough.defenses", "seethrough.common", "seethrough.recipes"},
+    "seethrough.recipes": ROOMS - {"seethrough.recipes", "seethrough.common"},
     "seethrough.reports": ROOMS - {"seethrough.reports", "seethrough.common"} | TENSORS,
 }
 
@@ -132,7 +133,7 @@ def test_every_package_has_modules_to_walk():
 def test_what_a_view_is_not_given_it_does_not_have():
     view = View(nn.Linear(1, 2), {}, Space((1, 1, 1), 2))
     facts = [field.name for field in dataclasses.fields(View) if field.default is not dataclasses.MISSING]
-    assert set(facts) == {"count", "labels", "buffers", "recipe", "defense", "public", "participants", "past"}
+    assert set(facts) == {"count", "labels", "buffers", "recipe", "order", "defense", "public", "participants", "past"}
     for fact in facts:
         assert getattr(view, fact) is None
         with pytest.raises(NotGrantedError, match=f"needs `{fact}`, which the threat model does not grant"):

@@ -17,8 +17,9 @@ from seethrough.audit.specification.schema import Partition, Setting, Splits
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.weights.random import Random
 from seethrough.audit.weights.train import Train
-from seethrough.defenses import NoDefense, NotApplicableError, Recipe
+from seethrough.defenses import NoDefense, NotApplicableError
 from seethrough.defenses.clipping import Clipping
+from seethrough.recipes import Recipe
 
 SETTING = Setting(name="s", data=Digits(), model=LeNet(), batch_size=4, labels="unique")
 

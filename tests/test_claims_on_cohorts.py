@@ -17,11 +17,12 @@ from torch import Tensor
 
 from seethrough.audit.specification.kinds import entries_of
 from seethrough.contracts.entries import seeded
-from seethrough.defenses import Chain, Defense, Recipe, Update
+from seethrough.defenses import Chain, Defense, Update
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.recipes import Recipe
 from tests.parameters import built
 
 PARTS: list[Defense] = [

@@ -19,8 +19,9 @@ from seethrough.audit.client import (
 )
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
-from seethrough.defenses import Batch, NoDefense, Recipe
+from seethrough.defenses import Batch, NoDefense
 from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.recipes import Recipe
 
 
 def setup(batchnorm: bool = False) -> tuple[nn.Module, Batch]:
@@ -37,7 +38,7 @@ def test_the_step_is_what_sgd_changes(recipe: Recipe, batchnorm: bool):
     trained = copy.deepcopy(model)
     sgd = torch.optim.SGD(trained.parameters(), lr=recipe.lr)
     size = recipe.batch_size or 4
-    for step in range(recipe.steps):
+    for step in range(recipe.steps or 1):
         start = step * size % 4
         sgd.zero_grad()
         F.cross_entropy(trained(batch.inputs[start : start + size]), batch.labels[start : start + size]).backward()

@@ -31,7 +31,7 @@ from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
-from seethrough.audit.trial import _attacked, _played, run_trial
+from seethrough.audit.trial import _played, attack_on, run_trial
 from seethrough.defenses import Defense, NoDefense
 from seethrough.defenses.random_update import RandomUpdate
 from seethrough.reports.findings.evidence import ALPHA, evidence_of
@@ -82,7 +82,7 @@ def pool(
     found: dict[str, list[Score]] = {}
     with pytest.MonkeyPatch.context() as patched:
         if kind == "another's":
-            patched.setattr("seethrough.audit.trial._attacked", attacked_by_the_decoy)
+            patched.setattr("seethrough.audit.trial.attack_on", attacked_by_the_decoy)
         for trial in range(trials):
             case = Case(
                 7, trial, setting(batch, labels), ThreatModel(name="t", grants=grants), defense, attack, METRICS
@@ -98,7 +98,7 @@ def attacked_by_the_decoy(case: Case, _: object, *rest: Any) -> Any:
     same_labels = "labels" in case.threat.grants
     batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels)
     model = broadcast_model(case.setting, case.seed, case.trial)
-    return _attacked(case, _played(case, model, (batches.decoy, *batches.others), "decoy"), *rest)
+    return attack_on(case, _played(case, model, (batches.decoy, *batches.others), "decoy"), *rest)
 
 
 def alarms(scores: list[Score], n: int, shuffles: int, says: Callable) -> list[bool]:

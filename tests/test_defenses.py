@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator
 
-from seethrough.defenses import Recipe, Update
+from seethrough.defenses import Update
 from seethrough.defenses.clipping import Clipping, l2_norm
 from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.recipes import Recipe
 
 
 def seeded(seed: int) -> Generator:

@@ -6,7 +6,8 @@ import torch
 from seethrough.common.entry import entry
 from seethrough.contracts.defenses import a_cohort, an_update, same, same_aggregate
 from seethrough.contracts.entries import seeded
-from seethrough.defenses import Chain, Defense, Guarantee, Recipe
+from seethrough.defenses import Chain, Defense, Guarantee
+from seethrough.recipes import Recipe
 from tests.parameters import built
 
 

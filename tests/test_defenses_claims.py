@@ -9,10 +9,11 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from seethrough.defenses import Guarantee, Recipe
+from seethrough.defenses import Guarantee
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import Accountant, gaussian_epsilon, reliable_accountant
+from seethrough.recipes import Recipe
 
 ACCOUNTANTS: tuple[Accountant, ...] = ("rdp", "prv")
 
@@ -84,7 +85,8 @@ def test_opacus_composes_steps_as_one_gaussian_of_less_noise():
 @pytest.mark.parametrize("count", [1, 4, 8])
 def test_as_many_steps_compose_as_can_touch_one_example(steps: int, size: int | None, count: int):
     recipe = Recipe(steps=steps, batch_size=size)
-    touched = [sum(place in range(count)[part] for part in recipe.slices(count)) for place in range(count)]
+    batches = [part.tolist() for step in recipe.order(count) for part in step]
+    touched = [sum(place in batch for batch in batches) for place in range(count)]
     found = claimed(1.0, "rdp", recipe, count)
     assert found.epsilon == claimed(1.0, "rdp", Recipe(steps=max(touched)), count).epsilon
     assert f"in {max(touched)} of {steps} steps" in found.sampling

@@ -15,10 +15,11 @@ from scipy import stats
 from torch import Tensor
 
 from seethrough.contracts.defenses import an_update
-from seethrough.defenses import Recipe
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.parts.per_sample import clipped_noised_mean, per_sample_gradients
+from seethrough.recipes import Recipe
+from seethrough.recipes.losses.cross_entropy import CrossEntropy
 from tests.test_dp_sgd import a_batch, built, flat, seeded
 
 RUNS = 2_000  # with the canary, and as many without
@@ -56,7 +57,7 @@ def scores(claimed: DPSGD, actual_noise: float, canary: bool, seed: int) -> Tens
     """How far each run's release of a batch of three points along the clipped canary's gradient, in its own length."""
     model, batch = built("lenet"), a_batch(3)
     batch.inputs[0] *= 30  # the canary: its gradient is clipped
-    everyone = per_sample_gradients(model, batch)
+    everyone = per_sample_gradients(model, batch, CrossEntropy())
     alone = {name: part[:1] for name, part in everyone.items()}
     rate = claimed.sample_rate if claimed.sampling == "poisson" else 1.0
 

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Generator, Tensor, nn
 
-from seethrough.defenses import Batch, NotApplicableError, Params
+from seethrough.defenses import Batch, MeanGradient, NotApplicableError, Params
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.parts.per_sample import per_sample_gradients
+from seethrough.recipes.losses.cross_entropy import CrossEntropy
 
 SIDE, CLASSES = 8, 5
 
@@ -114,8 +115,12 @@ def without(batch: Batch, place: int) -> Batch:
     return Batch(batch.inputs[kept], batch.labels[kept])
 
 
-def never_called(model: nn.Module, batch: Batch, rng: Generator) -> Params:
-    raise AssertionError("DP-SGD clips before the sum, so it has no use for a summed gradient")
+class Never(MeanGradient):
+    def __call__(self, model: nn.Module, batch: Batch, rng: Generator) -> Params:
+        raise AssertionError("DP-SGD clips before the sum, so it has no use for a summed gradient")
+
+
+never_called = Never(CrossEntropy())
 
 
 def loop(model: nn.Module, batch: Batch) -> list[Params]:
@@ -140,7 +145,7 @@ def private(model: nn.Module, batch: Batch, noise: float, norm: float, seed: int
 @pytest.mark.parametrize("name", MODELS)
 def test_per_sample_gradients_are_those_of_a_loop_over_single_examples(name: str):
     model, batch = built(name), a_batch()
-    found, expected = per_sample_gradients(model, batch), loop(model, batch)
+    found, expected = per_sample_gradients(model, batch, CrossEntropy()), loop(model, batch)
     assert list(found) == [parameter for parameter, _ in model.named_parameters()]
     for parameter, samples in found.items():
         slow = torch.stack([one[parameter] for one in expected])
@@ -155,7 +160,7 @@ def test_per_sample_gradients_are_those_of_opacus_hooks(name: str):
     hooked = GradSampleModule(copy.deepcopy(model))
     F.cross_entropy(hooked(batch.inputs), batch.labels).backward()
     expected = {parameter: tensor.grad_sample for parameter, tensor in hooked._module.named_parameters()}
-    for parameter, samples in per_sample_gradients(model, batch).items():
+    for parameter, samples in per_sample_gradients(model, batch, CrossEntropy()).items():
         assert torch.allclose(samples, expected[parameter], rtol=1e-4, atol=1e-6), parameter
 
 

@@ -14,7 +14,7 @@ from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.resnet20 import ResNet20
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.weights.train import Train
-from seethrough.defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Recipe, Update
+from seethrough.defenses import Batch, Chain, Defense, NoDefense, NotApplicableError, Update
 from seethrough.defenses._base import GradFn
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping, l2_norm
@@ -23,6 +23,8 @@ from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.statement import client_guarantee
 from seethrough.defenses.parts.per_sample import per_sample_gradients
 from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.recipes import Recipe
+from seethrough.recipes.losses.cross_entropy import CrossEntropy
 from tests.test_dp_sgd import a_batch, built, flat, never_called, seeded
 
 PRIVATE = DPSGD(noise_multiplier=1.0, max_grad_norm=1.0)
@@ -32,7 +34,7 @@ CLIP, NOISE = Clipping(max_norm=0.5), GaussianNoise(std=1.0)
 @pytest.mark.parametrize("name", ["convnet", "batchnorm in eval mode"])
 def test_clipping_by_layers_holds_every_parameter_to_its_share(name: str):
     model, batch, norm = built(name), a_batch(), 0.5
-    samples = per_sample_gradients(model, batch)
+    samples = per_sample_gradients(model, batch, CrossEntropy())
     share = norm / math.sqrt(len(samples))
     defense = DPSGD(noise_multiplier=0.0, max_grad_norm=norm, clipping="per_layer")
     found = defense.train(never_called)(model, batch, seeded(0))
@@ -61,7 +63,7 @@ def sampled(rate: float, noise: float = 0.0) -> DPSGD:
 
 def test_a_poisson_sample_is_each_example_by_its_own_draw_over_a_divisor_that_is_not_rounded():
     model, batch, rate = built("convnet"), a_batch(5), 0.3
-    samples = per_sample_gradients(model, batch)
+    samples = per_sample_gradients(model, batch, CrossEntropy())
     singles = [flat({name: part[i] for name, part in samples.items()}) for i in range(len(batch))]
     clipped = torch.stack([one * min(1.0, 0.5 / one.norm().item()) for one in singles])
     basis, sizes = torch.linalg.pinv(clipped.T.double()), []
@@ -103,7 +105,7 @@ def test_several_local_steps_are_noised_each_and_composed():
     step = local_update(model, batch, recipe, PRIVATE.train(mean_gradient), seeded(0)).step
     slow, rng = {name: torch.zeros_like(part) for name, part in step.items()}, seeded(0)
     local = built("convnet")
-    for part in recipe.slices(6):
+    for (part,) in recipe.order(6):
         slope = PRIVATE.train(never_called)(local, Batch(batch.inputs[part], batch.labels[part]), rng)
         slow = {name: slow[name] - 0.1 * slope[name] for name in slow}
         with torch.no_grad():
@@ -209,8 +211,8 @@ def test_a_fixed_model_gives_each_example_a_gradient_of_its_own_and_can_be_train
     model = ResNet20().build(Digits().load().space)
     put_groupnorm(model)
     batch = Digits().load().batch(torch.arange(3))
-    alone = per_sample_gradients(model, Batch(batch.inputs[:1], batch.labels[:1]))
-    together = per_sample_gradients(model, batch)
+    alone = per_sample_gradients(model, Batch(batch.inputs[:1], batch.labels[:1]), CrossEntropy())
+    together = per_sample_gradients(model, batch, CrossEntropy())
     assert all(torch.allclose(alone[name][0], together[name][0], rtol=1e-3, atol=1e-5) for name in alone)
     setting = Setting(name="s", data=Digits(), model=ConvNet(width=4, batchnorm=True), batch_size=2, fix_batchnorm=True,
                       weights=Train(epochs=1))  # fmt: skip

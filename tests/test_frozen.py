@@ -22,8 +22,9 @@ from seethrough.audit.specification.schema import Setting, Utility
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.audit.utility import Training, run_training
-from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError, Recipe
+from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.recipes import Recipe
 from tests.parameters import built
 
 CPU = torch.device("cpu")

@@ -20,10 +20,11 @@ from seethrough.audit.client import batch_statistics as clients_statistics
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
-from seethrough.defenses import Batch, Recipe, Update
+from seethrough.defenses import Batch, Update
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.top_k import TopK
+from seethrough.recipes import Recipe
 
 LABELS = torch.tensor([1, 3])
 OFF = {"gradient": 0.0, "tv": 0.0, "l2": 0.0, "batchnorm": 0.0, "group": 0.0}

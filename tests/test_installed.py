@@ -12,7 +12,7 @@ import jedi
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("attacks", "audit", "common", "contracts", "defenses", "reports")
+ROOMS = ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports")
 STUBS = (*ROOMS, "tests", "numpy_utils", "torch_utils", "seethrough_plugins")
 SPEC = """
 name: small
@@ -155,7 +155,7 @@ def test_a_script_without_a_main_guard_runs_its_audit_once(site, tmp_path):
     ("line", "name", "defined"),
     [
         ("from seethrough.common.entry import", "entry", "common/entry.py"),
-        ("from seethrough.defenses import", "Recipe", "defenses/_base.py"),
+        ("from seethrough.recipes import", "Recipe", "recipes/recipe.py"),
         ("from .parts.search import", "descend", "attacks/parts/search.py"),
     ],
 )

@@ -23,7 +23,8 @@ from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
-from seethrough.defenses import Batch, Recipe
+from seethrough.defenses import Batch
+from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)
 QUICK = VAEPlan((1, 28, 28), latent=4, width=4, hidden=16, epochs=3)

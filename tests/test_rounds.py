@@ -30,12 +30,13 @@ from seethrough.audit.specification.file import load_spec
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
-from seethrough.defenses import Batch, Defense, NoDefense, Recipe
+from seethrough.defenses import Batch, Defense, NoDefense
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.recipes import Recipe
 
 SPACE, RECIPE, CPU = Space((1, 14, 14), 10), Recipe(lr=0.1), torch.device("cpu")
 

@@ -19,9 +19,10 @@ from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
-from seethrough.defenses import Batch, Defense, NoDefense, Recipe, Update
+from seethrough.defenses import Batch, Defense, NoDefense, Update
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.top_k import TopK
+from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)
 RECIPE = Recipe(lr=0.1)

@@ -83,7 +83,12 @@ MISTAKES = [
     (changed("settings", 0, "labels", to="all"), "settings[0].labels", '"all"', "'random' or 'unique'"),
     (changed("settings", 0, "local", to={"steps": 0}), "settings[0].local.steps", "0", "at least 1"),
     (changed("settings", 0, "local", to={"step": 2}), "settings[0].local", "2", "no such key"),
-    (changed("settings", 0, "local", to={"batch_size": 3}), "settings[0]", "3", "divides the batch_size 4"),
+    (
+        changed("settings", 0, "local", to={"batch_size": 5, "last_batch": "drop"}),
+        "settings[0]",
+        "5",
+        "leaves no batch of 5",
+    ),
     (changed("settings", 0, "splits", to={"private": 0.7, "public": 0.7}), "settings[0].splits", "0.7", "at most 1"),
     (changed("threats", 0, "grants", to=["label"]), "threats[0].grants[0]", '"label"', "'labels'"),
     (changed("threats", 0, "batchnorm", to="none"), "threats[0].batchnorm", '"none"', "'hidden'"),

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seethrough.common.spelling import label_of
 from seethrough.defenses import NotApplicableError
 
 from .._base import View
@@ -75,6 +76,10 @@ def observed_classifier(view: View) -> Classifier:
     withheld.
     """
     view.need("count")
+    if view.recipe is not None and not view.recipe.loss.signs_tell:
+        raise NotApplicableError(
+            f"slopes of the clients' loss ({label_of(view.recipe.loss)}) do not tell by their signs which classes were there"
+        )
     view = rounds_of(view)[-1]
     sized = [name for name, layer in view.model.named_modules() if _outputs(layer) == view.space.classes]
     if not sized:
@@ -234,7 +239,7 @@ def output_error(view: View) -> Tensor | None:
     for more than one example or step, or where the defense is known to do more to it than to change its length, or seems to,
     most of the slopes being zero, which a softmax is nowhere but by rounding.
     """
-    if view.count != 1 or clients_behind(view) > 1 or (view.recipe is not None and view.recipe.steps > 1):
+    if view.count != 1 or clients_behind(view) > 1 or (view.recipe is not None and not view.recipe.is_one_gradient(1)):
         return None
     try:
         found = observed_classifier(view)
@@ -259,7 +264,7 @@ def sign_pulls(view: View, classifier: Classifier) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Pulls:
-    """dL/db as far as it was seen, of each class; on the CPU."""
+    """dL/db as far as it was seen, of each class, less what label smoothing added, and as long as without it; on the CPU."""
 
     mean: Tensor  # float64 [classes]
     variance: Tensor  # float64 [classes], of its error; 0 where it is exact, infinite where nothing of a class was sent
@@ -271,7 +276,14 @@ def read_pulls(view: View, found: Classifier, features: Tensor | None = None) ->
 
     dL/dW_j is dL/db_j times the features of the examples, so <dL/dW_j, f> / |f|^2 is dL/db_j for features near their mean f.
     That is less exact where nothing was done to the update, but it outlives noise, and a bias that was not sent.
+
+    Under label smoothing of s among C classes dL/db is the mean of p - (1 - s) onehot - s / C.
     """
+    seen, smoothing = _seen_pulls(view, found, features), 0.0 if view.recipe is None else view.recipe.smoothing()
+    return Pulls((seen.mean + smoothing / len(seen.mean)) / (1 - smoothing), seen.variance / (1 - smoothing) ** 2)
+
+
+def _seen_pulls(view: View, found: Classifier, features: Tensor | None) -> Pulls:
     noise, scale = noise_variances(view), update_scale(view)
     if not noise and found.bias_slopes is not None and (view.defense is None or bool((found.bias_slopes != 0).all())):
         exact = found.bias_slopes.cpu().double()

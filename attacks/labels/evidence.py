@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seethrough.defenses import NotApplicableError, Params
+from seethrough.recipes import Recipe
 
 from .._base import View
 from ..parts.adaptive import as_computed, hides_length, noise_variances
@@ -84,13 +85,18 @@ def evidence_of_labels(view: View) -> Evidence:
     noise = noise_variances(view).get(classifier.parameter("weight"))
     deviation = 0.0 if noise is None else math.sqrt(float(noise)) / update_scale(view)
     slopes = classifier.weight_slopes.cpu().double()
-    certain, hidden = _pulled_down(pulls), 1.0
-    if classifier.exact_rows and bool((familiar.features >= 0).all()):
+    recipe, hidden = view.recipe or Recipe(), 1.0
+    signs = recipe.optimizer.keeps_signs()
+    certain = _pulled_down(pulls, recipe.tells_shares() and not recipe.smoothing()) & signs
+    exact_rows = classifier.exact_rows and signs and not recipe.smoothing()
+    if exact_rows and bool((familiar.features >= 0).all()):
         certain = certain | _reaches_below(slopes, deviation)
         hidden = _hidden_share(familiar, classifier.count, slopes, deviation, length)
     least = _least(view, classifier, pulls, certain, length.deviation == 0)
     if int(least.sum()) > classifier.count:  # no gradient can say so: something unknown was done to it
         least, hidden = torch.zeros_like(least), 1.0
+    if not recipe.tells_shares():
+        pulls = Pulls(pulls.mean, torch.full_like(pulls.variance, math.inf))
     return Evidence(classifier.count, familiar, pulls, least, hidden, length)
 
 
@@ -121,15 +127,16 @@ def _familiar(view: View, classifier: Classifier) -> Familiar:
         softmax = (features @ classifier.weight.cpu().double().T + classifier.bias.cpu().double()).softmax(dim=1)
     else:
         softmax = softmax_of(view, images).cpu().double()
+    softmax = softmax / (1 - (view.recipe or Recipe()).smoothing())  # as `read_pulls` undoes it
     return Familiar(images, features, softmax, familiar_labels(view))
 
 
-def _pulled_down(pulls: Pulls) -> Tensor:
-    """The classes of a dL/db that is surely below zero (bool [classes])."""
+def _pulled_down(pulls: Pulls, add_up: bool) -> Tensor:
+    """The classes of a dL/db that is surely below zero (bool [classes]); if they `add_up` to zero, one of them is."""
     known = pulls.variance.isfinite()
     largest = float(pulls.mean[known].abs().max()) if bool(known.any()) else 0.0
     certain = known & (pulls.mean < -ROUNDING * largest - CERTAIN_PULL * pulls.variance.sqrt())
-    if largest and not bool(pulls.variance.any()):  # they add up to zero, even where a softmax rounds to 1
+    if add_up and largest and not bool(pulls.variance.any()):  # even where a softmax rounds to 1
         certain[pulls.mean.argmin()] = True
     return certain
 
@@ -193,7 +200,11 @@ def _length(view: View, classifier: Classifier, familiar: Familiar) -> Length:
         return Length()
     if view.defense is None:
         return Length(perhaps_right=True)
-    if view.recipe.steps == 1 and as_computed(view, untouched) is untouched and not hides_length(view):
+    if (
+        view.recipe.is_one_gradient(classifier.count)
+        and as_computed(view, untouched) is untouched
+        and not hides_length(view)
+    ):
         return Length(deviation=0.0)
     logs = torch.tensor(_played_lengths(view, classifier, familiar), dtype=torch.float64)
     return Length(float(logs.mean()), float(logs.std()) + LEAST_SPREAD) if len(logs) > 1 else Length()

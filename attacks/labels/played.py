@@ -138,7 +138,7 @@ def _certain(view: View) -> tuple[Tensor, Tensor]:
     """By the signs in a classifier whose outputs are cut off on their way to the logits: one example of each class that is
     surely pulled down in some round (int64 [classes]); and of one example and step, no class that is surely pushed up."""
     down, up = (torch.zeros(view.space.classes, dtype=torch.bool) for _ in range(2))
-    alone = view.count == 1 and clients_behind(view) == 1 and view.recipe is not None and view.recipe.steps == 1
+    alone = view.count == 1 and clients_behind(view) == 1 and view.recipe is not None and view.recipe.is_one_gradient(1)
     for each in rounds_of(view):
         try:
             classifier = observed_classifier(each)

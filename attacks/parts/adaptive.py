@@ -9,7 +9,8 @@ import math
 
 import torch
 
-from seethrough.defenses import Params, Slopes
+from seethrough.defenses import Params
+from seethrough.recipes.replay import Slopes
 
 from .._base import View
 from .image_priors import total_variation

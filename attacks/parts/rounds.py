@@ -13,8 +13,11 @@ from .._base import View
 
 def rounds_of(view: View) -> tuple[View, ...]:
     """A view of each round alone, the oldest first and the one at hand last."""
-    earlier = (dataclasses.replace(view, model=old.model, update=old.update, past=None) for old in view.past or ())
-    return (*earlier, dataclasses.replace(view, past=None))
+    alone = dataclasses.replace(view, past=None)
+    earlier = (
+        dataclasses.replace(alone, model=old.model, update=old.update, order=old.order) for old in view.past or ()
+    )
+    return (*earlier, alone)
 
 
 def stack_rounds(rounds: Sequence[Params]) -> Params:

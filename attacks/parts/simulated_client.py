@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from seethrough.defenses import Params, Recipe
+from seethrough.defenses import Params
+from seethrough.recipes import Recipe
+from seethrough.recipes.replay import replayed
 
 from .._base import View
 from .adaptive import as_computed, as_seen, clients_behind
 from .image_priors import photograph_like
 from .played_model import played_model
-from .rounds import observed, rounds_of, stack_rounds
+from .rounds import rounds_of, stack_rounds
 
 PROBES = 64  # random images that stand in for public data
 MOST_PUBLIC = 512  # public images worth a forward pass
@@ -30,8 +31,10 @@ def simulated_client(view: View, read_error: Callable[[View], Tensor | None] = l
     labels are: the loss is then linear in the logits, and its gradient has the right length for images of any softmax.
 
     Where the recipe is withheld, the attacker supposes one step of rate 1: the result's direction is then right for
-    a single step, its length is not. Where the defense is known, the step is what would be seen of it; an update that
-    several clients are behind is the mean of theirs, the examples being dealt out to them in turn.
+    a single step, its length is not. Where the order of a client that shuffles is withheld, every epoch
+    is supposed to take the examples in one and the same order, which is the attacker's own to choose. Where the defense is
+    known, the step is what would be seen of it; an update that several clients are behind is the mean of theirs, the examples
+    being dealt out to them in turn.
     """
     clients = [_simulated_round(each, read_error(each)) for each in rounds_of(view)]
     return lambda inputs, labels: stack_rounds([client(inputs, labels) for client in clients])
@@ -40,21 +43,20 @@ def simulated_client(view: View, read_error: Callable[[View], Tensor | None] = l
 def _simulated_round(view: View, error: Tensor | None) -> Client:
     model = _without_running_updates(view.model)
     broadcast = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    recipe = view.recipe or Recipe(steps=1, lr=1.0)
+    sent = {name: broadcast[name] for name in view.update}  # what is frozen is not sent
+    recipe = view.recipe or Recipe(lr=1.0)
 
     def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
         weights = {name: weight + drift[name] if name in drift else weight for name, weight in broadcast.items()}
         logits = functional_call(model, weights, (inputs,))
-        return F.cross_entropy(logits, labels) if error is None else (logits * error).sum()
+        return recipe.loss(logits, labels) if error is None else (logits * error).sum()
 
     gradient = as_computed(view, grad(loss))
 
     def client(inputs: Tensor, labels: Tensor) -> Params:
-        drift = {name: torch.zeros_like(broadcast[name]) for name in view.update}  # what is frozen is not sent
-        for part in recipe.slices(len(inputs)):
-            step = gradient(drift, inputs[part], labels[part])
-            drift = {name: drift[name] - recipe.lr * step[name] for name in drift}
-        return as_seen(view, drift)
+        known = view.order if view.order is not None and len(inputs) == view.count else None
+        order = known or recipe.order(len(inputs))
+        return as_seen(view, replayed(recipe, order, sent, gradient, inputs, labels))
 
     clients = clients_behind(view)
 
@@ -73,13 +75,27 @@ def _dealt(examples: Tensor, clients: int) -> Tensor:
 
 
 def observed_gradient(view: View) -> Params:
-    """The mean gradient of the loss that each observed step stands for, up to a positive scale if the recipe is unknown."""
-    return {name: -step / update_scale(view) for name, step in observed(view).items()}
+    """The mean gradient of the loss that each observed step stands for, less what weight decay added to it; up to a positive
+    scale if the recipe is unknown, and hardly more than each coordinate's sign if the optimizer is adaptive."""
+    return stack_rounds([_gradient_of(each) for each in rounds_of(view)])
+
+
+def _gradient_of(view: View) -> Params:
+    step = view.update
+    if view.recipe is not None:
+        weights = {name: parameter.detach() for name, parameter in view.model.named_parameters()}
+        step = view.recipe.without_decay(step, weights, _count_of_one(view, view.recipe))
+    return {name: -part / update_scale(view) for name, part in step.items()}
+
+
+def _count_of_one(view: View, recipe: Recipe) -> int:
+    """The examples of each client behind the view; where their number is withheld, of one batch."""
+    return recipe.batch_size or 1 if view.count is None else max(1, view.count // clients_behind(view))
 
 
 def update_scale(view: View) -> float:
     """By how much the step is longer than the mean gradient; 1 if the recipe is unknown."""
-    return view.recipe.lr * view.recipe.steps if view.recipe else 1.0
+    return 1.0 if view.recipe is None else view.recipe.length(_count_of_one(view, view.recipe))
 
 
 def familiar_images(view: View) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from seethrough.reports.row import Cell, Place
 
 from ..case import Case, key_of
+from ..recorded_trial import run_recorded_trial
 from ..trial import run_trial
 from ..utility import Training, key_of_training, run_training
 
@@ -35,7 +36,8 @@ class Computation:
         if isinstance(case, Training):
             trained = run_training(case)
             return replace(common, claim=trained.claim, unclaimed=trained.unclaimed, utility=trained.utility)
-        outcome = run_trial(case, torch.device(self.device))
+        run = run_recorded_trial if case.setting.recording else run_trial
+        outcome = run(case, torch.device(self.device))
         return replace(
             common,
             scores=outcome.scores,

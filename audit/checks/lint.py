@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from seethrough.defenses import Batch, Chain, Defense, Guarantee, NotApplicableError
+from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
@@ -11,7 +11,7 @@ from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
 
 from ..case import broadcast_model, claimed, divided, public_batch
-from ..client import DivergedError, local_update, mean_gradient
+from ..client import DivergedError, local_update
 from ..randomness import stream
 from ..specification.schema import AuditSpec, Setting, defense_label
 from ..threat import ThreatModel
@@ -73,7 +73,7 @@ def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
         public, rng = public_batch(setting, seed), stream(seed, "lint")
         batch = Batch(public.inputs[: setting.batch_size], public.labels[: setting.batch_size])
         try:
-            gradient = defense.train(mean_gradient)
+            gradient = defense.train(MeanGradient(setting.local.loss))
             update = local_update(broadcast_model(setting, seed, 0), batch, setting.local, gradient, rng)
         except (NotApplicableError, DivergedError):
             return  # the cells say so
@@ -104,7 +104,7 @@ def _of_shuffling(part: DPSGD, setting: Setting) -> Iterator[str]:
     """Batches that are taken in turn, as after a shuffle, are no Poisson samples (Chua et al., ICML 2024)."""
     real = part.guarantee(setting.local, setting.batch_size)
     if real is not None:
-        told = GaussianMechanism(part.noise_multiplier, setting.local.steps, part.sample_rate)
+        told = GaussianMechanism(part.noise_multiplier, setting.local.taken(setting.batch_size), part.sample_rate)
         hoped = gaussian_epsilon(told, part.delta, "rdp")
         yield (
             f"gives a sample_rate of {part.sample_rate:g}, but its batches are fixed, not Poisson samples; an accountant "

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from seethrough.common.spelling import label_of
 from seethrough.reports.findings.evidence import MOST_BATCHES, evidence_of
 from seethrough.reports.findings.intervals import LEAST_BATCHES
 
 from ..metrics import Metric
+from ..recordings.settings import has_truth
 from ..scoring import score
-from ..specification.entries import label_of
 from ..specification.schema import AuditSpec, Setting
 from ..trial import trial_without_model
 
@@ -16,15 +17,19 @@ MOST_TRIED = 50  # batches that perfect label attacks are simulated on
 
 def powerless(spec: AuditSpec) -> tuple[str, ...]:
     """One sentence for each metric in each setting by which not even a perfect attack could be called a leak."""
-    images, labels = (
-        [spec.trials_of(attack) for attack in spec.attacks if attack.recovers_images == kind] for kind in (True, False)
-    )
     found: dict[str, None] = {}
     for setting in spec.settings:
+        images, labels = (
+            [spec.trials_of(attack, setting) for attack in spec.attacks if attack.recovers_images == kind]
+            for kind in (True, False)
+        )
+        if setting.recording and not has_truth(setting):
+            found[f"{setting.name} holds no truth, so nothing is scored but how well images explain the update."] = None
+            continue
         for metric in spec.metrics:
             if metric.compares != "labels" and images and min(images) < LEAST_BATCHES:
                 found[_said(setting, metric, min(images), LEAST_BATCHES)] = None
-            if metric.compares == "labels" and metric.of == "client":
+            if metric.compares == "labels" and metric.of == "client" and not setting.recording:
                 found |= dict.fromkeys(_of_labels(spec, setting, metric, min(images + labels)))
     return tuple(found)
 

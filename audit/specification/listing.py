@@ -5,7 +5,8 @@ import dataclasses
 from rich.markup import escape
 from rich.table import Table
 
-from .entries import default_of
+from seethrough.common.spelling import default_of
+
 from .kinds import entries_of
 
 

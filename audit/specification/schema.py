@@ -16,8 +16,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from seethrough.attacks import Attack
+from seethrough.common.entry import entry
 from seethrough.common.section import Section
-from seethrough.defenses import Chain, Defense, Recipe
+from seethrough.common.spelling import ReadAs, entry_type, label_of
+from seethrough.defenses import Chain, Defense
+from seethrough.recipes import Recipe
 
 from ..data import Data
 from ..metrics import Metric
@@ -25,7 +28,6 @@ from ..models import Model
 from ..threat import ThreatModel
 from ..weights import Weights
 from ..weights.random import Random
-from .entries import ReadAs, entry_type, label_of
 from .kinds import entries_of
 
 
@@ -91,30 +93,62 @@ class Partition(Section):
     clients: int = Field(default=10, ge=2, le=1000)
 
 
+@entry
+class Unstated(Data):
+    """No data in the spec: a recording tells what is needed."""
+
+
 class Setting(Section):
-    """One federated setting: whose data, which model in which state, how clients train."""
+    """One federated setting: whose data, which model in which state, how clients train.
+
+    With a `recording`, a folder of updates that were recorded elsewhere, nobody is played: weights, examples and
+    recipe are those that were recorded, and `data`, which may be left out, are public images of the same kind.
+    """
 
     name: str = Field(min_length=1)
-    data: AnyData
+    recording: str = ""
+    data: AnyData = Unstated()
     splits: Splits = Splits()
     partition: Partition | None = None
     model: AnyModel
     weights: AnyWeights = Random()
     fix_batchnorm: bool = False  # put GroupNorm in the place of BatchNorm, as Opacus' ModuleValidator.fix does
     mode: Literal["eval", "train"] = "eval"
-    batch_size: int = Field(ge=1, le=4096)
+    batch_size: int = Field(default=0, ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
     rounds: int = Field(default=1, ge=1, le=100)  # that the clients take part in, each time with the same batch
     local: Recipe = Recipe()
 
+    _clients: int = PrivateAttr(0)
+
+    @property
+    def clients(self) -> int:
+        """How many clients were recorded; 0 where clients are played."""
+        return self._clients
+
+    def recorded_by(self, clients: int, **known: Any) -> "Setting":
+        """The same with what the recordings of so many clients tell."""
+        found = self.model_copy(update=known)
+        found._clients = clients
+        return found
+
     @model_validator(mode="after")
-    def _slices_fit(self) -> "Setting":
-        if self.local.batch_size and self.batch_size % self.local.batch_size:
+    def _data_or_recording(self) -> "Setting":
+        if not self.recording and (isinstance(self.data, Unstated) or not self.batch_size):
+            raise PydanticCustomError("no_clients", "data and batch_size, or a recording")
+        stated = [name for name in ("local", "weights") if name in self.model_fields_set]
+        if self.recording and stated:
             raise PydanticCustomError(
-                "slices",
-                "a local.batch_size that divides the batch_size {size} (found {found})",
-                {"size": self.batch_size, "found": self.local.batch_size},
+                "recorded", "a recording without {stated}, which it tells itself", {"stated": stated[0]}
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_are_left(self) -> "Setting":
+        try:
+            self.local.order(self.batch_size or 1)
+        except ValueError as error:
+            raise PydanticCustomError("batches", "{why}", {"why": str(error)}) from error
         return self
 
 
@@ -191,9 +225,10 @@ class AuditSpec(Section):
         self._source, self._text = source, text
         return self
 
-    def trials_of(self, attack: Attack) -> int:
-        """How many batches the attack is tried on."""
-        return self.trials if attack.recovers_images or self.label_trials is None else self.label_trials
+    def trials_of(self, attack: Attack, setting: Setting) -> int:
+        """How many batches the attack is tried on: of recordings, those that there are."""
+        wanted = self.trials if attack.recovers_images or self.label_trials is None else self.label_trials
+        return min(wanted, setting.clients) if setting.clients else wanted
 
     @field_validator("utility")
     @classmethod

@@ -46,7 +46,7 @@ class File(Weights):
         net = bare(model)
         counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
         expected = {name: value for name, value in net.state_dict().items() if name not in counters}
-        read = _without_wrappers(read_tensors(self.path), expected)
+        read = without_wrappers(read_tensors(self.path), expected)
         found = {
             name: _as_precise(value, expected.get(name), f"{self.path}: found {name!r}")
             for name, value in read.items()
@@ -68,11 +68,11 @@ def _as_precise(found: Tensor, expected: Tensor | None, said: str) -> Tensor:
     return converted
 
 
-def _without_wrappers(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_wrappers(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """`found` without the prefix that a wrapper has put before every name, unless the network's own names have it."""
     for prefix in WRAPPERS:
         if _all_start(found, prefix) and not _all_start(expected, prefix):
-            return _without_wrappers({name.removeprefix(prefix): each for name, each in found.items()}, expected)
+            return without_wrappers({name.removeprefix(prefix): each for name, each in found.items()}, expected)
     return found
 
 

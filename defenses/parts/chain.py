@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 from torch import Generator
 
+from seethrough.recipes import Recipe
+from seethrough.recipes.replay import Slopes, sum_of
+
 from .._base import (
     Aggregate,
     Defense,
     GradFn,
     Guarantee,
+    MeanGradient,
     Message,
     Params,
-    Recipe,
-    Slopes,
     Update,
-    sum_of,
 )
 
 
@@ -39,10 +40,9 @@ class Chain(Defense):
     def cohort(self) -> int:
         return max(part.cohort() for part in self.parts)
 
-    def train(self, grad: GradFn) -> GradFn:
-        for part in self.parts:
-            grad = part.train(grad)
-        return grad
+    def train(self, grad: MeanGradient) -> GradFn:
+        training = self._overriding("train")
+        return training[0].train(grad) if training else grad
 
     def release(self, update: Update, rng: Generator) -> Update:
         for part in self.parts:

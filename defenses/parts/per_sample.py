@@ -13,14 +13,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from seethrough.recipes.losses import Loss
+from seethrough.recipes.trainable import trained
+
 from .._base import Batch, NotApplicableError, Params
-from .trainable import trained
 
 if TYPE_CHECKING:
     from opacus.optimizers import DPOptimizer
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 Clipped = Literal["flat", "per_layer"]
 
 
-def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
-    """The gradient of each example's cross-entropy, [n, *parameter] for each parameter that trains, in the model's mode.
+def per_sample_gradients(model: nn.Module, batch: Batch, loss: Loss) -> Params:
+    """The gradient of each example's loss, [n, *parameter] for each parameter that trains, in the model's mode.
 
-    Raises: NotApplicableError, if an example's gradient would depend on the rest of its batch or on chance.
+    Raises: NotApplicableError, if an example's gradient would depend on the rest of its batch or on chance, or its loss does.
     """
     from opacus.grad_sample.functorch import ft_compute_per_sample_gradient  # slow to import, and wanted only here
 
@@ -44,7 +45,7 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
         warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
         try:
             logits = torch.vmap(lambda image: private(image.unsqueeze(0)).squeeze(0))(batch.inputs).detach()
-            slopes = logits.softmax(dim=1) - F.one_hot(batch.labels, logits.shape[1])
+            slopes = _slopes_of(loss, logits, batch.labels)
             found = ft_compute_per_sample_gradient(private, [batch.inputs], slopes)
         except torch.OutOfMemoryError:
             raise
@@ -55,6 +56,22 @@ def per_sample_gradients(model: nn.Module, batch: Batch) -> Params:
         if alias in slopes_of:
             slopes_of[name] = slopes_of[name] + slopes_of.pop(alias)
     return slopes_of
+
+
+def _slopes_of(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
+    """The slope of each example's own loss in its logits, [n, classes]. Raises: NotApplicableError."""
+    leaf = logits.clone().requires_grad_()
+    with torch.enable_grad():
+        alone = [loss(leaf[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]
+        (each,) = torch.autograd.grad(torch.stack(alone).sum(), leaf)
+        (together,) = torch.autograd.grad(loss(leaf, labels), leaf)
+    finite = each.isfinite() & together.isfinite()
+    if not torch.allclose(each[finite] / len(labels), together[finite], rtol=1e-3, atol=1e-7):
+        raise NotApplicableError(
+            "per-sample gradients are undefined under a loss that is not the mean of its examples' losses, such as one with "
+            "class_weights, which divides by the weights of the others"
+        )
+    return each
 
 
 def clipped_noised_mean(

@@ -9,18 +9,21 @@ if TYPE_CHECKING:
     from .audit.data import Data
     from .audit.metrics import Metric
     from .audit.models import Model
+    from .audit.recordings import record
     from .common.entry import entry
     from .common.errors import InputError
-    from .defenses import Defense, Recipe
+    from .defenses import Defense
+    from .recipes import Recipe
 
 _HOMES = {
     "audit": "",
     "spec": "audit.api",
+    "record": "audit.recordings",
     "Results": "audit.api",
     "InputError": "common.errors",
     "View": "attacks",
     "Space": "attacks",
-    "Recipe": "defenses",
+    "Recipe": "recipes",
     "Reconstruction": "attacks",
     "Attack": "attacks",
     "Defense": "defenses",
@@ -45,6 +48,7 @@ __all__ = [
     "View",
     "audit",
     "entry",
+    "record",
     "spec",
 ]
 

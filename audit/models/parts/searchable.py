@@ -10,7 +10,7 @@ from seethrough.attacks import Space, View
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch
-from seethrough.defenses.parts.trainable import trained
+from seethrough.recipes.trainable import trained
 
 from ...randomness import drawing_from, stream
 

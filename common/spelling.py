@@ -1,15 +1,15 @@
 """Entries as a spec writes them: a name, {name: {parameter: value}}, or {name: value of its first parameter}."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union
 
 from pydantic import BeforeValidator, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from seethrough.common.catalog import name_of
-from seethrough.common.section import refuse_unknown_keys
+from .catalog import name_of
+from .section import refuse_unknown_keys
 
 
 class ReadAs:
@@ -42,6 +42,22 @@ def label_of(value: object) -> str:
         if getattr(value, field.name) != default_of(field)
     ]
     return f"{name_of(type(value))}({', '.join(changed)})" if changed else name_of(type(value))
+
+
+def named(value: object) -> Any:
+    """An entry as a spec writes it: its name, or that with those of its parameters that differ from their defaults."""
+    parameters = changed(value)
+    return {name_of(type(value)): parameters} if parameters else name_of(type(value))
+
+
+def changed(value: object, how: Mapping[str, Callable[[Any], Any]] | None = None) -> dict[str, Any]:
+    """The parameters that differ from their defaults, each as `how` writes it, where it says."""
+    fields = [field.name for field in dataclasses.fields(value) if getattr(value, field.name) != default_of(field)]  # type: ignore[arg-type]
+    return {name: (how or {}).get(name, _plain)(getattr(value, name)) for name in fields}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def default_of(field: dataclasses.Field[Any]) -> object:

@@ -1,0 +1,8 @@
+"""Updates that somebody else's client sent: how they are written down, read again, and checked before anything "
+"attacks them."""
+
+from .format import Facts
+from .read import Recording, recordings_in
+from .write import record
+
+__all__ = ["Facts", "Recording", "record", "recordings_in"]

@@ -1,0 +1,143 @@
+"""Whether an update can be what its recording says: held against updates that public images make by the recorded recipe.
+
+These differ from it by nothing but the examples, if weights, recipe and number of examples are right. So three numbers are
+compared, none of which needs an attack: the length of the step, its likeness to the others, and, for a plain or smoothed
+cross-entropy under SGD, the sum of the classifier's bias over the classes, which is zero for every softmax.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from seethrough.defenses import Batch, MeanGradient, Params
+from seethrough.recipes import Recipe
+
+from ..client import DivergedError, local_update
+from ..randomness import drawing_from, stream
+from .withheld import cosine_of
+
+PLAYED = 20  # public batches
+LONGER, SHORTER = 3.0, 1 / 3  # times their longest and shortest step
+UNLIKE = 4.0  # standard deviations, and
+LEAST_UNLIKE = 0.1  # of cosine, below the likeness of public batches' steps to each other
+UNBALANCED = 1e-2  # of the largest bias: what rounding leaves of a sum that is zero
+
+
+def implausible(
+    where: str,
+    model: nn.Module,
+    step: Params,
+    recipe: Recipe,
+    count: int,
+    public: Batch,
+    known: bool,
+    truth: Batch | None,
+) -> Iterator[str]:
+    """One sentence for each thing that cannot be as recorded; `known` says whether the recipe was recorded."""
+    if known:
+        yield from _unbalanced(where, model, step, recipe, count)
+    played = steps_of_public(model, recipe, count, public, PLAYED)
+    if len(played) < 2:
+        return
+    lengths, own = [_length(each) for each in played], _length(step)
+    if known and not SHORTER * min(lengths) <= own <= LONGER * max(lengths):
+        yield (
+            f"{where}: the step has length {own:.3g}, and those of {len(played)} public batches, trained from "
+            "these weights by "
+            f"this recipe, {min(lengths):.3g} to {max(lengths):.3g}: the learning rate, the number of steps or of "
+            "examples, or the "
+            "weights are others than recorded, or something was done to the update; attacks that rely on them find less than "
+            "there is."
+        )
+    between = [cosine_of(one, other) for place, one in enumerate(played) for other in played[:place]]
+    toward = sum(cosine_of(step, other) for other in played) / len(played)
+    center, spread = _mean(between), max(_deviation(between), 1e-9)
+    if toward < center - max(UNLIKE * spread, LEAST_UNLIKE):
+        yield (
+            f"{where}: the step has a mean cosine of {toward:.3f} with those of public batches, which have "
+            f"{center:.3f} with each "
+            "other: it does not look like training from these weights (of another round, or of another model), or the images "
+            "are of another kind."
+        )
+    if truth is not None:
+        yield from _of_truth(where, model, step, recipe, truth, played, known)
+
+
+def steps_of_public(model: nn.Module, recipe: Recipe, count: int, public: Batch, number: int) -> list[Params]:
+    """The steps of so many batches of public images."""
+    found = []
+    for place in range(number):
+        chosen = torch.randint(len(public), (count,), generator=stream(place, "public batch"))
+        batch = Batch(public.inputs[chosen], public.labels[chosen])
+        try:
+            found.append(
+                local_update(model, batch, recipe, MeanGradient(recipe.loss), stream(place, "public client")).step
+            )
+        except DivergedError:
+            continue
+    return found
+
+
+def trained_step(model: nn.Module, batch: Batch, recipe: Recipe, number: int) -> Params | None:
+    """The step of a client who holds this batch; None where its training diverges."""
+    with drawing_from(stream(number, "chance")):  # what dropout draws
+        try:
+            return local_update(model, batch, recipe, MeanGradient(recipe.loss), stream(number, "public client")).step
+        except DivergedError:
+            return None
+
+
+def _of_truth(
+    where: str, model: nn.Module, step: Params, recipe: Recipe, truth: Batch, played: Sequence[Params], known: bool
+) -> Iterator[str]:
+    replayed = trained_step(model, truth, recipe, 0)
+    if replayed is None:
+        return
+    alike, best = cosine_of(replayed, step), max(cosine_of(each, step) for each in played)
+    ratio = _length(step) / max(_length(replayed), 1e-30)
+    if alike <= best:
+        yield (
+            f"{where}: the truth, trained from the recorded weights, gives a step of cosine {alike:.3f} with what "
+            "was sent, no more "
+            f"than the best of {len(played)} public batches ({best:.3f}): it is the truth of another update, or "
+            "weights and update "
+            "do not belong together; scores against it say nothing."
+        )
+    elif known and not recipe.shuffle and (alike < 0.99 or not 0.9 < ratio < 1.1):
+        yield (
+            f"{where}: the truth, trained by the recorded recipe, gives a step of cosine {alike:.3f} with what "
+            "was sent, which is "
+            f"{ratio:.3g} times as long: the recipe is not quite the client's, or something was done to the update."
+        )
+
+
+def _unbalanced(where: str, model: nn.Module, step: Params, recipe: Recipe, count: int) -> Iterator[str]:
+    """For a softmax the slopes in the logits add up to zero, and so does what is a sum of them."""
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear or not recipe.tells_shares() or f"{linear[-1][0]}.bias" not in step:
+        return
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    bias = recipe.without_decay(step, weights, count)[f"{linear[-1][0]}.bias"].double()
+    if abs(float(bias.sum())) > UNBALANCED * float(bias.abs().sum()):
+        yield (
+            f"{where}: the step of the classifier's bias adds up to {float(bias.sum()):.3g} over the classes "
+            "where its entries "
+            f"reach {float(bias.abs().max()):.3g}, which SGD of a cross-entropy never does: another loss or "
+            "optimizer, an update "
+            "that does not belong to these weights, or something done to it."
+        )
+
+
+def _length(step: Params) -> float:
+    return math.sqrt(sum(float(part.double().square().sum()) for part in step.values()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    center = _mean(values)
+    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / max(1, len(values) - 1))

@@ -1,0 +1,56 @@
+"""A client's training as a differentiable function of its examples: what an attacker who knows the recipe replays."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from .optimizers import State, Tensors
+from .optimizers._base import root
+from .recipe import Order, Recipe
+
+Slopes = Callable[[Tensors, Tensor, Tensor], Tensors]
+"""The mean loss's gradient, by how far the weights have moved, images [n, *shape] and labels [n] or [n, classes]."""
+
+
+def replayed(recipe: Recipe, order: Order, weights: Tensors, slopes: Slopes, inputs: Tensor, labels: Tensor) -> Tensors:
+    """How far the named weights move when a client trains on these examples in this order.
+
+    The same as torch.optim makes it but for rounding; differentiable in inputs and labels, and fit for `torch.func.vmap`.
+    """
+    drift = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    state: State = {}
+    for lr, batches in zip(recipe.rates(len(inputs)), order, strict=True):
+        parts = [slopes(drift, _taken(inputs, part), _taken(labels, part)) for part in batches]
+        mean: Tensors = {name: sum_of(part[name] for part in parts) / recipe.accumulate for name in drift}
+        if recipe.proximal:
+            mean = {name: slope + recipe.proximal * drift[name] for name, slope in mean.items()}
+        if recipe.clip_norm is not None:
+            mean = clipped(mean, recipe.clip_norm)
+        now = {name: weights[name] + drift[name] for name in drift}
+        change, state = recipe.optimizer.step(now, mean, state, lr)
+        drift = {name: drift[name] + change[name] for name in drift}
+    return drift
+
+
+def sum_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, in order."""
+    first, *rest = tensors
+    for tensor in rest:
+        first = first + tensor
+    return first
+
+
+def clipped(slopes: Tensors, longest: float) -> Tensors:
+    """What torch.nn.utils.clip_grad_norm_ makes of them."""
+    total = root(sum_of(slope.square().sum() for slope in slopes.values()))
+    factor = (longest / (total + 1e-6)).clamp(max=1.0)
+    return {name: slope * factor for name, slope in slopes.items()}
+
+
+def _taken(examples: Tensor, places: Tensor) -> Tensor:
+    """`examples` at `places`, as a view where these follow one another."""
+    first, count = int(places[0]), len(places)
+    if torch.equal(places, torch.arange(first, first + count)):
+        return examples[first : first + count]
+    return examples[places.to(examples.device)]

@@ -1,0 +1,363 @@
+"""Recorded updates: written, read, doubted and attacked; and a dozen that are wrong, each answered with a sentence."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import seethrough
+from seethrough.attacks import Space
+from seethrough.audit.cli import main
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.models import bare
+from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.recordings import record
+from seethrough.common.errors import InputError
+from seethrough.defenses import Batch
+
+SPACE = Space((1, 28, 28), 10)
+RECIPE = {"steps": 4, "lr": 0.05, "batch_size": 2, "optimizer": {"sgd": {"momentum": 0.9}}}
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ConvNet(width=4).build(SPACE)
+
+
+def examples(start: int = 0, count: int = 4) -> Batch:
+    return Digits().load().batch(torch.arange(start, start + count))
+
+
+def trained(model: nn.Module, batch: Batch, lr: float = 0.05) -> nn.Module:
+    """What RECIPE makes of the model, by a plain loop."""
+    local = copy.deepcopy(model)
+    steps = torch.optim.SGD(local.parameters(), lr=lr, momentum=0.9)
+    for number in range(4):
+        part = slice(0, 2) if number % 2 == 0 else slice(2, 4)
+        steps.zero_grad()
+        F.cross_entropy(local(batch.inputs[part]), batch.labels[part]).backward()
+        steps.step()
+    return local
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in bare(model).state_dict().items()}
+
+
+def recorded(place: Path, before: Any = None, after: Any = None, **facts: Any) -> Path:
+    before = weights(network()) if before is None else before
+    after = weights(trained(network(), examples())) if after is None else after
+    known = {"examples": 4, "recipe": RECIPE, "shape": SPACE.shape, "classes": SPACE.classes}
+    return record(place, before, after, **{**known, **facts})
+
+
+def spec_for(place: Path, **more: Any) -> dict[str, Any]:
+    setting = {"name": "as recorded", "recording": str(place), "data": "digits", "model": {"convnet": {"width": 4}}}
+    return {
+        "name": "recorded",
+        "trials": more.pop("trials", 1),
+        "settings": [{**setting, **more.pop("setting", {})}],
+        "threats": [{"name": "server", **more.pop("threat", {})}],
+        "defenses": more.pop("defenses", ["none"]),
+        "attacks": more.pop("attacks", ["label_counts"]),
+        "metrics": more.pop("metrics", ["label_accuracy", "psnr"]),
+    }
+
+
+def run(place: Path, out: Path, **more: Any) -> seethrough.Results:
+    return seethrough.audit(spec_for(place, **more), out, workers=1, quiet=True)
+
+
+def test_a_recording_is_found_again_as_it_was_written(tmp_path: Path):
+    place = recorded(tmp_path / "rec", client="hospital 3", round=7, truth=(examples().inputs, examples().labels))
+    facts = json.loads((place / "recording.json").read_text())
+    assert facts["client"] == "hospital 3" and facts["round"] == 7 and facts["examples"] == 4
+    assert facts["recipe"] == RECIPE and facts["shape"] == [1, 28, 28]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "before.safetensors",
+        "recording.json",
+        "sent.safetensors",
+        "truth.npz",
+    ]
+    sent = load_file(place / "sent.safetensors")
+    assert all(torch.equal(sent[name], part) for name, part in weights(trained(network(), examples())).items())
+
+
+def test_labels_and_images_come_back_from_a_recorded_update_as_from_a_client_of_ours(tmp_path: Path):
+    """The recorded update is the one that our own client makes of the same images, so the attack finds the same."""
+    truth = (examples().inputs, examples().labels)
+    place = recorded(tmp_path / "rec", truth=truth)
+    attacks = ["label_counts", {"inverting_gradients": {"steps": 30}}]
+    found = run(place, tmp_path / "out", attacks=attacks).table
+    assert (found[found.metric == "label_accuracy"].value == 1.0).all()
+    (explained,) = found[(found.metric == "explained") & (found.status == "ok")].itertuples()
+    assert explained.value > 0.5 and "better than" in explained.note
+
+
+def test_without_the_truth_labels_and_the_p_value_remain(tmp_path: Path):
+    place = recorded(tmp_path / "rec")
+    results = run(place, tmp_path / "out", attacks=["label_counts", {"inverting_gradients": {"steps": 30}}])
+    notes = results.table[results.table.metric == "label_accuracy"].note
+    labels = sorted(examples().labels.tolist())
+    assert all("the recording holds no truth" in note for note in notes)
+    assert all(f"{labels.count(label)} of class {label}" in note for note in notes for label in set(labels))
+    assert results.table[results.table.metric == "explained"].value.max() > 0.5
+    assert "p = " in (tmp_path / "out" / "index.html").read_text()
+    assert "no truth" in " ".join(results.manifest.limits)
+
+
+def test_an_update_of_other_images_is_not_explained_by_images_that_were_not_found_in_it(tmp_path: Path):
+    """Of noise there is nothing to be found: the p-value is not small."""
+    noise = {name: part + 1e-3 * torch.randn(part.shape) for name, part in weights(network()).items()}
+    torch.manual_seed(0)
+    place = recorded(tmp_path / "rec", after=noise)
+    results = run(place, tmp_path / "out", attacks=[{"inverting_gradients": {"steps": 30}}])
+    (row,) = results.table[results.table.metric == "explained"].itertuples()
+    assert row.value < 0.2
+    assert results.manifest.doubts
+
+
+def test_several_clients_are_trials_and_several_rounds_are_past(tmp_path: Path):
+    model = network()
+    for client in range(3):
+        before = model
+        for number in (1, 2):
+            after = trained(before, examples(4 * client))
+            truth = (examples(4 * client).inputs, examples(4 * client).labels)
+            folder = tmp_path / "all" / f"c{client}" / f"r{number}"
+            recorded(folder, weights(before), weights(after), client=f"c{client}", round=number, truth=truth)
+            before = after
+    found = run(tmp_path / "all", tmp_path / "out", trials=8).table
+    rows = found[found.metric == "label_accuracy"]
+    assert len(rows) == 3 and (rows.value == 1.0).all()
+
+
+def test_a_defense_is_tried_on_what_was_sent_and_one_that_trains_is_not_applicable(tmp_path: Path):
+    defenses = ["none", {"clipping": {"max_norm": 1e-3}}, {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}]
+    truth = (examples().inputs, examples().labels)
+    found = run(recorded(tmp_path / "rec", truth=truth), tmp_path / "out", defenses=defenses).table
+    states = dict(
+        zip(
+            found[found.metric == "label_accuracy"].defense, found[found.metric == "label_accuracy"].status, strict=True
+        )
+    )
+    assert [state for name, state in states.items() if "dp_sgd" in name] == ["n/a"]
+    assert [state for name, state in states.items() if "dp_sgd" not in name] == ["ok", "ok"]
+
+
+# ---- a dozen wrong ones
+
+
+def renamed(parts: dict[str, Tensor], order: list[int]) -> list[Tensor]:
+    values = list(parts.values())
+    return [values[place] for place in order]
+
+
+def transposed(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    last = max(name for name in parts if name.endswith("weight"))
+    return {name: part.T.contiguous() if name == last else part for name, part in parts.items()}
+
+
+def poisoned(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    first = next(iter(parts))
+    return {name: part * torch.nan if name == first else part for name, part in parts.items()}
+
+
+BEFORE, AFTER = weights(network()), weights(trained(network(), examples()))
+LAST = [name for name in AFTER if name.endswith("weight")][-1]
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "other layer order": (
+        lambda place: recorded(place, list(BEFORE.values()), renamed(AFTER, [2, 1, 0, 3, 4, 5, 6, 7])),
+        r"`0.weight` of shape \[8, 4, 3, 3\] where the model has \[4, 1, 3, 3\]",
+    ),
+    "NaN": (lambda place: recorded(place, after=poisoned(AFTER)), "NaN or infinity in '0.weight'"),
+    "zeros": (lambda place: recorded(place, after=BEFORE), "an update of zeros"),
+    "a missing layer": (
+        lambda place: recorded(place, after={name: part for name, part in AFTER.items() if name != LAST}),
+        f"found no `{LAST}`; allowed: every parameter that trains",
+    ),
+    "a transposed matrix": (
+        lambda place: recorded(place, after=transposed(AFTER)),
+        r"which is the same transposed",
+    ),
+    "buffers only": (
+        lambda place: recorded(place, after={"1.running_mean": torch.zeros(4), "1.running_var": torch.ones(4)}),
+        "only buffers",
+    ),
+    "weights that were exchanged later": (
+        lambda place: save_file(weights(network(1)), recorded(place) / "before.safetensors"),
+        "other weights than those that were recorded",
+    ),
+    "a client that says it started elsewhere": (
+        lambda place: recorded(place, started_from="0" * 64),
+        "started from other weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_attacked_is_refused_with_one_sentence_and_exit_code_2(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    make, sentence = REFUSED[name]
+    make(tmp_path / "rec")
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec_for(tmp_path / "rec")))
+    monkeypatch.setattr("sys.argv", ["seethrough", "run", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    told = capfd.readouterr().err
+    assert stopped.value.code == 2 and "Traceback" not in told
+    assert len(told.strip().split("\n")) == 1
+    with pytest.raises(InputError, match=sentence):
+        seethrough.audit(spec_for(tmp_path / "rec"), tmp_path / "again", quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def averaged(*models: nn.Module) -> dict[str, Tensor]:
+    states = [weights(model) for model in models]
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+
+
+def half(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: part.half() for name, part in parts.items()}
+
+
+TRUTH = (examples().inputs, examples().labels)
+ELSE = (examples(40).inputs, examples(40).labels)
+DOUBTED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "other weights": (
+        lambda place: recorded(place, before=weights(network(1))),
+        "the step has length .* or the weights are others than recorded",
+    ),
+    "float16": (lambda place: recorded(place, half(BEFORE), half(AFTER)), "what was sent is float16"),
+    "the update of another round": (
+        lambda place: recorded(
+            place, weights(trained(network(), examples(8))), weights(trained(network(), examples())), truth=TRUTH
+        ),
+        "do not belong together|gives a step of cosine",
+    ),
+    "averaged over clients": (
+        lambda place: recorded(
+            place, after=averaged(*(trained(network(), examples(4 * i)) for i in range(5))), truth=TRUTH
+        ),
+        "of steps or of examples, or the weights are others than recorded, or something was done to the update",
+    ),
+    "a learning rate off by ten": (
+        lambda place: recorded(place, after=weights(trained(network(), examples(), lr=0.005))),
+        "the learning rate, the number of steps",
+    ),
+    "the truth of another batch": (lambda place: recorded(place, truth=ELSE), "the truth of another update"),
+    "another optimizer": (
+        lambda place: recorded(place, after={n: BEFORE[n] - 1e-3 * (AFTER[n] < BEFORE[n]) for n in AFTER}),
+        "SGD of a cross-entropy never does",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTED)
+def test_what_may_be_wrong_is_a_finding_on_the_page(name: str, tmp_path: Path):
+    make, sentence = DOUBTED[name]
+    make(tmp_path / "rec")
+    results = run(tmp_path / "rec", tmp_path / "out")
+    doubts = " ".join(results.manifest.doubts)
+    assert re.search(sentence, doubts), doubts
+    assert "What is to be doubted of the recordings" in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_recording_that_is_right_raises_no_doubt(seed: int, tmp_path: Path):
+    batch = examples(100 + 4 * seed)
+    after = weights(trained(network(seed), batch))
+    recorded(tmp_path / "rec", weights(network(seed)), after, truth=(batch.inputs, batch.labels))
+    assert run(tmp_path / "rec", tmp_path / "out").manifest.doubts == ()
+
+
+def test_a_folder_that_is_not_free_is_left_alone(tmp_path: Path):
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty; allowed: a name that is free"):
+        recorded(tmp_path / "rec")
+    assert [path.name for path in tmp_path.rglob("*")] == ["rec", "mine.txt"]
+
+
+def test_nothing_is_left_behind_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("seethrough.audit.recordings.write.write_bytes_atomically", lambda path, data: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recorded(tmp_path / "rec")
+    assert not list(tmp_path.iterdir())
+
+
+def kept(kind: str, folder: Path) -> tuple[Path, Path]:
+    """Both sets of weights in files as people have them."""
+    wrapped = {f"module.{name}": part for name, part in AFTER.items()}
+    if kind == "torch.save, one of them wrapped":
+        torch.save(BEFORE, folder / "before.pt")
+        torch.save({"state_dict": wrapped}, folder / "after.pt")
+        return folder / "before.pt", folder / "after.pt"
+    if kind == "lists of arrays":
+        for name, parts in (("before", BEFORE), ("after", AFTER)):
+            np.savez(folder / f"{name}.npz", *(part.numpy() for part in parts.values()))
+        return folder / "before.npz", folder / "after.npz"
+    if kind == "compiled":
+        save_file({f"_orig_mod.{name}": part for name, part in BEFORE.items()}, folder / "before.safetensors")
+        save_file({f"_orig_mod.{name}": part for name, part in AFTER.items()}, folder / "after.safetensors")
+        return folder / "before.safetensors", folder / "after.safetensors"
+    save_file(BEFORE, folder / "before.safetensors")
+    np.savez(folder / "after.npz", **{name: part.numpy() for name, part in AFTER.items()})
+    return folder / "before.safetensors", folder / "after.npz"
+
+
+@pytest.mark.parametrize("kind", ["torch.save, one of them wrapped", "lists of arrays", "compiled", "mixed"])
+def test_files_as_people_have_them_are_imported(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    before, after = kept(kind, tmp_path)
+    truth = tmp_path / "truth.npz"
+    np.savez(truth, images=TRUTH[0].permute(0, 2, 3, 1).numpy(), labels=TRUTH[1].numpy())
+    options = [
+        "--examples",
+        "4",
+        "--shape",
+        "1,28,28",
+        "--classes",
+        "10",
+        "--truth",
+        str(truth),
+        "--recipe",
+        json.dumps(RECIPE),
+    ]
+    command = ["seethrough", "import", str(before), str(after), "--out", str(tmp_path / "rec"), *options]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code, capfd.readouterr().err
+    results = run(tmp_path / "rec", tmp_path / "out")
+    assert results.manifest.doubts == ()
+    assert (results.table[results.table.metric == "label_accuracy"].value == 1.0).all()
+
+
+def test_a_spec_for_a_recording_is_written_and_names_a_model_of_ours_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with torch.random.fork_rng():
+        model = ConvNet().build(SPACE)
+    recorded(tmp_path / "rec", weights(model), weights(trained(model, examples())))
+    monkeypatch.setattr(
+        "sys.argv", ["seethrough", "new", "--recording", str(tmp_path / "rec"), str(tmp_path / "spec.yaml")]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    text = (tmp_path / "spec.yaml").read_text()
+    assert "model: convnet   # fits the recorded weights" in text
+    assert seethrough.audit(tmp_path / "spec.yaml", tmp_path / "out", quiet=True).manifest.doubts == ()
