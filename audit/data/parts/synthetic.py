@@ -7,6 +7,7 @@ from pydantic import Field
 
 from seethrough.attacks.parts.image_priors import photograph_like
 from seethrough.common.entry import entry
+from seethrough.common.threads import one_thread
 
 from .._base import Data, Images
 
@@ -27,4 +28,6 @@ class Synthetic(Data):
 def _drawn(shape: tuple[int, int, int], classes: int, count: int) -> Images:
     fixed = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % classes
-    return Images(photograph_like(count, shape, fixed), labels[torch.randperm(count, generator=fixed)], classes)
+    with one_thread():  # more of them would round otherwise, and these images are to be the same everywhere
+        pixels = (255 * photograph_like(count, shape, fixed)).round().to(torch.uint8)
+    return Images(pixels, labels[torch.randperm(count, generator=fixed)], classes)
