@@ -3,11 +3,15 @@
 import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
 import seethrough
+from seethrough.audit.cli import main
 from seethrough.audit.specification.kinds import entries_of
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +43,53 @@ def test_python_in_the_docs_runs(block, tmp_path, monkeypatch):
         pytest.skip("needs a file of the user's, or is a test module's line")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "python.md", "exec"), {"seethrough": seethrough})
+
+
+def test_the_page_that_takes_a_reader_to_a_report_does(tmp_path, monkeypatch):
+    """Its first snippet as it stands, its commands, and its NVFlare snippet with a stand-in."""
+    page = (DOCS / "your-model.md").read_text().partition("## A network of your own")[0]
+    first, loop = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    commands = re.findall(r"^seethrough (.*?)(?: +#.*)?$", page, flags=re.MULTILINE)[:2]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_model.py").write_text(first.partition("digits = ")[0])
+    exec(compile(first, "your-model.md", "exec"), {})
+    for command in commands:
+        monkeypatch.setattr("sys.argv", ["seethrough", *command.split()])
+        if command.startswith("run"):
+            spec = Path("my_audit.yaml").read_text()
+            spec = re.sub(r"model: .*", "model: my_model:build", spec).replace("steps: 300", "steps: 20")
+            Path("my_audit.yaml").write_text(spec)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert not stopped.value.code
+    table = seethrough.Results.read("results").table
+    assert (table[table.metric == "label_accuracy"].value == 1.0).all()
+    assert set(table[table.status == "ok"].metric) == {"explained", "label_accuracy", "psnr", "ssim"}
+
+    names = {"seethrough": seethrough}
+    exec(compile(loop, "your-model.md", "exec"), names)
+    names["train_and_record"](Flare(), nn.Linear(2, 2), train_a_little, 4)
+    assert (tmp_path / "recordings" / "site-1" / "round-4" / "recording.json").is_file()
+
+
+class Flare:
+    """What nvflare.client is to the snippet."""
+
+    FLModel = dict
+
+    def receive(self):
+        return SimpleNamespace(params={"weight": torch.ones(2, 2), "bias": torch.zeros(2)})
+
+    def get_site_name(self):
+        return "site-1"
+
+    def send(self, model):
+        assert torch.equal(model["params"]["bias"], torch.ones(2))
+
+
+def train_a_little(model):
+    nn.init.ones_(model.bias)
+    return 3
 
 
 def test_the_drawing_is_that_of_the_imports():

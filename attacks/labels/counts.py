@@ -32,16 +32,20 @@ class Counted:
 
 
 def count_classes(view: View) -> Counted:
-    """The best counts by what all rounds tell: of the classifier's gradient or, where that cannot be read, of plays.
+    """The best counts by what all rounds tell: of the classifier's gradient or, where that cannot be read or the recipe
+    keeps no shares of it (an adaptive optimizer, another loss), of plays.
 
     Raises: NotGrantedError, without `count`.
     """
     view.need("count")
     try:
         evidence = of_all_rounds([evidence_of_labels(each) for each in rounds_of(view)])
-        probable, least = tails(evidence), evidence.least
     except NotApplicableError:
-        played = play(view)
+        evidence = None
+    if evidence is not None and (view.recipe is None or view.recipe.tells_shares()):
+        probable, least = tails(evidence), evidence.least
+    else:
+        played = play(view) if evidence is None else play(view).with_certain(evidence.least)
         probable, least = played.tails(view.count or 0), played.least
     counts = most_probable(probable, least)
     right = float(sum(probable[label, :number].sum() for label, number in enumerate(counts.tolist())))

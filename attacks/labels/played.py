@@ -39,6 +39,10 @@ class Played:
     least: Tensor  # int64 [classes]: how many examples there were for certain
     absent: Tensor  # bool [classes]: whether there was none for certain
 
+    def with_certain(self, least: Tensor) -> "Played":
+        """The same, knowing that there were so many of each class (int64 [classes]) for certain."""
+        return replace(self, least=torch.maximum(self.least, least), absent=self.absent & (least == 0))
+
     def tails(self, count: int) -> Tensor:
         """P(n_j >= t) for t = 1 to `count` [classes, count], float64."""
         counts = torch.arange(1, count + 1, dtype=torch.float64)
