@@ -18,7 +18,7 @@ from seethrough.attacks import Attack
 from seethrough.common.processes import without_main
 from seethrough.common.spelling import facts_of, label_of
 from seethrough.defenses import Chain, Defense, NotApplicableError
-from seethrough.reports.row import Described, Manifest, Place
+from seethrough.reports.row import EXPLAINED, Described, Manifest, Place
 
 from .case import (
     Case,
@@ -38,11 +38,11 @@ from .checks.lint import lint
 from .checks.power import powerless
 from .checks.user_model import check, check_built
 from .models.parts.fingerprint import forward
-from .recorded_trial import DECOYS, EXPLAINED
+from .recorded_trial import DECOYS
 from .recordings.format import TRUTH
 from .recordings.plausible import implausible
 from .recordings.read import recordings_in
-from .recordings.settings import filled_in, knows_recipe
+from .recordings.settings import filled_in, has_truth, knows_recipe
 from .specification.error_messages import SpecError, stopped
 from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
@@ -322,6 +322,8 @@ def _described(setting: Setting, seed: int) -> Described:
     half = setting.splits.attacked
     chosen = "" if half == "all" else f", of which the {len(attackable(setting, seed))} of the {half} half are attacked"
     size = sum(parameter.numel() for parameter in model.parameters())
+    if setting.recording:
+        return _recorded(setting, seed)
     repeated = f", the same in each of {setting.rounds} rounds" if setting.rounds > 1 else ""
     return Described(
         setting.name,
@@ -337,6 +339,25 @@ def _described(setting: Setting, seed: int) -> Described:
             f"weights: {label_of(setting.weights)}; {setting.weights.members()}; {_accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, "
             f"{setting.local.said(setting.batch_size)}",
+        ),
+    )
+
+
+def _recorded(setting: Setting, seed: int) -> Described:
+    images, parts = divided(setting, seed)
+    model, known = broadcast_model(setting, seed, 0), recordings_in(setting.recording)
+    rounds, truth = sum(map(len, known)), "known" if has_truth(setting) else "not known"
+    copies = ", copies of the clients' own taken out" if parts.dropped else ""
+    return Described(
+        setting.name,
+        (
+            f"recorded: {len(known)} client(s), {rounds} round(s) in all, in {setting.recording}; the truth is {truth}",
+            f"public images: {label_of(setting.data)}, {len(parts.public)} of shape {list(images.pixels.shape[1:])}, "
+            f"{images.classes} classes{copies}",
+            f"model: {label_of(setting.model)}, {sum(part.numel() for part in model.parameters()):,} parameters, "
+            f"{setting.mode} mode, at the weights that the clients received; {_accuracy(setting, seed)}",
+            f"each client: {setting.batch_size} examples; "
+            + (setting.local.said(setting.batch_size) if knows_recipe(setting) else "how it trained was not recorded"),
         ),
     )
 

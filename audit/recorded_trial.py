@@ -17,7 +17,7 @@ from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Chain, NotApplicableError, Params, Update
-from seethrough.reports.row import Pictures, Score
+from seethrough.reports.row import EXPLAINED, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
 from .client import DivergedError, Round, batchnorm_layers, simulate_round
@@ -28,7 +28,6 @@ from .recordings.withheld import Withheld, cosine_of, half_of, replaces_gradient
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, score
 from .trial import Outcome, attack_on, pictures, view_for
 
-EXPLAINED = "explained"
 DECOYS = 39  # steps of public batches; the smallest p-value is 1 / 40
 SWAPPED = 19  # public batches that reconstructions are also scored against
 NO_TRUTH = "the recording holds no truth to compare with"

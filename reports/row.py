@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+EXPLAINED = "explained"
+"""The metric that needs no truth: how well the images found in half of a recorded update predict the other half."""
+
 Status = Literal["ok", "n/a", "failed", "unavailable", "nan"]
 """ok: measured. n/a: impossible combination. failed: it broke. unavailable: the metric could not be had.
 nan: the measurement is not a finite number. Only `ok` rows enter a mean; the others are counted and named."""

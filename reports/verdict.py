@@ -20,6 +20,7 @@ from .findings.evidence import ALPHA
 from .findings.grid import Block, Finding, Reading, unique
 from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
+from .row import EXPLAINED
 
 NOT_PROOF = (
     "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, "
@@ -28,6 +29,7 @@ NOT_PROOF = (
 
 
 KINDS = {
+    EXPLAINED: "how well the images explain the update",
     "label_accuracy": "labels",
     "cohort_labels": "the labels of the clients together",
     "label_histogram": "how common each class is",
@@ -77,7 +79,8 @@ def _headline(blocks: Sequence[Block]) -> str:
     """One sentence: what the updates give away undefended, then how many defenses leak, held, or are undecided."""
     if any(false_alarms(block) for block in blocks):
         return "The negative control fails: something was found in noise, so nothing here is to be trusted."
-    opening, found = _opening(fates(blocks, defended=False)), fates(blocks, defended=True)
+    control, found = fates(blocks, defended=False), fates(blocks, defended=True)
+    opening = _without_truth(control) if _is_without_truth(blocks) else _opening(control)
     if not found:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
     leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
@@ -100,6 +103,21 @@ def _opening(control: Sequence[Fate]) -> str:
     if "told apart" in control:
         return "Undefended updates say something, but nothing that these attacks turn into a leak; "
     return "No leak could be shown even in undefended updates, so nothing here says that a defense held; "
+
+
+def _is_without_truth(blocks: Sequence[Block]) -> bool:
+    """Whether nothing was measured but how well images explain recorded updates."""
+    measured = {finding.metric for block in blocks for finding in block.findings if finding.value is not None}
+    return measured == {EXPLAINED}
+
+
+def _without_truth(control: Sequence[Fate]) -> str:
+    """What can be said of undefended updates whose examples are not known."""
+    found = "What" if "told apart" in control else "Nothing that"
+    return (
+        f"{found} was found explains the recorded updates better than public images do, and without the truth no more can be "
+        "said; "
+    )
 
 
 def _statements(block: Block) -> tuple[Statement, ...]:
@@ -127,6 +145,14 @@ def _leaks(block: Block, defense: str) -> Statement:
 def _told_apart(block: Block, defense: str) -> Statement:
     findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
     most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
+    if {finding.metric for finding in findings} == {EXPLAINED}:
+        return Statement(
+            f"{_called(defense)}: told apart",
+            "the images that were found explain these updates better than public images of the same labels, so "
+            "something of the "
+            "clients' own came through; whether it looks like their images was not or could not be shown:",
+            tuple(_gain(finding) for finding in most if finding is not None),
+        )
     return Statement(
         f"{_called(defense)}: told apart",
         "reconstructions are nearer to their own batch than to others, so something of the update came through, but they "

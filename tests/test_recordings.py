@@ -114,6 +114,7 @@ def test_without_the_truth_labels_and_the_p_value_remain(tmp_path: Path):
     assert results.table[results.table.metric == "explained"].value.max() > 0.5
     assert "p = " in (tmp_path / "out" / "index.html").read_text()
     assert "no truth" in " ".join(results.manifest.limits)
+    assert results.verdict.startswith("What was found explains the recorded updates better than public images do")
 
 
 def test_an_update_of_other_images_is_not_explained_by_images_that_were_not_found_in_it(tmp_path: Path):

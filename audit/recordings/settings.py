@@ -1,9 +1,8 @@
 """A setting that is somebody's recordings: what the spec leaves open is filled in from them."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seethrough.common.entry import entry
 from seethrough.recipes import Recipe
 
 from ..data import Split
@@ -11,26 +10,10 @@ from ..data.parts.copies import copies
 from ..data.parts.synthetic import Synthetic
 from ..specification.error_messages import SpecError
 from ..specification.schema import AuditSpec, Setting, Unstated
-from ..weights import Source, Weights
-from .read import Recording, fitted_to, recipe_of, recordings_in
+from .as_received import AsReceived
+from .read import Recording, recipe_of, recordings_in
 
 HELD_OUT = 0.1  # of the images that come with the spec
-
-
-@entry
-class AsReceived(Weights):
-    """The weights that the client received, as recorded."""
-
-    folder: str
-
-    def members(self) -> str:
-        return "as the client received them"
-
-    def facts(self) -> str:
-        return " ".join(each.files_digest() for rounds in recordings_in(self.folder) for each in rounds)
-
-    def put_into(self, model: nn.Module, images: Source, rng: torch.Generator) -> None:
-        fitted_to(model, recordings_in(self.folder)[0][-1])
 
 
 def filled_in(spec: AuditSpec) -> AuditSpec:
