@@ -21,6 +21,7 @@ from seethrough.reports.row import EXPLAINED, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
 from .client import DivergedError, Round, batchnorm_layers, simulate_round
+from .data.parts.synthetic import Synthetic
 from .randomness import drawing_from, stream
 from .recordings.settings import attacked
 from .recordings.statistics import batch_statistics_of
@@ -142,6 +143,11 @@ def _explained(case: Case, rounds: tuple[Round, ...], device: torch.device) -> S
         predicted = simulated_client(view)(found.inputs, found.labels)
     hidden = {name: ~mask for name, mask in shown.items()}
     own = cosine_of(predicted, view.update, hidden)
+    if isinstance(case.setting.data, Synthetic):
+        note = (
+            f"a cosine of {own:.3f}, and no public images of the client's kind to hold it against: name some as `data`"
+        )
+        return Score(EXPLAINED, "higher", "unavailable", note=note)
     others = [
         cosine_of(predicted, step, hidden) for step in _steps_of_others(case, rounds[-1].model, found.labels.cpu())
     ]

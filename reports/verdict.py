@@ -80,7 +80,7 @@ def _headline(blocks: Sequence[Block]) -> str:
     if any(false_alarms(block) for block in blocks):
         return "The negative control fails: something was found in noise, so nothing here is to be trusted."
     control, found = fates(blocks, defended=False), fates(blocks, defended=True)
-    opening = _without_truth(control) if _is_without_truth(blocks) else _opening(control)
+    opening = _without_truth(blocks, control) if _is_without_truth(blocks) else _opening(control)
     if not found:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
     leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
@@ -106,13 +106,16 @@ def _opening(control: Sequence[Fate]) -> str:
 
 
 def _is_without_truth(blocks: Sequence[Block]) -> bool:
-    """Whether nothing was measured but how well images explain recorded updates."""
-    measured = {finding.metric for block in blocks for finding in block.findings if finding.value is not None}
-    return measured == {EXPLAINED}
+    """Whether nothing could be measured of recorded updates but how well images explain them."""
+    findings = [finding for block in blocks for finding in block.findings]
+    recorded = any(finding.metric == EXPLAINED for finding in findings)
+    return recorded and all(finding.metric == EXPLAINED or finding.value is None for finding in findings)
 
 
-def _without_truth(control: Sequence[Fate]) -> str:
+def _without_truth(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
     """What can be said of undefended updates whose examples are not known."""
+    if all(finding.value is None for block in blocks for finding in block.findings):
+        return "Nothing could be scored, since neither the truth nor public images of its kind are known; "
     found = "What" if "told apart" in control else "Nothing that"
     return (
         f"{found} was found explains the recorded updates better than public images do, and without the truth no more can be "

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 
@@ -27,4 +27,6 @@ class Loss:
 
 def one_hot(labels: Tensor, logits: Tensor) -> Tensor:
     """Labels int64 [n] as probabilities of the logits' kind [n, classes]; probabilities as they are."""
-    return labels if labels.is_floating_point() else F.one_hot(labels, logits.shape[-1]).to(logits)
+    if labels.is_floating_point():
+        return labels
+    return (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).to(logits)  # vmap has no one_hot

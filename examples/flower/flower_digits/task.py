@@ -1,5 +1,6 @@
 """The learning task, without any Flower in it: a small CNN on scikit-learn's digits, which come with that package."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -40,6 +41,12 @@ def test_share() -> tuple[Tensor, Tensor]:
     """Images that no client holds."""
     digits = load_digits()
     return torch.tensor(digits.images[-500:] / 16, dtype=torch.float32)[:, None], torch.tensor(digits.target[-500:])
+
+
+def write_public(path: str) -> None:
+    """The digits that no client holds, as public images for an audit."""
+    images, labels = test_share()
+    np.savez(path, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy())
 
 
 def train(net: nn.Module, images: Tensor, labels: Tensor, recipe: dict, seed: int) -> float:
