@@ -97,6 +97,11 @@ def view_of(
     )
 
 
+def view_of_model(model: nn.Module, update: Params, space: Space) -> View:
+    """What is seen by who is granted nothing beside the model and an update: to try a model out."""
+    return View(model, update, space)
+
+
 def _seen(threat: ThreatModel, simulated: Round, device: torch.device) -> Seen:
     order = simulated.order() if "order" in threat.grants else None
     return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device), order)

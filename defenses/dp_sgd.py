@@ -85,6 +85,7 @@ class DPSGD(Defense):
             recipe is None
             or count is None
             or weights is None
+            or recipe.proximal  # which pulls back what noise has moved
             or recipe.clip_norm is not None
             or not self.noise_multiplier
         ):

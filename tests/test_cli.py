@@ -185,7 +185,9 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
         "    return Broken(torch.nn.Flatten(), torch.nn.Linear(784, classes))\n"
     )
     spec = SPEC.replace("model: lenet", "model: 'broken_model:build'").replace(", latent_prior", "")
-    spec = spec.replace("label_minimum", "label_sign")  # which does not run the model
+    spec = spec.replace("label_minimum", "label_sign").replace(
+        "recipe]", "recipe, public]"
+    )  # on which the model does not break
     (finished / "broken.yaml").write_text(spec)
     done = seethrough("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
     assert done.returncode == 1, done.stderr

@@ -62,7 +62,12 @@ def test_the_wheel_holds_one_top_level_name_and_every_file_of_every_room(built):
         if path.suffix in (".py", ".yaml", ".html", ".css")
     }
     assert len(wanted) > 150
-    assert files == wanted | {"seethrough/__init__.py", "seethrough/__main__.py", "seethrough/py.typed"}
+    assert files == wanted | {
+        "seethrough/__init__.py",
+        "seethrough/__main__.py",
+        "seethrough/flower.py",
+        "seethrough/py.typed",
+    }
 
 
 def test_the_source_archive_builds_the_same_wheel(built, tmp_path):

@@ -22,6 +22,7 @@ PLAYED = 20  # public batches
 LONGER, SHORTER = 3.0, 1 / 3  # times their longest and shortest step
 UNLIKE = 4.0  # standard deviations, and
 LEAST_UNLIKE = 0.1  # of cosine, below the likeness of public batches' steps to each other
+ROUNDING = 2**-23  # of a weight, at each step
 UNBALANCED = 1e-2  # of the largest bias: what rounding leaves of a sum that is zero
 
 
@@ -118,9 +119,11 @@ def _unbalanced(where: str, model: nn.Module, step: Params, recipe: Recipe, coun
     linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     if not linear or not recipe.tells_shares() or f"{linear[-1][0]}.bias" not in step:
         return
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    bias = recipe.without_decay(step, weights, count)[f"{linear[-1][0]}.bias"].double()
-    if abs(float(bias.sum())) > UNBALANCED * float(bias.abs().sum()):
+    if recipe.proximal or recipe.optimizer.decayed((1.0,)):
+        return  # they pull each weight by itself
+    bias, start = step[f"{linear[-1][0]}.bias"].double(), linear[-1][1].bias.detach().double()
+    rounding = ROUNDING * recipe.taken(count) * float((start.abs() + bias.abs()).sum())
+    if abs(float(bias.sum())) > UNBALANCED * float(bias.abs().sum()) + rounding:
         yield (
             f"{where}: the step of the classifier's bias adds up to {float(bias.sum()):.3g} over the classes "
             "where its entries "

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seethrough.attacks import Space, View
+from seethrough.attacks import Space
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch
 from seethrough.recipes.trainable import trained
 
 from ...randomness import drawing_from, stream
+from ...threat import view_of_model
 
 NO_SLOPE = (
     "the loss has no slope in the pixels (they are cast to integers, or cut off), so images cannot be searched for"
@@ -45,7 +46,7 @@ def _cannot_be_played(model: nn.Module, batch: Batch) -> str:
     space = Space((batch.inputs.shape[1], batch.inputs.shape[2], batch.inputs.shape[3]), int(batch.labels.max()) + 1)
     images = batch.inputs.clone().requires_grad_()
     try:
-        client = simulated_client(View(model, trained(model), space))
+        client = simulated_client(view_of_model(model, trained(model), space))
         torch.stack([part.square().sum() for part in client(images, batch.labels).values()]).sum().backward()
     except Exception as error:
         reason = " ".join(str(error).split())
