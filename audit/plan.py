@@ -118,6 +118,7 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
             _check_recordings(spec, setting)
         else:
             draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
+        _check_loss(setting, images.classes, place)
         _check_model(setting, spec.seed, images.classes)
         _check_utility(spec, setting, place)
     except NotApplicableError as error:
@@ -137,12 +138,23 @@ def _check_model(setting: Setting, seed: int, classes: int) -> None:
     _accuracy(setting, seed)
 
 
+def _check_loss(setting: Setting, classes: int, place: str) -> None:
+    """Raises: SpecError, if the loss cannot be had of logits and labels of so many classes."""
+    try:
+        setting.local.loss(torch.zeros(2, classes), torch.tensor([0, 1]))
+    except ValueError as error:
+        raise SpecError((f"{place}.local.loss: {stopped(str(error))}",)) from error
+
+
 def _check_recordings(spec: AuditSpec, setting: Setting) -> None:
     """Raises: UntrustedFileError, for a recording that does not fit the model or the data."""
     space = setting.data.load().space
     for client, rounds in enumerate(recordings_in(setting.recording)):
         for number, each in enumerate(rounds):
             received(setting, spec.seed, client, number)
+            if each.truth is not None and int(each.truth.labels.max()) >= space.classes:
+                said = f"found the label {int(each.truth.labels.max())}; allowed: 0 to {space.classes - 1}"
+                raise UntrustedFileError(f"{each.folder / TRUTH}: {said}, as there are {space.classes} classes.")
             if each.truth is not None and tuple(each.truth.inputs.shape[1:]) != space.shape:
                 found, allowed = list(each.truth.inputs.shape[1:]), list(space.shape)
                 raise UntrustedFileError(

@@ -362,3 +362,31 @@ def test_a_spec_for_a_recording_is_written_and_names_a_model_of_ours_that_fits(
     text = (tmp_path / "spec.yaml").read_text()
     assert "model: convnet   # fits the recorded weights" in text
     assert seethrough.audit(tmp_path / "spec.yaml", tmp_path / "out", quiet=True).manifest.doubts == ()
+
+
+def one_too_many(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss that forgets the mean."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def test_a_loss_that_is_no_number_is_one_sentence(tmp_path: Path):
+    recorded(tmp_path / "rec", recipe={**RECIPE, "loss": "tests.test_recordings:one_too_many"})
+    with pytest.raises(
+        InputError, match=r"local.loss: .*returned a tensor of shape \[2\]; allowed: a tensor of one number"
+    ):
+        seethrough.audit(spec_for(tmp_path / "rec"), tmp_path / "out", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("truth", "sentence"),
+    [
+        (TRUTH[0], "found a Tensor; allowed: a pair"),
+        ((TRUTH[0], TRUTH[1] + 9), "allowed: 0 to 9, as there are 10 classes"),
+        ((TRUTH[0][0], TRUTH[1]), "found images of shape"),
+        ((TRUTH[0][:2], TRUTH[1][:2]), "found 2 examples; allowed: 4"),
+    ],
+)
+def test_a_truth_that_cannot_be_is_one_sentence_and_nothing_is_written(truth: Any, sentence: str, tmp_path: Path):
+    with pytest.raises(InputError, match=sentence):
+        recorded(tmp_path / "rec", truth=truth)
+    assert not (tmp_path / "rec").exists()

@@ -58,7 +58,7 @@ def record(
             "sent": sent,
             "client": client,
             "round": round,
-            "examples": examples,
+            "examples": None if examples is None else int(examples),
             "recipe": recipe.written() if isinstance(recipe, Recipe) else recipe,
             "shape": None if shape is None else list(shape),
             "classes": classes,
@@ -72,7 +72,7 @@ def record(
     )
     files = {BEFORE: safetensors.torch.save(first), SENT: safetensors.torch.save(second), FACTS: facts.text().encode()}
     if truth is not None:
-        files[TRUTH] = _truth(*truth, facts)
+        files[TRUTH] = _truth(truth, facts)
     _write(Path(folder), files)
     return Path(folder)
 
@@ -98,13 +98,19 @@ def _tensors(weights: Weights, what: str) -> dict[str, Tensor]:
     return found
 
 
-def _truth(images: Any, labels: Any, facts: Facts) -> bytes:
+def _truth(truth: Any, facts: Facts) -> bytes:
+    if not isinstance(truth, tuple | list) or len(truth) != 2:
+        raise InputError(f"truth: found a {type(truth).__name__}; allowed: a pair of images and labels.")
+    images, labels = truth
     pictures, classes = (np.asarray(each.cpu() if isinstance(each, Tensor) else each) for each in (images, labels))
     if pictures.ndim != 4 or classes.ndim != 1 or len(pictures) != len(classes):
         raise InputError(
             f"truth: found images of shape {list(pictures.shape)} and labels of shape {list(classes.shape)}; allowed: "
             "[n, channels, height, width] and [n]."
         )
+    if facts.classes is not None and len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < facts.classes:
+        found = f"found labels from {int(classes.min())} to {int(classes.max())}"
+        raise InputError(f"truth: {found}; allowed: 0 to {facts.classes - 1}, as there are {facts.classes} classes.")
     if facts.examples not in (None, len(pictures)):
         raise InputError(f"truth: found {len(pictures)} examples; allowed: {facts.examples}, as `examples` says.")
     buffer = io.BytesIO()
