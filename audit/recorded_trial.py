@@ -4,7 +4,7 @@ Three attacks are made. On the update itself; on that of public images trained f
 decoy control); and on a random half of the update's coordinates, whose images are then asked to predict the other half: that
 is `explained`, the cosine of their step with the recorded one on coordinates that the attacker did not see. Steps of public
 images that were given the labels which the attack found are predicted likewise. If the images have nothing to do with the
-update, it is one more of these, so its rank among them is a p-value, exact and without any truth.
+update, and public images are of the client's very kind, it is one more of these, so its rank among them is a p-value.
 """
 
 import dataclasses
@@ -36,8 +36,10 @@ UNCLAIMED = "the update was recorded, and what protected it is not known"
 
 
 def run_recorded_trial(case: Case, device: torch.device) -> Outcome:
-    """The scores of one attack on one client's recorded update. Raises: NotApplicableError, if the combination "
-    "cannot be run."""
+    """The scores of one attack on one client's recorded update.
+
+    Raises: NotApplicableError, if the combination cannot be run.
+    """
     with plain_attention(), drawing_from(stream(case.seed, "chance", case.trial)):  # what dropout draws
         return _recorded_trial(case, device)
 

@@ -16,7 +16,8 @@ from .cells.compute import Computation
 from .cells.progress import watching
 from .cells.runner import run_cells
 from .cells.store import DamagedFileError, Store, pending
-from .plan import Plan, code_revision, make_plan
+from .manifest import code_revision
+from .plan import Plan, make_plan
 from .preparation import prepare_attacks
 from .specification.error_messages import SpecError
 from .specification.kinds import problems

@@ -20,21 +20,11 @@ from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from seethrough.reports.row import Claim, Pictures, Recovery, Score
 
-from .case import (
-    LEARNED,
-    Case,
-    broadcast_model,
-    claimed,
-    draw_batches,
-    public_batch,
-    round_streams,
-    swapped_batches,
-    why_unsearchable,
-)
+from .batches import draw_batches, swapped_batches
+from .case import LEARNED, Case, broadcast_model, claimed, public_batch, round_streams, why_unsearchable
 from .client import Round, simulate_round, simulate_rounds
 from .metrics import Metric
 from .randomness import drawing_from, stream
-from .recordings.settings import knows_recipe
 from .recovery import recovery_of
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
 from .specification.schema import Setting
@@ -184,7 +174,7 @@ def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: s
 def view_for(case: Case, simulated: tuple[Round, ...], device: torch.device) -> View:
     """What the case's attacker sees of these rounds."""
     space, threat = case.setting.data.load().space, case.threat
-    if not knows_recipe(case.setting):
+    if not case.setting.knows_recipe:
         threat = threat.without("recipe")
     public = public_batch(case.setting, case.seed)
     return view_of(threat, simulated, case.setting.local, case.defense, space, public, device)

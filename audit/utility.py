@@ -25,17 +25,8 @@ from seethrough.recipes.trainable import trained
 from seethrough.reports.row import Claim
 from seethrough.reports.row import Utility as Measured
 
-from .case import (
-    LEARNED,
-    SCHEMA,
-    broadcast_model,
-    client_shares,
-    content_of,
-    divided,
-    origins_of,
-    shuffled,
-    written_out,
-)
+from .batches import client_shares, shuffled
+from .case import LEARNED, SCHEMA, broadcast_model, content_of, divided, origins_of, written_out
 from .client import DivergedError, batchnorm_layers, follow_statistics, simulate_round
 from .data import Images, spread
 from .randomness import drawing_from, stream

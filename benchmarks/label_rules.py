@@ -21,7 +21,8 @@ from torch import Tensor
 from seethrough.attacks import View
 from seethrough.attacks.labels.prior import proportions
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
-from seethrough.audit.case import broadcast_model, draw_batches, public_batch, round_streams
+from seethrough.audit.batches import draw_batches
+from seethrough.audit.case import broadcast_model, public_batch, round_streams
 from seethrough.audit.client import simulate_rounds
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.specification.schema import Setting

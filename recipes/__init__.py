@@ -1,5 +1,5 @@
 """How a client trains, and the same as an attacker replays it."""
 
-from .recipe import Order, Recipe
+from .recipe import AnyRecipe, Order, Recipe
 
-__all__ = ["Order", "Recipe"]
+__all__ = ["AnyRecipe", "Order", "Recipe"]

@@ -1,5 +1,6 @@
 """How a client trains on its examples: which of them at which step, by which loss, optimizer and rate."""
 
+from dataclasses import fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 
 from seethrough.common.catalog import catalog
 from seethrough.common.entry import entry
+from seethrough.common.section import refuse_unknown_keys
 from seethrough.common.spelling import ReadAs, changed, entry_type, label_of, named
 
 from . import losses, optimizers, schedules
@@ -160,6 +162,16 @@ class Recipe:
 
     def _steps_per_epoch(self, count: int) -> int:
         return -(-_per_epoch(self, count) // self.accumulate)
+
+
+def _only_known_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        refuse_unknown_keys(value, tuple(field.name for field in fields(Recipe)))
+    return value
+
+
+AnyRecipe = Annotated[Recipe, BeforeValidator(_only_known_keys)]
+"""A recipe as a file writes it: a key that there is not is answered with those that there are."""
 
 
 def _size(recipe: Recipe, count: int) -> int:

@@ -23,8 +23,8 @@ from .findings.text import counted, interval, listed, number
 from .row import EXPLAINED
 
 NOT_PROOF = (
-    "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, "
-    "may recover what these could not."
+    "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, may "
+    "recover what these could not."
 )
 
 
@@ -118,8 +118,8 @@ def _without_truth(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
         return "Nothing could be scored, since neither the truth nor public images of its kind are known; "
     found = "What" if "told apart" in control else "Nothing that"
     return (
-        f"{found} was found explains the recorded updates better than public images do, and without the truth no more can be "
-        "said; "
+        f"{found} was found explains the recorded updates better than public images do, and without the truth no more "
+        "can be said; "
     )
 
 
@@ -152,14 +152,14 @@ def _told_apart(block: Block, defense: str) -> Statement:
         return Statement(
             f"{_called(defense)}: told apart",
             "the images that were found explain these updates better than public images of the same labels, so "
-            "something of the "
-            "clients' own came through; whether it looks like their images was not or could not be shown:",
+            "something of the clients' own came through; whether it looks like their images was not or could not be "
+            "shown:",
             tuple(_gain(finding) for finding in most if finding is not None),
         )
     return Statement(
         f"{_called(defense)}: told apart",
-        "reconstructions are nearer to their own batch than to others, so something of the update came through, but they "
-        "are no better than what a guesser gets who has no update:",
+        "reconstructions are nearer to their own batch than to others, so something of the update came through, but "
+        "they are no better than what a guesser gets who has no update:",
         tuple(_gain(finding) for finding in most if finding is not None),
     )
 
@@ -187,8 +187,8 @@ def _gain(finding: Finding) -> str:
         return finding.metric
     guess = number(finding.floor, finding.value.mean)
     return (
-        f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; "
-        f"n = {finding.value.n})"
+        f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; n = "
+        f"{finding.value.n})"
     )
 
 
@@ -200,8 +200,8 @@ def _held(block: Block, defense: str) -> Statement:
     return Statement(
         f"{_called(defense)}: held",
         f"nothing was found by {counted(_number_tried(block.of(defense)), 'attack')} that could be run. Of these, "
-        f"{listed(attacks)} {'leaks' if len(attacks) == 1 else 'leak'} without a defense and could have shown a leak with "
-        f"n = {fewest}.{f' Found in four of five such audits: {power}.' if power else ''}",
+        f"{listed(attacks)} {'leaks' if len(attacks) == 1 else 'leak'} without a defense and could have shown a leak "
+        f"with n = {fewest}.{f' Found in four of five such audits: {power}.' if power else ''}",
         tone="held",
     )
 
@@ -221,6 +221,8 @@ def _power(findings: Sequence[Finding]) -> str:
 
 def _undecided(block: Block, defense: str) -> Statement:
     findings, subject = block.of(defense), f"{_called(defense)}: undecided"
+    if not tried(findings) and _is_without_truth([block]):
+        return Statement(subject, "nothing could be scored; the labels and pictures that were found stand below.")
     if not tried(findings):
         return Statement(subject, "no attack could be run.")
     open_ones = [finding for finding in tried(findings) if finding.standing not in SILENT]
@@ -265,8 +267,8 @@ def _negative_control(block: Block) -> tuple[Statement, ...]:
         return (Statement("Negative control: fails", f"{found} finds something in noise", tone="leaks"),)
     least = min(each.evidence.told for each in tested if each.evidence is not None)
     text = (
-        f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and metric, as it "
-        f"must be (least p of these: {least:.4f})."
+        f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and "
+        f"metric, as it must be (least p of these: {least:.4f})."
     )
     return (Statement("Negative control: holds", text, tone="held"),)
 
@@ -287,9 +289,9 @@ def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
     if not count:
         return ()
     return (
-        f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them would be "
-        f"called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.1f} of them would be on "
-        "average; their number is not corrected for.",
+        f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them "
+        f"would be called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.1f} of them "
+        "would be on average; their number is not corrected for.",
     )
 
 

@@ -23,7 +23,8 @@ from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.played_model import played_model
 from seethrough.attacks.parts.side_by_side import side_by_side
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.case import Case, broadcast_model, draw_batches, public_batch
+from seethrough.audit.batches import draw_batches
+from seethrough.audit.case import Case, broadcast_model, public_batch
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR

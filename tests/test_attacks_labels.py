@@ -17,7 +17,8 @@ from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
 from seethrough.attacks.labels.counts import count_classes, most_probable
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered
-from seethrough.audit.case import broadcast_model, draw_batches, public_batch
+from seethrough.audit.batches import draw_batches
+from seethrough.audit.case import broadcast_model, public_batch
 from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet

@@ -5,7 +5,8 @@ import torch
 
 from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
-from seethrough.audit.case import Case, broadcast_model, divided, draw_batches, key_of, public_batch
+from seethrough.audit.batches import draw_batches
+from seethrough.audit.case import Case, broadcast_model, divided, key_of, public_batch
 from seethrough.audit.data import deal
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.psnr import PSNR

@@ -19,7 +19,8 @@ from scipy import stats
 from seethrough.attacks import Attack, Reconstruction, View
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.labels.rules import known_or_recovered
-from seethrough.audit.case import Case, broadcast_model, draw_batches
+from seethrough.audit.batches import draw_batches
+from seethrough.audit.case import Case, broadcast_model
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.identifiability import Identifiability
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy

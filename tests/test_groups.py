@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seethrough.audit.case import broadcast_model, divided, draw_batches, swapped_batches
+from seethrough.audit.batches import draw_batches, swapped_batches
+from seethrough.audit.case import broadcast_model, divided
 from seethrough.audit.data import deal, spread
 from seethrough.audit.data.folder import Folder
 from seethrough.audit.data.npz import Npz

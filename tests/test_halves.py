@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
-from seethrough.audit.case import attackable, divided, draw_batches, swapped_batches
+from seethrough.audit.batches import draw_batches, swapped_batches
+from seethrough.audit.case import attackable, divided
 from seethrough.audit.data import tuning_half
 from seethrough.audit.data.digits import Digits
-from seethrough.audit.plan import _described
+from seethrough.audit.manifest import described
 from seethrough.audit.specification.schema import Setting
 
 
@@ -53,5 +54,5 @@ def test_an_image_stays_in_its_half_in_another_order_and_a_group_is_not_divided(
 
 
 def test_the_page_says_which_half_is_attacked():
-    [fact, *_] = _described(setting("tuning"), 0).facts
+    [fact, *_] = described(setting("tuning"), 0).facts
     assert f"of which the {len(attackable(setting('tuning'), 0))} of the tuning half are attacked" in fact

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 import seethrough
 from seethrough.attacks import Space
 from seethrough.audit.cli import main
+from seethrough.audit.client import local_update
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.recordings import record
 from seethrough.common.errors import InputError
-from seethrough.defenses import Batch
+from seethrough.defenses import Batch, MeanGradient
+from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)
 RECIPE = {"steps": 4, "lr": 0.05, "batch_size": 2, "optimizer": {"sgd": {"momentum": 0.9}}}
@@ -390,3 +392,69 @@ def test_a_truth_that_cannot_be_is_one_sentence_and_nothing_is_written(truth: An
     with pytest.raises(InputError, match=sentence):
         recorded(tmp_path / "rec", truth=truth)
     assert not (tmp_path / "rec").exists()
+
+
+def test_a_recipe_that_was_not_recorded_can_be_stated_and_one_that_was_cannot_be_changed(tmp_path: Path):
+    recorded(tmp_path / "rec", recipe=None, truth=TRUTH)
+    stated = run(tmp_path / "rec", tmp_path / "out", setting={"local": RECIPE})
+    assert stated.manifest.doubts == () and "sgd(momentum=0.9)" in " ".join(stated.manifest.settings[0].facts)
+    withheld = run(tmp_path / "rec", tmp_path / "unknown")
+    assert "how it trained was not recorded" in " ".join(withheld.manifest.settings[0].facts)
+    recorded(tmp_path / "told")
+    with pytest.raises(InputError, match="local: found another recipe than in"):
+        run(tmp_path / "told", tmp_path / "no", setting={"local": {"steps": 2}})
+
+
+@pytest.mark.parametrize(
+    ("facts", "setting", "sentence"),
+    [
+        ({"shape": (1, 16, 16)}, {}, r"data: found images of shape \(1, 28, 28\); allowed: \(1, 16, 16\)"),
+        ({"classes": 4}, {}, "data: found images of classes 10; allowed: 4"),
+        ({}, {"batch_size": 8}, "batch_size: found 8; allowed: 4, as in"),
+        ({}, {"rounds": 2}, "found a recording and rounds"),
+        ({}, {"weights": "random"}, "a recording without weights"),
+        ({"recipe": {"epoch": 1}}, {}, "recipe: found .*; allowed: the keys steps, batch_size"),
+        ({"recipe": {"epochs": 1, "steps": 1}}, {}, "recipe: found .*; allowed: steps or epochs, not both"),
+    ],
+)
+def test_what_recording_and_spec_say_differently_is_one_sentence(
+    facts: dict[str, Any], setting: dict[str, Any], sentence: str, tmp_path: Path
+):
+    with pytest.raises(InputError, match=sentence):
+        recorded(tmp_path / "rec", **facts)
+        run(tmp_path / "rec", tmp_path / "out", setting=setting)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_were_exchanged_are_doubted_without_the_truth(tmp_path: Path):
+    """Where clients train for long, their steps are alike, and one that unlearns is unlike them."""
+    recipe = Recipe(epochs=8, lr=0.1, batch_size=16)
+    played = local_update(
+        network(), examples(0, 64), recipe, MeanGradient(recipe.loss), torch.Generator().manual_seed(0)
+    ).step
+    before = weights(network())
+    after = {name: start + played[name] if name in played else start for name, start in before.items()}
+    facts = {"examples": 64, "recipe": recipe}
+    recorded(tmp_path / "right", before, after, **facts)
+    assert "mean cosine" not in " ".join(run(tmp_path / "right", tmp_path / "out").manifest.doubts)
+    recorded(tmp_path / "exchanged", after, before, **facts)
+    assert "exchanged" in " ".join(run(tmp_path / "exchanged", tmp_path / "found").manifest.doubts)
+
+
+def test_numbers_in_a_recipe_are_read_as_in_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    before, after = kept("mixed", tmp_path)
+    command = [
+        "seethrough",
+        "import",
+        str(before),
+        str(after),
+        "--out",
+        str(tmp_path / "rec"),
+        "--recipe",
+        "{lr: 1e-3}",
+    ]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert json.loads((tmp_path / "rec" / "recording.json").read_text())["recipe"] == {"lr": 1e-3}

@@ -82,7 +82,7 @@ MISTAKES = [
     (changed("settings", 0, "mode", to="test"), "settings[0].mode", '"test"', "'eval' or 'train'"),
     (changed("settings", 0, "labels", to="all"), "settings[0].labels", '"all"', "'random' or 'unique'"),
     (changed("settings", 0, "local", to={"steps": 0}), "settings[0].local.steps", "0", "at least 1"),
-    (changed("settings", 0, "local", to={"step": 2}), "settings[0].local", "2", "no such key"),
+    (changed("settings", 0, "local", to={"step": 2}), "settings[0].local", "2", "did you mean steps?"),
     (
         changed("settings", 0, "local", to={"batch_size": 5, "last_batch": "drop"}),
         "settings[0]",

@@ -15,7 +15,8 @@ from seethrough.audit.cells.compute import ChangedError, Computation
 from seethrough.audit.cells.store import Store
 from seethrough.audit.cells.worker import Job, _attempt
 from seethrough.audit.cli import main
-from seethrough.audit.plan import Plan, _accuracy, make_plan
+from seethrough.audit.manifest import accuracy
+from seethrough.audit.plan import Plan, make_plan
 from seethrough.audit.specification.error_messages import SpecError
 from seethrough.audit.specification.file import load_spec
 from seethrough.audit.trial import judged_against
@@ -60,7 +61,7 @@ def forget(folder: Path) -> None:
         sys.modules.pop(name, None)
     importlib.invalidate_caches()
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    for known in (content_of, broadcast_model, why_unsearchable, judged_against, code_of, _accuracy, _drawn):
+    for known in (content_of, broadcast_model, why_unsearchable, judged_against, code_of, accuracy, _drawn):
         known.cache_clear()
 
 

@@ -23,6 +23,8 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
             [spec.trials_of(attack, setting) for attack in spec.attacks if attack.recovers_images == kind]
             for kind in (True, False)
         )
+        if setting.clients and spec.trials > setting.clients:
+            found[f"{setting.name} holds {setting.clients} client(s), so no more trials are made of it."] = None
         if setting.recording and not has_truth(setting):
             found[f"{setting.name} holds no truth, so nothing is scored but how well images explain the update."] = None
             continue
@@ -48,6 +50,6 @@ def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) 
 def _said(setting: Setting, metric: Metric, batches: int, needs: int | None) -> str:
     wanted = f"it needs {needs}" if needs is not None else f"nor with any number of them up to {MOST_BATCHES}"
     return (
-        f"with {batches} batch{'es' * (batches > 1)} at {setting.name}, "
-        f"not even a perfect attack could be called a leak by {label_of(metric)}: {wanted}."
+        f"with {batches} batch{'es' * (batches > 1)} at {setting.name}, not even a perfect attack could be called a "
+        f"leak by {label_of(metric)}: {wanted}."
     )

@@ -1,5 +1,4 @@
-"""Updates that somebody else's client sent: how they are written down, read again, and checked before anything "
-"attacks them."""
+"""Updates that somebody else's client sent: written down, read again, and doubted before anything attacks them."""
 
 from .format import Facts
 from .read import Recording, recordings_in

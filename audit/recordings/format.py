@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from seethrough.common.section import Section
-from seethrough.recipes import Recipe
+from seethrough.recipes import AnyRecipe
 
 from ..specification.error_messages import SpecError, sentences
 from ..untrusted import Document
@@ -40,7 +40,7 @@ class Facts(Section):
     client: str = Field(default="client", min_length=1, max_length=200)
     round: int = Field(default=1, ge=0)
     examples: int | None = Field(default=None, ge=1, le=4096)  # behind the update
-    recipe: Recipe | None = None  # how the client trained, as `local` of a spec
+    recipe: AnyRecipe | None = None  # how the client trained, as `local` of a spec
     shape: tuple[int, int, int] | None = None  # channels, height, width of one input
     classes: int | None = Field(default=None, ge=2)
     parameters: tuple[str, ...] = ()  # names of all tensors, in the order of the model's state_dict; empty: not known

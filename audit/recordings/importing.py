@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from seethrough.common.errors import InputError
 
 from ..data.npz import Npz
-from ..untrusted import UntrustedFileError, read_tensors, read_yaml
+from ..untrusted import UntrustedFileError, parse_yaml, read_tensors, read_yaml
 from .format import Kind
 from .write import record
 
@@ -54,19 +53,12 @@ def imported(
 
 
 def _recipe(text: str) -> Mapping[str, Any]:
-    if not text.lstrip().startswith("{"):
-        found = read_yaml(text).data
-        where = text
-    else:
-        where = "--recipe"
-        try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(
-                f"--recipe: found no YAML ({' '.join(str(error).split()):.120}); allowed: {RECIPE}."
-            ) from error
+    inline = text.lstrip().startswith("{")
+    found = (parse_yaml(text, "--recipe") if inline else read_yaml(text)).data
     if not isinstance(found, Mapping):
-        raise InputError(f"{where}: found {found!r:.60}; allowed: a mapping, such as {RECIPE}.")
+        raise InputError(
+            f"--recipe: found {found!r:.60}; allowed: a mapping, such as {RECIPE}, or a file that holds one."
+        )
     return found
 
 

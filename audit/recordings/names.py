@@ -67,9 +67,8 @@ def _by_order(found: Tensors, expected: Tensors, source: str) -> dict[str, Tenso
         if len(found) == len(names):
             return dict(zip(names, found.values(), strict=True))
     raise UntrustedFileError(
-        f"{source}: found {len(found)} tensors of which none has a name of the model's; allowed: its "
-        f"{len(expected)} tensors in "
-        "the order of its state_dict."
+        f"{source}: found {len(found)} tensors of which none has a name of the model's; allowed: its {len(expected)} "
+        "tensors in the order of its state_dict."
     )
 
 
@@ -80,8 +79,8 @@ def _differ(found: Tensors, expected: Tensors, name: str) -> bool:
 def _told(name: str, found: Tensor, expected: Tensor) -> str:
     turned = found.dim() == 2 and found.T.shape == expected.shape
     return (
-        f"`{name}` of shape {list(found.shape)} where the model has {list(expected.shape)}"
-        f"{', which is the same transposed' if turned else ''}"
+        f"`{name}` of shape {list(found.shape)} where the model has "
+        f"{list(expected.shape)}{', which is the same transposed' if turned else ''}"
     )
 
 

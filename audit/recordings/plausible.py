@@ -20,8 +20,7 @@ from .withheld import cosine_of
 
 PLAYED = 20  # public batches
 LONGER, SHORTER = 3.0, 1 / 3  # times their longest and shortest step
-UNLIKE = 4.0  # standard deviations, and
-LEAST_UNLIKE = 0.1  # of cosine, below the likeness of public batches' steps to each other
+LEAST_UNLIKE = 0.05  # of cosine, or the range of public batches' likeness to each other, below the least of these
 ROUNDING = 2**-23  # of a weight, at each step
 UNBALANCED = 1e-2  # of the largest bias: what rounding leaves of a sum that is zero
 
@@ -40,45 +39,36 @@ def implausible(
     if known:
         yield from _unbalanced(where, model, step, recipe, count)
     played = steps_of_public(model, recipe, count, public, PLAYED)
-    if len(played) < 2:
+    if len(played) < 3:
         return
     lengths, own = [_length(each) for each in played], _length(step)
     if known and not SHORTER * min(lengths) <= own <= LONGER * max(lengths):
         yield (
-            f"{where}: the step has length {own:.3g}, and those of {len(played)} public batches, trained from "
-            "these weights by "
-            f"this recipe, {min(lengths):.3g} to {max(lengths):.3g}: the learning rate, the number of steps or of "
-            "examples, or the "
-            "weights are others than recorded, or something was done to the update; attacks that rely on them find less than "
-            "there is."
+            f"{where}: the step has length {own:.3g}, and those of {len(played)} public batches, trained from these "
+            f"weights by this recipe, {min(lengths):.3g} to {max(lengths):.3g}: the learning rate, the number of "
+            "steps or of examples, or the weights are others than recorded, or something was done to the update; "
+            "attacks that rely on them find less than there is."
         )
-    between = [cosine_of(one, other) for place, one in enumerate(played) for other in played[:place]]
-    toward = sum(cosine_of(step, other) for other in played) / len(played)
-    center, spread = _mean(between), max(_deviation(between), 1e-9)
-    if toward < center - max(UNLIKE * spread, LEAST_UNLIKE):
+    likeness = [_likeness(each, played[:place] + played[place + 1 :]) for place, each in enumerate(played)]
+    own_likeness, least = _likeness(step, played), min(likeness)
+    if own_likeness < least - max(max(likeness) - least, LEAST_UNLIKE):
         yield (
-            f"{where}: the step has a mean cosine of {toward:.3f} with those of public batches, which have "
-            f"{center:.3f} with each "
-            "other: it does not look like training from these weights (of another round, or of another model), or the images "
-            "are of another kind."
+            f"{where}: the step has a mean cosine of {own_likeness:.3f} with those of public batches, which have "
+            f"{least:.3f} to {max(likeness):.3f} with each other: it does not look like training from these weights "
+            "(of another round or model, or the weights before and after exchanged), or the images are of another "
+            "kind."
         )
     if truth is not None:
         yield from _of_truth(where, model, step, recipe, truth, played, known)
 
 
 def steps_of_public(model: nn.Module, recipe: Recipe, count: int, public: Batch, number: int) -> list[Params]:
-    """The steps of so many batches of public images."""
+    """The steps of so many batches of public images, but for those whose training diverges."""
     found = []
     for place in range(number):
         chosen = torch.randint(len(public), (count,), generator=stream(place, "public batch"))
-        batch = Batch(public.inputs[chosen], public.labels[chosen])
-        try:
-            found.append(
-                local_update(model, batch, recipe, MeanGradient(recipe.loss), stream(place, "public client")).step
-            )
-        except DivergedError:
-            continue
-    return found
+        found.append(trained_step(model, Batch(public.inputs[chosen], public.labels[chosen]), recipe, place))
+    return [step for step in found if step is not None]
 
 
 def trained_step(model: nn.Module, batch: Batch, recipe: Recipe, number: int) -> Params | None:
@@ -100,17 +90,15 @@ def _of_truth(
     ratio = _length(step) / max(_length(replayed), 1e-30)
     if alike <= best:
         yield (
-            f"{where}: the truth, trained from the recorded weights, gives a step of cosine {alike:.3f} with what "
-            "was sent, no more "
-            f"than the best of {len(played)} public batches ({best:.3f}): it is the truth of another update, or "
-            "weights and update "
-            "do not belong together; scores against it say nothing."
+            f"{where}: the truth, trained from the recorded weights, gives a step of cosine {alike:.3f} with what was "
+            f"sent, no more than the best of {len(played)} public batches ({best:.3f}): it is the truth of another "
+            "update, or weights and update do not belong together; scores against it say nothing."
         )
     elif known and not recipe.shuffle and (alike < 0.99 or not 0.9 < ratio < 1.1):
         yield (
-            f"{where}: the truth, trained by the recorded recipe, gives a step of cosine {alike:.3f} with what "
-            "was sent, which is "
-            f"{ratio:.3g} times as long: the recipe is not quite the client's, or something was done to the update."
+            f"{where}: the truth, trained by the recorded recipe, gives a step of cosine {alike:.3f} with what was "
+            f"sent, which is {ratio:.3g} times as long: the recipe is not quite the client's, or something was done "
+            "to the update."
         )
 
 
@@ -125,11 +113,9 @@ def _unbalanced(where: str, model: nn.Module, step: Params, recipe: Recipe, coun
     rounding = ROUNDING * recipe.taken(count) * float((start.abs() + bias.abs()).sum())
     if abs(float(bias.sum())) > UNBALANCED * float(bias.abs().sum()) + rounding:
         yield (
-            f"{where}: the step of the classifier's bias adds up to {float(bias.sum()):.3g} over the classes "
-            "where its entries "
-            f"reach {float(bias.abs().max()):.3g}, which SGD of a cross-entropy never does: another loss or "
-            "optimizer, an update "
-            "that does not belong to these weights, or something done to it."
+            f"{where}: the step of the classifier's bias adds up to {float(bias.sum()):.3g} over the classes where "
+            f"its entries reach {float(bias.abs().max()):.3g}, which SGD of a cross-entropy never does: another loss "
+            "or optimizer, an update that does not belong to these weights, or something done to it."
         )
 
 
@@ -137,10 +123,6 @@ def _length(step: Params) -> float:
     return math.sqrt(sum(float(part.double().square().sum()) for part in step.values()))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _deviation(values: Sequence[float]) -> float:
-    center = _mean(values)
-    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / max(1, len(values) - 1))
+def _likeness(step: Params, others: Sequence[Params]) -> float:
+    """The mean cosine of a step with others."""
+    return math.fsum(cosine_of(step, other) for other in others) / len(others)

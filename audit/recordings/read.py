@@ -69,8 +69,8 @@ def recordings_in(folder: str) -> tuple[tuple[Recording, ...], ...]:
         if read.facts.round in rounds:
             other = rounds[read.facts.round].folder
             raise UntrustedFileError(
-                f"{place / FACTS}: found client {read.facts.client}, round {read.facts.round}, as in {other}; allowed: each "
-                "client's rounds once."
+                f"{place / FACTS}: found client {read.facts.client}, round {read.facts.round}, as in {other}; "
+                "allowed: each client's rounds once."
             )
         rounds[read.facts.round] = read
     return tuple(tuple(rounds[number] for number in sorted(rounds)) for _, rounds in sorted(by_client.items()))
@@ -88,13 +88,12 @@ def read_recording(place: Path) -> Recording:
     if digest_of(before) != facts.before_sha256:
         raise UntrustedFileError(
             f"{place / BEFORE}: found other weights than those that were recorded (their SHA-256 differs from "
-            "before_sha256 in "
-            f"{FACTS}); allowed: the weights that this update belongs to."
+            f"before_sha256 in {FACTS}); allowed: the weights that this update belongs to."
         )
     if facts.started_from_sha256 not in (None, facts.before_sha256):
         raise UntrustedFileError(
-            f"{source}: found an update that started from other weights than those in {BEFORE} (started_from_sha256 differs "
-            "from before_sha256); allowed: the weights that the client trained from."
+            f"{source}: found an update that started from other weights than those in {BEFORE} (started_from_sha256 "
+            "differs from before_sha256); allowed: the weights that the client trained from."
         )
     return Recording(place, facts, before, sent, _truth(place, facts))
 
@@ -124,16 +123,15 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
     if all(is_buffer(name) for name in recording.sent):
         raise UntrustedFileError(
             f"{source}: found only buffers ({', '.join(list(recording.sent)[:3])}), no parameter; allowed: the "
-            "parameters that the "
-            "client trained."
+            "parameters that the client trained."
         )
     sent = fitted(recording.sent, state, source, False, _is_ordered(recording.sent, facts))
     missing = [name for name in wanted if name not in sent]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UntrustedFileError(
-            f"{source}: found no `{missing[0]}`{more}; allowed: every parameter that trains in the model (freeze those that "
-            "the client did not train, by requires_grad_(False))."
+            f"{source}: found no `{missing[0]}`{more}; allowed: every parameter that trains in the model (freeze "
+            "those that the client did not train, by requires_grad_(False))."
         )
     doubts = tuple(_doubts(recording, sent))
     net.load_state_dict(
@@ -149,8 +147,8 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
     moved = [name for name in frozen if not torch.equal(sent[name], before[name])]
     if moved:
         raise UntrustedFileError(
-            f"{source}: found `{moved[0]}` changed, which does not train in the model (requires_grad is False); allowed: a "
-            "model in which all trains that the client trained."
+            f"{source}: found `{moved[0]}` changed, which does not train in the model (requires_grad is False); "
+            "allowed: a model in which all trains that the client trained."
         )
     buffers = {
         f"{prefix}{name}": part.float() for name, part in sent.items() if is_buffer(name) and not is_counter(name)
@@ -158,9 +156,9 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
     return Received(model, step, buffers, doubts)
 
 
-def recipe_of(recording: Recording) -> Recipe | None:
+def recipe_of(facts: Facts) -> Recipe | None:
     """How the client trained; what sent its gradient took one step of rate 1."""
-    return Recipe(lr=1.0) if recording.facts.sent == "gradients" else recording.facts.recipe
+    return Recipe(lr=1.0) if facts.sent == "gradients" else facts.recipe
 
 
 def _step(facts: Facts, before: Tensor, sent: Tensor) -> Tensor:
@@ -179,8 +177,8 @@ def _doubts(recording: Recording, sent: Mapping[str, Tensor]) -> list[str]:
     kinds = {str(part.dtype).removeprefix("torch.") for part in sent.values() if part.is_floating_point()}
     for kind in sorted(kinds & {"float16", "bfloat16"}):
         found.append(
-            f"{where}: what was sent is {kind}, so small changes are rounded away, and a loss scale, if there was one, is not "
-            "known: what is not found may yet be in the update that the client computed."
+            f"{where}: what was sent is {kind}, so small changes are rounded away, and a loss scale, if there was "
+            "one, is not known: what is not found may yet be in the update that the client computed."
         )
     if "float64" in kinds:
         found.append(f"{where}: what was sent is float64, and is attacked as the model's own type.")
@@ -189,8 +187,8 @@ def _doubts(recording: Recording, sent: Mapping[str, Tensor]) -> list[str]:
     ]
     if averaged:
         found.append(
-            f"{where}: `{averaged[0]}` counts batches and is no whole number's type, as if buffers had been averaged over "
-            "clients: the statistics are then nobody's own."
+            f"{where}: `{averaged[0]}` counts batches and is no whole number's type, as if buffers had been averaged "
+            "over clients: the statistics are then nobody's own."
         )
     return found
 
@@ -202,7 +200,7 @@ def _truth(place: Path, facts: Facts) -> Batch | None:
     images = Npz(file=str(path)).load()
     if facts.examples not in (None, len(images)):
         raise UntrustedFileError(
-            f"{path}: found {len(images)} examples where {FACTS} says {facts.examples}; allowed: the examples "
-            "behind the update."
+            f"{path}: found {len(images)} examples where {FACTS} says {facts.examples}; allowed: the examples behind "
+            "the update."
         )
     return images.batch(torch.arange(len(images)))

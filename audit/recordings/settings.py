@@ -5,12 +5,13 @@ from torch import Tensor
 
 from seethrough.recipes import Recipe
 
-from ..data import Split
+from ..data import Data, Split
 from ..data.parts.copies import copies
 from ..data.parts.synthetic import Synthetic
 from ..specification.error_messages import SpecError
 from ..specification.schema import AuditSpec, Setting, Unstated
 from .as_received import AsReceived
+from .format import Facts
 from .read import Recording, recipe_of, recordings_in
 
 HELD_OUT = 0.1  # of the images that come with the spec
@@ -32,11 +33,6 @@ def attacked(setting: Setting, client: int) -> tuple[Recording, ...]:
     return recordings_in(setting.recording)[client]
 
 
-def knows_recipe(setting: Setting) -> bool:
-    """Whether it is known how the clients train."""
-    return not setting.recording or recipe_of(attacked(setting, 0)[0]) is not None
-
-
 def split_of(setting: Setting) -> Split:
     """All images are public but for a tenth that is held out and those that are, exactly or nearly, in a recorded truth."""
     images = setting.data.load()
@@ -55,37 +51,7 @@ def split_of(setting: Setting) -> Split:
 
 
 def _filled_in(spec: AuditSpec, setting: Setting, place: str) -> Setting:
-    every = [each for rounds in recordings_in(setting.recording) for each in rounds]
-    first = every[0].facts
-    for name in ("recipe", "examples", "shape", "classes", "sent"):
-        told = {str(getattr(each.facts, name)) for each in every}
-        if len(told) > 1:
-            raise SpecError(
-                (
-                    f"{setting.recording}: found recordings of different {name} ({', '.join(sorted(told))}); "
-                    "allowed: recordings "
-                    "that agree in it; put the others into another setting.",
-                )
-            )
-    data, count = setting.data, setting.batch_size or first.examples
-    if isinstance(data, Unstated):
-        if first.shape is None or first.classes is None:
-            raise SpecError(
-                (
-                    f"{place}.data: found nothing, and no shape and classes in {setting.recording}; allowed: "
-                    "public images of the "
-                    "same kind, or a recording with shape and classes.",
-                )
-            )
-        data = Synthetic(shape=first.shape, classes=first.classes)
-    if count is None:
-        raise SpecError(
-            (
-                f"{place}.batch_size: found nothing, and no examples in {setting.recording}; allowed: the number "
-                "of examples behind "
-                "the update, or a good guess at it.",
-            )
-        )
+    facts = _agreed(setting)
     for what, differs in (
         ("utility", spec.utility is not None),
         ("rounds", setting.rounds > 1),
@@ -93,18 +59,89 @@ def _filled_in(spec: AuditSpec, setting: Setting, place: str) -> Setting:
     ):
         if differs:
             raise SpecError((f"{place}: found a recording and {what}; allowed: {what} only where clients are played.",))
-    recipe = recipe_of(every[0]) or Recipe(lr=1.0)
+    data, count, recipe = _data(setting, facts, place), _count(setting, facts, place), _recipe(setting, facts, place)
     try:
-        recipe.order(count)
+        (recipe or Recipe()).order(count)
     except ValueError as error:
         raise SpecError((f"{setting.recording}: {error}.",)) from error
     return setting.recorded_by(
         len(recordings_in(setting.recording)),
+        knows_recipe=recipe is not None,
         data=data,
         batch_size=count,
-        local=recipe,
+        local=recipe or Recipe(lr=1.0),
         weights=AsReceived(folder=setting.recording),
     )
+
+
+def _agreed(setting: Setting) -> Facts:
+    """The facts of the first recording. Raises: SpecError, where others differ in what makes a setting."""
+    every = [each.facts for rounds in recordings_in(setting.recording) for each in rounds]
+    for name in ("recipe", "examples", "shape", "classes", "sent"):
+        told = {_written(getattr(facts, name)) for facts in every}
+        if len(told) > 1:
+            raise SpecError(
+                (
+                    f"{setting.recording}: found recordings of different {name} ({' and '.join(sorted(told)):.200}); "
+                    "allowed: recordings that agree in it, the others in a setting of their own.",
+                )
+            )
+    return every[0]
+
+
+def _written(fact: object) -> str:
+    return str(fact.written() if isinstance(fact, Recipe) else fact)
+
+
+def _data(setting: Setting, facts: Facts, place: str) -> Data:
+    if not isinstance(setting.data, Unstated):
+        space = setting.data.load().space
+        for name, recorded, found in (
+            ("shape", facts.shape, space.shape),
+            ("classes", facts.classes, space.classes),
+        ):
+            if recorded not in (None, found):
+                raise SpecError(
+                    (
+                        f"{place}.data: found images of {name} {found}; allowed: {recorded}, as in "
+                        f"{setting.recording} (a folder of pictures takes `size`).",
+                    )
+                )
+        return setting.data
+    if facts.shape is None or facts.classes is None:
+        raise SpecError(
+            (
+                f"{place}.data: found nothing, and no shape and classes in {setting.recording}; allowed: public "
+                "images of the same kind, or a recording with shape and classes.",
+            )
+        )
+    return Synthetic(shape=facts.shape, classes=facts.classes)
+
+
+def _count(setting: Setting, facts: Facts, place: str) -> int:
+    if setting.batch_size and facts.examples not in (None, setting.batch_size):
+        found, recorded = setting.batch_size, f"{facts.examples}, as in {setting.recording}, or nothing"
+        raise SpecError((f"{place}.batch_size: found {found}; allowed: {recorded}.",))
+    if count := setting.batch_size or facts.examples:
+        return count
+    raise SpecError(
+        (
+            f"{place}.batch_size: found nothing, and no examples in {setting.recording}; allowed: the number of "
+            "examples behind the update, or a good guess at it.",
+        )
+    )
+
+
+def _recipe(setting: Setting, facts: Facts, place: str) -> Recipe | None:
+    """How the clients trained, as recorded or else as the spec says; None where neither tells."""
+    recorded = recipe_of(facts)
+    if "local" not in setting.model_fields_set:
+        return recorded
+    if recorded not in (None, setting.local):
+        raise SpecError(
+            (f"{place}.local: found another recipe than in {setting.recording}; allowed: that one, or nothing.",)
+        )
+    return setting.local
 
 
 def has_truth(setting: Setting) -> bool:

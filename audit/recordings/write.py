@@ -108,6 +108,16 @@ def _truth(truth: Any, facts: Facts) -> bytes:
             f"truth: found images of shape {list(pictures.shape)} and labels of shape {list(classes.shape)}; allowed: "
             "[n, channels, height, width] and [n]."
         )
+    if facts.shape is not None and pictures.shape[1:] != facts.shape:
+        found = f"found images of shape {list(pictures.shape[1:])}"
+        raise InputError(f"truth: {found}; allowed: {list(facts.shape)}, channels first, as `shape` says.")
+    if (
+        not np.isfinite(pictures).all()
+        or pictures.min() < 0
+        or pictures.max() > (255 if pictures.dtype == np.uint8 else 1)
+    ):
+        found = f"found values from {pictures.min()} to {pictures.max()}"
+        raise InputError(f"truth: {found}; allowed: [0, 1], or uint8 from 0 to 255.")
     if facts.classes is not None and len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < facts.classes:
         found = f"found labels from {int(classes.min())} to {int(classes.max())}"
         raise InputError(f"truth: {found}; allowed: 0 to {facts.classes - 1}, as there are {facts.classes} classes.")

@@ -93,6 +93,8 @@ def _shown(value: Any) -> str:
 def _allowed(detail: Any) -> str:
     if detail["type"] == "tuple_type" and isinstance(detail["input"], str):
         return f"a list, such as [{detail['input']}]"
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
     template = ALLOWED.get(detail["type"])
     return template.format(**detail.get("ctx", {})) if template else detail["msg"]
 

@@ -20,7 +20,7 @@ from seethrough.common.entry import entry
 from seethrough.common.section import Section
 from seethrough.common.spelling import ReadAs, entry_type, label_of
 from seethrough.defenses import Chain, Defense
-from seethrough.recipes import Recipe
+from seethrough.recipes import AnyRecipe, Recipe
 
 from ..data import Data
 from ..metrics import Metric
@@ -117,30 +117,33 @@ class Setting(Section):
     batch_size: int = Field(default=0, ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
     rounds: int = Field(default=1, ge=1, le=100)  # that the clients take part in, each time with the same batch
-    local: Recipe = Recipe()
+    local: AnyRecipe = Recipe()
 
     _clients: int = PrivateAttr(0)
+    _knows_recipe: bool = PrivateAttr(True)
 
     @property
     def clients(self) -> int:
         """How many clients were recorded; 0 where clients are played."""
         return self._clients
 
-    def recorded_by(self, clients: int, **known: Any) -> "Setting":
+    @property
+    def knows_recipe(self) -> bool:
+        """Whether it is known that clients train by `local`; recordings may not tell."""
+        return self._knows_recipe
+
+    def recorded_by(self, clients: int, knows_recipe: bool, **known: Any) -> "Setting":
         """The same with what the recordings of so many clients tell."""
         found = self.model_copy(update=known)
-        found._clients = clients
+        found._clients, found._knows_recipe = clients, knows_recipe
         return found
 
     @model_validator(mode="after")
     def _data_or_recording(self) -> "Setting":
         if not self.recording and (isinstance(self.data, Unstated) or not self.batch_size):
             raise PydanticCustomError("no_clients", "data and batch_size, or a recording")
-        stated = [name for name in ("local", "weights") if name in self.model_fields_set]
-        if self.recording and stated:
-            raise PydanticCustomError(
-                "recorded", "a recording without {stated}, which it tells itself", {"stated": stated[0]}
-            )
+        if self.recording and "weights" in self.model_fields_set:
+            raise PydanticCustomError("recorded", "a recording without weights, which it holds itself")
         return self
 
     @model_validator(mode="after")

@@ -6,12 +6,13 @@ from .npz import read_npz
 from .safetensors import check_tensors, read_safetensors
 from .table import read_columns
 from .tensors import read_tensors
-from .yaml import Document, read_yaml
+from .yaml import Document, parse_yaml, read_yaml
 
 __all__ = [
     "Document",
     "UntrustedFileError",
     "check_tensors",
+    "parse_yaml",
     "read_columns",
     "read_image",
     "read_npz",

@@ -49,6 +49,17 @@ def read_yaml(path: FilePath) -> Document:
     """
     try:
         text = read_whole(path, MAX_BYTES).decode()
+    except ValueError as error:
+        raise refusal(path, f"no YAML ({shown(str(error))})", "one document of YAML in UTF-8") from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: FilePath) -> Document:
+    """The one document in `text`, as `read_yaml` reads it from a file; `path` names where it comes from.
+
+    Raises: UntrustedFileError, naming the line.
+    """
+    try:
         root = _Loader(text).get_single_node()
         lines: dict[Location, int] = {(): root.start_mark.line + 1 if root else 1}
         return Document(_convert(root, (), lines) if root else None, text, lines)
