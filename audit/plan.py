@@ -9,7 +9,7 @@ from multiprocessing import get_context
 import torch
 
 from seethrough.attacks import Attack
-from seethrough.common.processes import without_main
+from seethrough.common.processes import afresh, starting
 from seethrough.common.spelling import label_of
 from seethrough.defenses import NotApplicableError
 from seethrough.reports.row import Manifest, Place
@@ -48,7 +48,7 @@ def make_plan(spec: AuditSpec, device: torch.device, threads: int) -> Plan:
         _check(spec, setting, f"{spec.source}, settings[{position}]")
     for position, attack in enumerate(spec.attacks):
         _check_attack(spec, attack, f"{spec.source}, attacks[{position}]")
-    _check_elsewhere(spec)
+    _check_elsewhere(spec, device)
     code = code_revision()
     environment = f"{code} {versions(device, threads)}"
     grid = [(place, case) for place, case in _grid(spec, environment)]
@@ -99,7 +99,7 @@ def _check_loss(setting: Setting, classes: int, place: str) -> None:
         raise SpecError((f"{place}.local.loss: {stopped(str(error))}",)) from error
 
 
-def _check_elsewhere(spec: AuditSpec) -> None:
+def _check_elsewhere(spec: AuditSpec, device: torch.device) -> None:
     """Workers import the user's code anew: what it makes must be the same there. Raises: SpecError."""
     own: dict[str, Callable[[], object]] = {}
     for position, setting in enumerate(spec.settings):
@@ -110,7 +110,8 @@ def _check_elsewhere(spec: AuditSpec) -> None:
                 own[f"attacks[{number}]"] = partial(attack.facts, setting.data.load().space)
     if not own:
         return
-    with without_main(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
+    context = get_context(afresh(gpu=device.type == "cuda"))
+    with starting(threads=1), ProcessPoolExecutor(1, mp_context=context) as another:
         for place, made in own.items():
             there = another.submit(made)
             if there.exception() or there.result() != made():

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from seethrough.common.errors import InputError
+from seethrough.common.processes import afresh
 from seethrough.reports import Cell, Manifest, write_reports
 
 from .case import Case
@@ -143,7 +144,8 @@ def _compute(
         for kept in prepare_attacks(attacked, store.directory, status.update):
             out.print(kept, markup=False, highlight=False, soft_wrap=True)
     with watching(out, left.todo, done, workers) as watch:
-        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code)
+        start = afresh(gpu=device.type == "cuda")
+        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code, start)
 
 
 def _warn(err: Console, sentence: str) -> None:

@@ -35,6 +35,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "gradinversion": {"steps": 4},
         "inverting_gradients": {"steps": 3, "restarts": 2},
         "latent_prior": {"epochs": 1, "steps": 3, "restarts": 2},
+        "layerwise_cosine": {"steps": 3, "restarts": 2},
     },
     "defenses": {
         "client_dp": {"noise_multiplier": 1.0, "max_norm": 0.5},

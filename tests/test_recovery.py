@@ -2,7 +2,6 @@
 
 import csv
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from seethrough.attacks import Reconstruction
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.audit import cli
 from seethrough.audit.case import Case, divided, public_batch
-from seethrough.audit.cells.runner import run_cells
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.recovery import allowed, blind_recovery, error_at, recovery_of
@@ -179,7 +177,7 @@ def run(folder) -> None:
 @pytest.fixture
 def forked(monkeypatch):
     """Workers that inherit what a test breaks."""
-    monkeypatch.setattr("seethrough.audit.run.run_cells", partial(run_cells, start_method="fork"))
+    monkeypatch.setattr("seethrough.audit.run.afresh", lambda gpu: "fork")
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

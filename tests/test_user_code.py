@@ -69,7 +69,7 @@ def forget(folder: Path) -> None:
 def planned(folder, monkeypatch):
     """The plan of the spec in the user's folder, as a process makes it that has imported none of its modules yet; without the
     seconds in which it starts another one to compare with."""
-    monkeypatch.setattr("seethrough.audit.plan._check_elsewhere", lambda spec: None)
+    monkeypatch.setattr("seethrough.audit.plan._check_elsewhere", lambda spec, device: None)
 
     def plan(model: str, *given: str, **others: str) -> Plan:
         spec = load_spec(written(folder, model, *given, **others))

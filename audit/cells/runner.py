@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Literal, cast
+from typing import cast
 
+from seethrough.common.processes import StartMethod
 from seethrough.reports.row import Cell, Place
 
 from .store import Store
@@ -53,7 +54,7 @@ def run_cells(
     watch: Callable[[Event], None],
     seed: int = 0,
     code: str = "",
-    start_method: Literal["spawn", "forkserver", "fork"] = "spawn",
+    start_method: StartMethod = "spawn",
 ) -> None:
     """Compute the cell at every place, each key once, and keep it in `store`, whose lock the caller holds.
 

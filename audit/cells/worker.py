@@ -11,8 +11,10 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from seethrough.attacks import NoGradientError
+from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
 from seethrough.defenses._base import NotApplicableError
 from seethrough.reports.row import Cell, Place
@@ -48,8 +50,8 @@ class Answer:
     problem: str = ""
 
 
-def work(job: Job, pipe: Connection) -> None:
-    """Serve places from `pipe` until None comes, the pipe closes, or the parent dies.
+def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
+    """Serve places from `pipe` until None comes, the pipe closes, or the parent dies, in the parent's environment.
 
     Ctrl-C is the parent's business: it kills its workers, whose files are whole or absent whenever that happens.
     """
@@ -57,6 +59,8 @@ def work(job: Job, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    become({**environment, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))})
+    threadpool_limits(job.threads)  # of what a server had loaded before
     torch.set_num_threads(job.threads)
     try:
         pipe.send(Answer())

@@ -11,14 +11,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
-from seethrough.common.processes import without_main
+from seethrough.common.processes import starting
 from seethrough.reports.row import Place
 
 from .store import DamagedFileError
 from .worker import INTERRUPTS, Answer, Job, keep, work
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""What numerical libraries read as they are loaded: it must stand in the environment before a worker starts."""
 
 GRACE = 10.0
 """Seconds that a worker has to end by itself after it closed its pipe or was told to stop."""
@@ -66,7 +63,7 @@ class WorkerPool:
     def fill(self, waiting: int) -> None:
         """Start workers until the pool is complete, or enough for what they hold and `waiting` places more."""
         while len(self._workers) < min(self._size, waiting + len(self._held)):
-            with _interrupts_deferred(), _threads_in_environment(self._job.threads):
+            with _interrupts_deferred():
                 self._workers[next(self._numbers)] = _start(self._job, self._context)
 
     def reports(self) -> list[Report]:
@@ -114,9 +111,9 @@ def _sources(worker: _Worker) -> tuple[Connection, int]:
 
 def _start(job: Job, context: Context) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(job, theirs))
+    process = context.Process(target=work, args=(job, dict(os.environ), theirs))
     try:
-        with without_main():
+        with starting(job.threads):
             process.start()
     finally:
         theirs.close()  # so that the worker alone holds its end
@@ -161,17 +158,3 @@ def _interrupts_deferred() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _threads_in_environment(threads: int) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

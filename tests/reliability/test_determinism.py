@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from seethrough.audit.cells.runner import run_cells
 from seethrough.audit.cells.store import Store
+from seethrough.common.processes import StartMethod
 from seethrough.reports.row import Cell, Place, Score
-from tests.reliability.toys import StartMethod, ignore, places, table
+from tests.reliability.toys import ignore, places, table
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,25 @@ def test_cell_files_are_equal_for_any_number_of_workers_order_and_start(tmp_path
 
 
 def tell_threads(place: Place) -> Cell:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return Cell(place.key, "ok", f"{torch.get_num_threads()} {' '.join(os.environ[name] for name in names)}")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOLD_SINCE")
+    loaded = sorted({library["num_threads"] for library in threadpool_info()})
+    return Cell(place.key, "ok", f"{torch.get_num_threads()} {loaded} {[os.environ.get(name) for name in names]}")
 
 
-def test_the_threads_of_a_worker_are_set_before_it_starts_and_the_environment_is_left_as_it_was(tmp_path, monkeypatch):
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_a_worker_has_its_threads_and_the_present_environment_which_stays_as_it_was(
+    tmp_path, monkeypatch, start_method: StartMethod
+):
+    """Also when it is forked from a server that was started before, in another environment."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    run_cells(places(1), tell_threads, Store(tmp_path), 1, 2, ignore)
-    assert Store(tmp_path).read("k000").note == "2 2 2 2"
-    run_cells(places(1), tell_threads, Store(tmp_path), 1, 2, ignore, start_method="forkserver")
-    assert Store(tmp_path).read("k000").note.startswith("2 "), "torch was loaded before the environment was set"
+    for told, threads in enumerate((1, 2)):
+        monkeypatch.setenv("TOLD_SINCE", str(told))
+        run_cells(places(1), tell_threads, Store(tmp_path / str(told)), 1, threads, ignore, start_method=start_method)
+        expected = f"{threads} [{threads}] {[str(threads)] * 3 + [str(told)]}"
+        assert Store(tmp_path / str(told)).read("k000").note == expected
     assert os.environ["OMP_NUM_THREADS"] == "1"
-    assert "MKL_NUM_THREADS" not in os.environ
+    assert "MKL_NUM_THREADS" not in os.environ and "PYTHONSAFEPATH" not in os.environ
 
 
 @pytest.mark.parametrize("threads", [1, 2])

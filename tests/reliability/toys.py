@@ -6,13 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from seethrough.audit.cells.runner import Event, run_cells
 from seethrough.audit.cells.store import Store, encode, pending
+from seethrough.common.processes import StartMethod
 from seethrough.reports.row import Cell, Claim, Guess, Manifest, Pictures, Place, Score
-
-StartMethod = Literal["spawn", "forkserver", "fork"]
 
 
 def places(count: int) -> tuple[Place, ...]:
