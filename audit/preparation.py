@@ -76,7 +76,7 @@ def _picture(made: Prepared, title: str) -> bytes:
     shown = made.names if len(made.losses) else ()
     figure = Figure(figsize=(7, 3.2 + 1.8 * len(shown)), layout="constrained")
     axes = figure.subplots(1 + len(shown), 1, squeeze=False)[:, 0]
-    axes[0].imshow(_mosaic(visible(made.samples)), cmap="gray", vmin=0, vmax=1)
+    axes[0].imshow(_mosaic(visible(made.samples)).numpy(), cmap="gray", vmin=0, vmax=1)
     axes[0].set_axis_off()
     axes[0].set_title(title, fontsize="small", parse_math=False)
     for column, name in enumerate(shown):

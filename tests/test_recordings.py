@@ -21,7 +21,9 @@ from seethrough.audit.client import local_update
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
+from seethrough.audit.plan import make_plan
 from seethrough.audit.recordings import record
+from seethrough.audit.specification.file import load_spec
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
 from seethrough.recipes import Recipe
@@ -363,7 +365,7 @@ def test_a_spec_for_a_recording_is_written_and_names_a_model_of_ours_that_fits(
     assert not stopped.value.code
     text = (tmp_path / "spec.yaml").read_text()
     assert "model: convnet   # fits the recorded weights" in text
-    assert seethrough.audit(tmp_path / "spec.yaml", tmp_path / "out", quiet=True).manifest.doubts == ()
+    assert make_plan(load_spec(tmp_path / "spec.yaml"), torch.device("cpu"), 1).manifest.doubts == ()
 
 
 def one_too_many(logits: Tensor, labels: Tensor) -> Tensor:
