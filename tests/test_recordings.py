@@ -23,6 +23,7 @@ from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.plan import make_plan
 from seethrough.audit.recordings import record
+from seethrough.audit.recordings.starter import starter_for
 from seethrough.audit.specification.file import load_spec
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
@@ -366,6 +367,18 @@ def test_a_spec_for_a_recording_is_written_and_names_a_model_of_ours_that_fits(
     text = (tmp_path / "spec.yaml").read_text()
     assert "model: convnet   # fits the recorded weights" in text
     assert make_plan(load_spec(tmp_path / "spec.yaml"), torch.device("cpu"), 1).manifest.doubts == ()
+
+
+def test_recordings_that_cannot_be_one_setting_get_no_spec(tmp_path: Path):
+    recorded(tmp_path / "recs" / "one", client="one")
+    recorded(tmp_path / "recs" / "two", client="two", recipe={**RECIPE, "lr": 0.5})
+    with pytest.raises(InputError, match="found recordings of different recipe"):
+        starter_for(str(tmp_path / "recs"), tmp_path / "spec.yaml")
+
+
+def test_a_folder_without_a_recording_is_named_with_its_place_in_the_spec(tmp_path: Path):
+    with pytest.raises(InputError, match=r"settings\[0\].recording: .*nothing: found no recording.json"):
+        run(tmp_path / "nothing", tmp_path / "out")
 
 
 def one_too_many(logits: Tensor, labels: Tensor) -> Tensor:

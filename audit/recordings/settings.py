@@ -10,6 +10,7 @@ from ..data.parts.copies import copies
 from ..data.parts.synthetic import Synthetic
 from ..specification.error_messages import SpecError
 from ..specification.schema import AuditSpec, Setting, Unstated
+from ..untrusted import UntrustedFileError
 from .as_received import AsReceived
 from .format import Facts
 from .read import Recording, recipe_of, recordings_in
@@ -51,7 +52,10 @@ def split_of(setting: Setting) -> Split:
 
 
 def _filled_in(spec: AuditSpec, setting: Setting, place: str) -> Setting:
-    facts = _agreed(setting)
+    try:
+        facts = agreed_facts(setting.recording)
+    except UntrustedFileError as error:
+        raise UntrustedFileError(f"{place}.recording: {error}") from error
     for what, differs in (
         ("utility", spec.utility is not None),
         ("rounds", setting.rounds > 1),
@@ -74,15 +78,15 @@ def _filled_in(spec: AuditSpec, setting: Setting, place: str) -> Setting:
     )
 
 
-def _agreed(setting: Setting) -> Facts:
-    """The facts of the first recording. Raises: SpecError, where others differ in what makes a setting."""
-    every = [each.facts for rounds in recordings_in(setting.recording) for each in rounds]
+def agreed_facts(folder: str) -> Facts:
+    """The facts of the first recording. Raises: UntrustedFileError; SpecError, where others differ in what makes a setting."""
+    every = [each.facts for rounds in recordings_in(folder) for each in rounds]
     for name in ("recipe", "examples", "shape", "classes", "sent"):
         told = {_written(getattr(facts, name)) for facts in every}
         if len(told) > 1:
             raise SpecError(
                 (
-                    f"{setting.recording}: found recordings of different {name} ({' and '.join(sorted(told)):.200}); "
+                    f"{folder}: found recordings of different {name} ({' and '.join(sorted(told)):.200}); "
                     "allowed: recordings that agree in it, the others in a setting of their own.",
                 )
             )

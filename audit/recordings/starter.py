@@ -12,6 +12,7 @@ from ..specification.kinds import entries_of
 from ..untrusted import UntrustedFileError
 from .names import fitted
 from .read import Recording, recordings_in
+from .settings import agreed_facts
 
 FITS = "   # fits the recorded weights"
 OWN = "my_package.models:build   # yours: a function of (channels, height, width) and the number of classes"
@@ -21,9 +22,9 @@ SIZE = "batch_size: 8                # not recorded: how many examples are behin
 
 def starter_for(folder: str, file: Path) -> str:
     """The text of a spec that attacks the recordings in `folder`. Raises: UntrustedFileError, SpecError."""
-    found = recordings_in(folder)
+    found, facts = recordings_in(folder), agreed_facts(folder)
     first = found[0][-1]
-    facts, model = first.facts, _known_model(first)
+    model = _known_model(first)
     described = facts.shape is not None and facts.classes is not None
     template = Template((files("seethrough.audit") / "recordings_starter.yaml").read_text(encoding="utf-8"))
     return template.substitute(

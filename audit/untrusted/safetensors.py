@@ -17,6 +17,7 @@ MAX_FILE_BYTES = 2 * 2**30
 MAX_HEADER_BYTES = 4 * 2**20
 MAX_TENSORS = 10_000
 
+TEXT = bytes([*range(32, 127), *b"\t\r\n"])
 PICKLED = b"\x80"
 """How a file begins that torch.save wrote before PyTorch 1.6; since then it writes zip archives."""
 
@@ -75,6 +76,9 @@ def _checked_bytes(path: FilePath) -> bytes:
             if start.startswith(PICKLED):
                 remedy = "safetensors, or what torch.save(model.state_dict(), 'w.pt') has written since PyTorch 1.6"
                 raise refusal(path, "a bare pickle, as torch.save wrote them before PyTorch 1.6", remedy)
+            if start and all(byte in TEXT for byte in start):  # a length that no file has
+                remedy = "safetensors, what torch.save wrote of a state_dict, or an npz archive"
+                raise refusal(path, f"text ({shown(start.decode())} ...)", remedy)
             found = f"a header of {size} bytes in a file of {total}"
             raise refusal(path, found, f"safetensors with a header of at most {MAX_HEADER_BYTES}")
         _check_header(path, _parsed(path, header), total - 8 - size)

@@ -243,6 +243,7 @@ SAFETENSORS: Corpus = {
         "header of 3 bytes in all": content(lambda: b"\x01\0\0"),
         "sparse file of 1 GiB": lambda path: sparse(path, 2**30),
     },
+    "text (": {"notes": content(lambda: b"my weights,\nas I remember them")},
     "the header": {
         "20,000 entries": safetensors({f"t{i}": entry([0], [0, 0]) for i in range(20_000)}),
         "list as header": safetensors("[1,2]"),
