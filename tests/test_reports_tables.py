@@ -147,6 +147,12 @@ def test_the_markdown_shows_mean_interval_floor_and_n(tmp_path):
     ) in text
 
 
+def test_a_p_value_that_is_too_small_to_print_is_below_what_is_printed(tmp_path):
+    at = [place(trial) for trial in range(20)]
+    text = markdown(tmp_path, manifest(at), [measured(each, score(0.9, 0.1)) for each in at])
+    assert "against a guesser p &lt; 0.0001)" in text
+
+
 def test_the_markdown_shows_what_came_from_the_update_beside_the_leak(tmp_path):
     at = [place(trial) for trial in range(2)]
     cells = [measured(each, score(12.0 + each.trial, 11.0, decoy=8.0)) for each in at]

@@ -89,8 +89,8 @@ def chance_of(score: Score) -> float | None:
 def in_words(evidence: Evidence) -> str:
     """Both tests with their p values, and what they could have found."""
     name, hardest = max(evidence.beaten, key=lambda pair: pair[1], default=("", 1.0))
-    said = [f"against other batches p = {_p(evidence.told)}"]
-    said += [f"against {name} p = {_p(hardest)}"] if name else []
+    said = [f"against other batches {_p(evidence.told)}"]
+    said += [f"against {name} {_p(hardest)}"] if name else []
     if evidence.needs is None:
         said.append(f"not even a perfect attack could be called a leak, with {MOST_BATCHES} batches or fewer")
     elif not evidence.powered:
@@ -99,7 +99,7 @@ def in_words(evidence: Evidence) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.0001" if value < 1e-4 else f"{math.ceil(value * 1e4) / 1e4:.4f}"
+    return "p < 0.0001" if value < 1e-4 else f"p = {math.ceil(value * 1e4) / 1e4:.4f}"
 
 
 def _gain(score: Score) -> float:
