@@ -25,7 +25,7 @@ from .data.parts.synthetic import Synthetic
 from .randomness import drawing_from, stream
 from .recordings.settings import attacked
 from .recordings.statistics import batch_statistics_of
-from .recordings.withheld import Withheld, cosine_of, half_of, replaces_gradients
+from .recordings.withheld import Withheld, came_too_late, cosine_of, half_of
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, score
 from .trial import Outcome, attack_on, pictures, view_for
 
@@ -72,7 +72,7 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
 
 def _recorded(case: Case, truth: Batch | None) -> tuple[Round, ...]:
     """The rounds of the client as the server has them, each update released through the defense on trial."""
-    if case.defense.cohort() > 1 or replaces_gradients(case.defense):
+    if came_too_late(case.defense):
         raise NotApplicableError("the update was recorded, so no defense can act before it or on others' updates")
     found = []
     for number in range(len(attacked(case.setting, case.trial))):

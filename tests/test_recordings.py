@@ -151,7 +151,9 @@ def test_several_clients_are_trials_and_several_rounds_are_past(tmp_path: Path):
 def test_a_defense_is_tried_on_what_was_sent_and_one_that_trains_is_not_applicable(tmp_path: Path):
     defenses = ["none", {"clipping": {"max_norm": 1e-3}}, {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}]
     truth = (examples().inputs, examples().labels)
-    found = run(recorded(tmp_path / "rec", truth=truth), tmp_path / "out", defenses=defenses).table
+    results = run(recorded(tmp_path / "rec", truth=truth), tmp_path / "out", defenses=defenses)
+    assert any("so dp_sgd(" in limit and "cannot be tried on it" in limit for limit in results.manifest.limits)
+    found = results.table
     states = dict(
         zip(
             found[found.metric == "label_accuracy"].defense, found[found.metric == "label_accuracy"].status, strict=True

@@ -8,8 +8,9 @@ from seethrough.reports.findings.intervals import LEAST_BATCHES
 
 from ..metrics import Metric
 from ..recordings.settings import has_truth
+from ..recordings.withheld import came_too_late
 from ..scoring import score
-from ..specification.schema import AuditSpec, Setting
+from ..specification.schema import AuditSpec, Setting, defense_label
 from ..trial import trial_without_model
 
 MOST_TRIED = 50  # batches that perfect label attacks are simulated on
@@ -25,6 +26,8 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
         )
         if setting.clients and spec.trials > setting.clients:
             found[f"{setting.name} holds {setting.clients} client(s), so no more trials are made of it."] = None
+        if late := [defense_label(each) for each in spec.defenses if setting.recording and came_too_late(each)]:
+            found[f"{setting.name} was recorded as it was sent, so {' and '.join(late)} cannot be tried on it."] = None
         if setting.recording and not has_truth(setting):
             found[f"{setting.name} holds no truth, so nothing is scored but how well images explain the update."] = None
             continue

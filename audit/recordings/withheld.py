@@ -40,7 +40,7 @@ def cosine_of(one: Params, other: Params, within: Params | None = None) -> float
     return float(left @ right) / lengths if lengths > 0 else 0.0
 
 
-def replaces_gradients(defense: Defense) -> bool:
-    """Whether the defense acts within the client's training."""
+def came_too_late(defense: Defense) -> bool:
+    """Whether the defense acts within the client's training or on several clients, and so not on an update that was sent."""
     parts = defense.parts if isinstance(defense, Chain) else (defense,)
-    return any(type(part).train is not Defense.train for part in parts)
+    return defense.cohort() > 1 or any(type(part).train is not Defense.train for part in parts)
