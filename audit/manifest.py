@@ -19,8 +19,8 @@ from .case import attackable, broadcast_model, divided, why_unsearchable
 from .checks.lint import lint
 from .checks.power import powerless
 from .checks.recordings import doubts
+from .explained import DECOYS
 from .models.parts.fingerprint import forward
-from .recorded_trial import DECOYS
 from .recordings.read import recordings_in
 from .recordings.settings import has_truth
 from .specification.kinds import origins

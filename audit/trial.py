@@ -75,7 +75,7 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     note = "; ".join(filter(None, (simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
     shown, shown_decoy = (claim.matched_with(batches.victim) for claim in (found, decoy))
     return Outcome(
-        scores=tuple(_scored(metric, judged, found, decoy, note) for metric in case.metrics),
+        scores=tuple(scored(metric, judged, found, decoy, note) for metric in case.metrics),
         claim=claim_of(guarantee),
         unclaimed=unclaimed,
         recovery=recovery_of(case, batches.victim, shown, returned, guarantee),
@@ -138,7 +138,8 @@ def _swapped(
         return ()
 
 
-def _scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note: str) -> Score:
+def scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note: str) -> Score:
+    """One metric of one cell; `note` is said beside a number."""
     trial = judged.client if metric.of == "client" else judged.cohort
     if trial is None:
         return Score(label_of(metric), metric.better, "n/a", note="the server reads one client's update, not a sum")

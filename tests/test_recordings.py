@@ -16,15 +16,19 @@ from torch import Tensor, nn
 
 import seethrough
 from seethrough.attacks import Space
+from seethrough.audit.case import Case
 from seethrough.audit.cli import main
 from seethrough.audit.client import local_update
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.plan import make_plan
+from seethrough.audit.recorded_trial import played_back
 from seethrough.audit.recordings import record
+from seethrough.audit.recordings.cohort import rounds_of
+from seethrough.audit.recordings.settings import filled_in
 from seethrough.audit.recordings.starter import starter_for
-from seethrough.audit.specification.file import load_spec
+from seethrough.audit.specification.file import load_spec, spec_from
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
 from seethrough.recipes import Recipe
@@ -161,6 +165,62 @@ def test_a_defense_is_tried_on_what_was_sent_and_one_that_trains_is_not_applicab
     )
     assert [state for name, state in states.items() if "dp_sgd" in name] == ["n/a"]
     assert [state for name, state in states.items() if "dp_sgd" not in name] == ["ok", "ok"]
+
+
+def clients_of_one_round(place: Path, count: int, **differs: Any) -> Path:
+    for client in range(count):
+        batch = examples(4 * client)
+        folder = place / f"c{client}"
+        recorded(
+            folder, client=f"c{client}", after=weights(trained(network(), batch)), truth=tuple(vars(batch).values())
+        )
+    return place
+
+
+def test_recorded_clients_of_a_round_are_summed_as_clients_of_ours_are(tmp_path: Path):
+    """The server reads the mean of their steps alone, and each trial attacks another of them."""
+    place = clients_of_one_round(tmp_path / "all", 3)
+    sums = [{"secure_aggregation": {"clients": count}} for count in (3, 4)]
+    metrics = ["label_accuracy", "cohort_labels", "psnr"]
+    results = run(place, tmp_path / "out", defenses=["none", *sums], trials=3, metrics=metrics)
+    found = results.table.set_index(["defense", "metric"])
+    alone, summed, more = results.table.defense.unique()
+    assert (found.loc[(alone, "cohort_labels")].status == "n/a").all()
+    assert (found.loc[(summed, "cohort_labels")].value == 1.0).all() and len(found.loc[(summed, "cohort_labels")]) == 3
+    assert (found.loc[(summed, "cohort_labels")].n == 12).all()
+    assert (found.loc[(more, "cohort_labels")].status == "n/a").all()
+    assert any("combines 4 clients and as recorded holds 3" in limit for limit in results.manifest.limits)
+
+
+def test_what_is_read_of_recorded_clients_is_the_mean_of_their_steps(tmp_path: Path):
+    place = clients_of_one_round(tmp_path / "all", 3)
+    spec = filled_in(spec_from({**spec_for(place), "defenses": [{"secure_aggregation": {"clients": 3}}]}))
+    (setting,), (defense,) = spec.settings, spec.defenses
+    case = Case(0, 1, setting, spec.threats[0], defense, spec.attacks[0], ())
+    members = rounds_of(setting, 1, 3)
+    assert [[each.client for each in round_] for round_ in members] == [[1, 2, 0]]
+    read = played_back(case, members[-1], ()).read()
+    steps = [
+        {name: part - weights(network())[name] for name, part in weights(trained(network(), examples(4 * k))).items()}
+        for k in range(3)
+    ]
+    for name, part in read.step.items():
+        mean = sum(step[name.removeprefix("net.")] for step in steps) / 3
+        assert torch.allclose(part, mean, atol=2e-6), name
+    assert read.count == 12
+
+
+def test_recorded_clients_who_did_not_train_together_are_not_summed(tmp_path: Path):
+    place = clients_of_one_round(tmp_path / "all", 2)
+    other = network(1)
+    recorded(place / "c2", weights(other), weights(trained(other, examples(8))), client="c2")
+    recorded(place / "c3", client="c3", round=5)
+    defense = [{"secure_aggregation": {"clients": 2}}]
+    found = run(place, tmp_path / "out", defenses=defense, trials=4, metrics=["cohort_labels"]).table
+    notes = found[found.metric == "cohort_labels"].note.tolist()
+    assert "these started from different weights" in notes[1]
+    assert "1 of them were recorded in round 1" in notes[2]
+    assert "1 of them were recorded in round 5" in notes[3]
 
 
 # ---- a dozen wrong ones

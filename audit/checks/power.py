@@ -28,6 +28,10 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
             found[f"{setting.name} holds {setting.clients} client(s), so no more trials are made of it."] = None
         if late := [defense_label(each) for each in spec.defenses if setting.recording and came_too_late(each)]:
             found[f"{setting.name} was recorded as it was sent, so {' and '.join(late)} cannot be tried on it."] = None
+        for each in spec.defenses if setting.recording else ():
+            if each.cohort() > setting.clients:
+                wanted, had = f"{defense_label(each)} combines {each.cohort()} clients", f"holds {setting.clients}"
+                found[f"{wanted} and {setting.name} {had}, so it cannot be tried on it."] = None
         if setting.recording and not has_truth(setting):
             found[f"{setting.name} holds no truth, so nothing is scored but how well images explain the update."] = None
             continue

@@ -41,6 +41,6 @@ def cosine_of(one: Params, other: Params, within: Params | None = None) -> float
 
 
 def came_too_late(defense: Defense) -> bool:
-    """Whether the defense acts within the client's training or on several clients, and so not on an update that was sent."""
+    """Whether the defense acts within the client's training, and so not on an update that was sent."""
     parts = defense.parts if isinstance(defense, Chain) else (defense,)
-    return defense.cohort() > 1 or any(type(part).train is not Defense.train for part in parts)
+    return any(type(part).train is not Defense.train for part in parts)
