@@ -24,14 +24,14 @@ from torch import Generator, Tensor
 from seethrough.common.entry import entry
 
 from ._base import Reconstruction, View
+from .engine.no_gradient import Variables
+from .engine.search import quasi_newton
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest, starting_logits
 from .parts.adaptive import smoothness, standardized_evidence
 from .parts.distances import error_variances, standardized_l2
 from .parts.image_priors import rounded_variation
-from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
-from .parts.search import quasi_newton
 from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
 

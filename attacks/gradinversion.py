@@ -35,6 +35,9 @@ from seethrough.defenses import Params
 from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
+from .engine.no_gradient import Variables
+from .engine.search import cosine_schedule, descend
+from .engine.side_by_side import side_by_side
 from .labels.classifier_gradient import output_error
 from .labels.rules import by_minimum, known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
@@ -43,12 +46,9 @@ from .parts.batchnorm import Measure, batch_statistics, statistics_distance
 from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
-from .parts.no_gradient import Variables
 from .parts.registration import registered_mean
 from .parts.rounds import need_update, observed
-from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import Shrinking
-from .parts.side_by_side import side_by_side
 from .parts.simulated_client import Client, simulated_client, update_scale
 
 DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}

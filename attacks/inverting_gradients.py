@@ -23,16 +23,16 @@ from torch import Generator, Tensor
 from seethrough.common.entry import entry
 
 from ._base import Reconstruction, View
+from .engine.no_gradient import Variables
+from .engine.search import cosine_schedule, descend
+from .engine.side_by_side import side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, whitened
 from .parts.distances import cosine
 from .parts.image_priors import total_variation
-from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed
-from .parts.search import cosine_schedule, descend
 from .parts.shrinkage import Shrinking
-from .parts.side_by_side import side_by_side
 from .parts.simulated_client import simulated_client
 
 

@@ -22,15 +22,15 @@ from seethrough.common.entry import entry
 from seethrough.defenses import NotApplicableError, Params
 
 from ._base import Reconstruction, View
+from .engine.no_gradient import Variables
+from .engine.search import descend, shortened
+from .engine.side_by_side import side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import guessed, likeliest
 from .parts.distances import layerwise_cosine
 from .parts.image_priors import total_variation
-from .parts.no_gradient import Variables
 from .parts.rounds import need_update, observed, rounds_of, stack_rounds
-from .parts.search import descend, shortened
 from .parts.shrinkage import Shrinking
-from .parts.side_by_side import side_by_side
 from .parts.simulated_client import simulated_client
 
 

@@ -68,9 +68,9 @@ class DPSGD(Defense):
         """The mean of each example's clipped gradient, which is what every sampling comes to on average."""
         clipping = Clipping(max_norm=self.max_grad_norm, per_layer=self.clipping == "per_layer")
 
-        def private(drift: Params, inputs: Tensor, labels: Tensor) -> Params:
+        def private(weights: Params, inputs: Tensor, labels: Tensor) -> Params:
             def clipped(image: Tensor, label: Tensor) -> Params:
-                alone = slopes(drift, image[None], label[None])
+                alone = slopes(weights, image[None], label[None])
                 return clipping.expected(alone, alone)
 
             return {name: part.mean(dim=0) for name, part in vmap(clipped)(inputs, labels).items()}

@@ -1,6 +1,6 @@
 """A client's training as a differentiable function of its examples: what an attacker who knows the recipe replays."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from .optimizers._base import root
 from .recipe import Order, Recipe
 
 Slopes = Callable[[Tensors, Tensor, Tensor], Tensors]
-"""The mean loss's gradient, by how far the weights have moved, images [n, *shape] and labels [n] or [n, classes]."""
+"""The mean loss's gradient at weights, for images [n, *shape] and labels [n] or [n, classes]."""
 
 
 def replayed(recipe: Recipe, order: Order, weights: Tensors, slopes: Slopes, inputs: Tensor, labels: Tensor) -> Tensors:
@@ -18,19 +18,25 @@ def replayed(recipe: Recipe, order: Order, weights: Tensors, slopes: Slopes, inp
 
     The same as torch.optim makes it but for rounding; differentiable in inputs and labels, and fit for `torch.func.vmap`.
     """
-    drift = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    drift: Tensors = {}
     state: State = {}
     for lr, batches in zip(recipe.rates(len(inputs)), order, strict=True):
-        parts = [slopes(drift, _taken(inputs, part), _taken(labels, part)) for part in batches]
-        mean: Tensors = {name: sum_of(part[name] for part in parts) / recipe.accumulate for name in drift}
-        if recipe.proximal:
+        now = {name: weight + drift[name] for name, weight in weights.items()} if drift else weights
+        parts = [slopes(now, _taken(inputs, part), _taken(labels, part)) for part in batches]
+        mean = _mean(parts, recipe.accumulate)
+        if recipe.proximal and drift:
             mean = {name: slope + recipe.proximal * drift[name] for name, slope in mean.items()}
         if recipe.clip_norm is not None:
             mean = clipped(mean, recipe.clip_norm)
-        now = {name: weights[name] + drift[name] for name in drift}
         change, state = recipe.optimizer.step(now, mean, state, lr)
-        drift = {name: drift[name] + change[name] for name in drift}
+        drift = {name: drift[name] + change[name] for name in weights} if drift else change
     return drift
+
+
+def _mean(parts: Sequence[Tensors], count: int) -> Tensors:
+    if count == 1:
+        return parts[0]
+    return {name: sum_of(part[name] for part in parts) / count for name in parts[0]}
 
 
 def sum_of(tensors: Iterable[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seethrough.attacks import Attack, Space, View
 from seethrough.attacks.dlg import DLG
+from seethrough.attacks.engine.side_by_side import side_by_side
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.label_counts import LabelCounts
@@ -21,7 +22,6 @@ from seethrough.attacks.labels.played import play
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
 from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.played_model import played_model
-from seethrough.attacks.parts.side_by_side import side_by_side
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import Case, broadcast_model, public_batch

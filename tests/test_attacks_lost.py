@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from seethrough.attacks import Attack, NoGradientError, Space, View
 from seethrough.attacks.dlg import DLG
+from seethrough.attacks.engine.search import descend, quasi_newton
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.latent_prior import LatentPrior
 from seethrough.attacks.layerwise_cosine import LayerwiseCosine
-from seethrough.attacks.parts.search import descend, quasi_newton
 from seethrough.defenses import Batch, NotApplicableError
 from seethrough.recipes import Recipe
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seethrough.attacks.parts.search import cosine_schedule, descend, quasi_newton, shortened
+from seethrough.attacks.engine.search import cosine_schedule, descend, quasi_newton, shortened
 
 
 def test_descent_returns_the_lowest_iterate_of_each_restart_though_later_ones_are_worse():

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from seethrough.attacks import Space, View
+from seethrough.attacks.engine.search import cosine_schedule, descend
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.labels.classifier_gradient import output_error
 from seethrough.attacks.parts.batchnorm import batch_statistics, statistics_distance
@@ -14,7 +15,6 @@ from seethrough.attacks.parts.coordinate_spread import spreads
 from seethrough.attacks.parts.distances import relative_l1
 from seethrough.attacks.parts.image_priors import l2_norm, photograph_like, total_variation
 from seethrough.attacks.parts.registration import assignment, registered, registered_mean
-from seethrough.attacks.parts.search import cosine_schedule, descend
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.client import batch_statistics as clients_statistics
 from seethrough.audit.client import local_update, mean_gradient

@@ -161,7 +161,7 @@ def test_a_script_without_a_main_guard_runs_its_audit_once(site, tmp_path):
     [
         ("from seethrough.common.entry import", "entry", "common/entry.py"),
         ("from seethrough.recipes import", "Recipe", "recipes/recipe.py"),
-        ("from .parts.search import", "descend", "attacks/parts/search.py"),
+        ("from .engine.search import", "descend", "attacks/engine/search.py"),
     ],
 )
 def test_an_editor_finds_definitions_across_rooms(line, name, defined):

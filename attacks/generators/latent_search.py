@@ -8,10 +8,10 @@ from torch import Tensor
 
 from seethrough.defenses import Params
 
+from ..engine.no_gradient import Variables
+from ..engine.search import cosine_schedule, descend
+from ..engine.side_by_side import side_by_side
 from ..labels.soft import guessed
-from ..parts.no_gradient import Variables
-from ..parts.search import cosine_schedule, descend
-from ..parts.side_by_side import side_by_side
 from ..parts.simulated_client import Client
 from .generator import Drawer
 

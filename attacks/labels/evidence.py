@@ -193,8 +193,8 @@ def _length(view: View, classifier: Classifier, familiar: Familiar) -> Length:
     """Exact for one step of known rate under a known defense that keeps it; anything where something is withheld; and
     otherwise what playing familiar images through the client's training says."""
 
-    def untouched(drift: Params, inputs: Tensor, labels: Tensor) -> Params:
-        return drift
+    def untouched(weights: Params, inputs: Tensor, labels: Tensor) -> Params:
+        return weights
 
     if view.recipe is None or (classifier.bias_slopes is None and view.public is None):
         return Length()

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 
 from seethrough.defenses import Params
 from seethrough.recipes import Recipe
-from seethrough.recipes.replay import replayed
+from seethrough.recipes.replay import replayed, sum_of
 
 from .._base import View
+from ..engine.slopes import slopes_by_weights
 from .adaptive import as_computed, as_seen, clients_behind
 from .image_priors import photograph_like
 from .played_model import played_model
@@ -46,12 +47,11 @@ def _simulated_round(view: View, error: Tensor | None) -> Client:
     sent = {name: broadcast[name] for name in view.update}  # what is frozen is not sent
     recipe = view.recipe or Recipe(lr=1.0)
 
-    def loss(drift: Params, inputs: Tensor, labels: Tensor) -> Tensor:
-        weights = {name: weight + drift[name] if name in drift else weight for name, weight in broadcast.items()}
-        logits = functional_call(model, weights, (inputs,))
+    def loss(moved: Params, inputs: Tensor, labels: Tensor) -> Tensor:
+        logits = functional_call(model, {**broadcast, **moved}, (inputs,))
         return recipe.loss(logits, labels) if error is None else (logits * error).sum()
 
-    gradient = as_computed(view, grad(loss))
+    gradient = as_computed(view, slopes_by_weights(loss))
 
     def client(inputs: Tensor, labels: Tensor) -> Params:
         known = view.order if view.order is not None and len(inputs) == view.count else None
@@ -63,8 +63,9 @@ def _simulated_round(view: View, error: Tensor | None) -> Client:
     def cohort(inputs: Tensor, labels: Tensor) -> Params:
         if clients == 1 or len(inputs) % clients:
             return client(inputs, labels)
-        steps = vmap(client)(_dealt(inputs, clients), _dealt(labels, clients))
-        return {name: step.mean(dim=0) for name, step in steps.items()}
+        dealt = zip(_dealt(inputs, clients), _dealt(labels, clients), strict=True)
+        steps = [client(*examples) for examples in dealt]
+        return {name: sum_of(step[name] for step in steps) / clients for name in sent}
 
     return cohort
 

@@ -1,0 +1,152 @@
+"""Layers whose gradient is differentiated by the kernels of a training step.
+
+torch differentiates a convolution's gradient by convolutions with kernels as large as the image, group by group. The same
+numbers come from two forward passes and one backward pass of the layer itself: with u and v the cotangents of its gradients
+by input x and weight w, and g the gradient of its output, they are conv(u, w) + conv(x, v) for g and the gradient of
+conv(., v) for x.
+BatchNorm in eval mode is a scale and a shift, and is computed as these.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}  # to the number of their spatial dimensions
+
+
+class SecondOrder(TorchFunctionMode):
+    """Within, layers compute what they always do, and their gradients' derivatives in less time.
+
+    Under autograd alone, not under the transforms of `torch.func`; what is differentiated must not be a leaf.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = dict(kwargs or {})
+        if func in CONVOLUTIONS:
+            return _convolution(func, CONVOLUTIONS[func], *args, **named)
+        if func is F.batch_norm:
+            return _batch_norm(*args, **named)
+        return func(*args, **named)
+
+
+def _convolution(
+    convolve: Callable[..., Tensor],
+    dimensions: int,
+    input: Tensor,  # torch's own names: users may write them out
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    if isinstance(padding, str) or input.dim() != dimensions + 2:
+        return convolve(input, weight, bias, stride, padding, dilation, groups)
+    sizes = [_spread(size, dimensions) for size in (stride, padding, dilation)]
+    return _Convolution.apply(input, weight, bias, (convolve, *sizes, groups))
+
+
+def _spread(size: Any, dimensions: int) -> tuple[int, ...]:
+    given = (size,) if isinstance(size, int) else tuple(size)
+    return given * dimensions if len(given) == 1 else given
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, how: tuple[Any, ...]) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.how = how
+        convolve, *sizes = how
+        return convolve(inputs, weight, bias, *sizes)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        by_inputs, by_weight, by_bias = _wanted(ctx, 3)
+        gradients = (None, None)
+        if by_inputs or by_weight:
+            gradients = _ConvolutionGradient.apply(slope, *ctx.saved_tensors, ctx.how, (by_inputs, by_weight))
+        return *gradients, slope.sum([0, *range(2, slope.dim())]) if by_bias else None, None
+
+
+class _ConvolutionGradient(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, slope: Tensor, inputs: Tensor, weight: Tensor, how: tuple[Any, ...], wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        ctx.save_for_backward(slope, inputs, weight)
+        ctx.how = how
+        ctx.set_materialize_grads(False)
+        return _gradient(slope, inputs, weight, how, wanted)
+
+    @staticmethod
+    def backward(ctx: Any, by_inputs: Tensor | None, by_weight: Tensor | None) -> tuple[Tensor | None, ...]:
+        slope, inputs, weight = ctx.saved_tensors
+        convolve, *sizes = ctx.how
+        of_slope, of_inputs, of_weight = _wanted(ctx, 3)
+        found: list[Tensor | None] = [None, None, None]
+        if of_slope:
+            parts = [(by_inputs, weight), (inputs, by_weight)]
+            terms = [
+                convolve(one, other, None, *sizes) for one, other in parts if one is not None and other is not None
+            ]
+            found[0] = sum(terms[1:], start=terms[0]) if terms else None
+        if of_inputs and by_weight is not None:
+            found[1] = _gradient(slope, inputs, by_weight, ctx.how, (True, False))[0]
+        if of_weight and by_inputs is not None:
+            found[2] = _gradient(slope, by_inputs, weight, ctx.how, (False, True))[1]
+        return *found, None, None
+
+
+def _gradient(
+    slope: Tensor, inputs: Tensor, weight: Tensor, how: tuple[Any, ...], wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of a convolution by its input and its weight, as far as wanted."""
+    _, stride, padding, dilation, groups = how
+    sizes = (stride, padding, dilation, False, [0] * len(stride), groups)
+    by_inputs, by_weight, _ = torch.ops.aten.convolution_backward(slope, inputs, weight, None, *sizes, [*wanted, False])
+    return by_inputs, by_weight
+
+
+def _wanted(ctx: FunctionCtx, count: int) -> list[bool]:
+    """Which of the first inputs' gradients the backward pass at hand has a use for; autograd tells functions in Python only
+    which ones require a gradient at all."""
+    nodes = iter(ctx.next_functions)  # type: ignore[attr-defined]
+    found = []
+    for required in ctx.needs_input_grad[:count]:  # type: ignore[attr-defined]
+        node = next(nodes, (None, 0))[0]
+        found.append(required and node is not None and (_is_leaf(node) or torch._C._will_engine_execute_node(node)))
+    return found
+
+
+def _is_leaf(node: Any) -> bool:
+    return hasattr(node, "variable")
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if training or running_mean is None or running_var is None:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
+    shift = (0 if bias is None else bias) - running_mean * scale
+    channels = (1, -1) + (1,) * (input.dim() - 2)
+    return torch.addcmul(shift.view(channels), input, scale.view(channels))
