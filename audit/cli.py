@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
-from seethrough.reports import Cell, Manifest, refuted, summary, write_reports
+from seethrough.reports import Cell, Manifest, Told, refuted, summary, told_labels, write_reports
 
 from .api import default_spec
 from .cells.runner import RunError
@@ -30,6 +31,7 @@ from .specification.kinds import KINDS, problems
 from .specification.listing import listing
 from .specification.schema import AuditSpec
 
+SHOWN = 20  # trials whose labels are printed
 FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 
@@ -180,6 +182,14 @@ def _built_in(name: str) -> str:
     return (files("seethrough.audit") / name).read_text(encoding="utf-8")
 
 
+def _show_labels(told: Sequence[Told]) -> None:
+    for each in told[:SHOWN]:
+        said = f"{each.client}, {each.place.attack} through {each.place.defense}: found {each.words}"
+        out.print(said, markup=False, soft_wrap=True)
+    if len(told) > SHOWN:
+        out.print(f"and labels of {len(told) - SHOWN} more in labels.csv", markup=False)
+
+
 def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
     for grid in summary(manifest, cells):
         table = Table(title=escape(f"{grid.setting}; {grid.threat}"), title_justify="left")
@@ -195,6 +205,7 @@ def _show(manifest: Manifest, cells: list[Cell], directory: Path) -> None:
                     escape(f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"),
                 )
         out.print(table)
+    _show_labels(told_labels(manifest, cells))
     out.print(f"tables: {directory / 'results.csv'}, {directory / 'results.md'}", markup=False, soft_wrap=True)
     out.print(f"report: {directory / 'index.html'}", markup=False, soft_wrap=True)
     contradiction = refuted(manifest, cells)

@@ -62,6 +62,8 @@ def make_plan(spec: AuditSpec, device: torch.device, threads: int) -> Plan:
 def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
     try:
         images, parts = divided(setting, spec.seed)
+        if images.classes < 2:
+            raise SpecError((f"{place}.data: found one class of images; allowed: two or more, as a classifier needs.",))
         if setting.labels == "unique" and setting.batch_size > images.classes:
             found = f"found {setting.batch_size} with unique labels; allowed: at most {images.classes}, one a class"
             raise SpecError((f"{place}.batch_size: {stopped(str(found))}",))

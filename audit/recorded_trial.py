@@ -10,7 +10,7 @@ from torch import Tensor
 from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, NotApplicableError, Update
-from seethrough.reports.row import Pictures, Score
+from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
 from .client import Round, batchnorm_layers, simulate_round
@@ -57,10 +57,10 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
         judged = _judged(case, rounds[-1])
         scores += [scored(metric, judged, found, decoy, rounds[-1].aggregate.note) for metric in case.metrics]
     else:
-        said = f"{NO_TRUTH}{_labels_in_words(returned.labels)}"
-        scores += [Score(label_of(metric), metric.better, "n/a", note=said) for metric in case.metrics]
+        scores += [Score(label_of(metric), metric.better, "unavailable", note=NO_TRUTH) for metric in case.metrics]
     shown = found.matched_with(known[0]) if known else found
-    return Outcome(tuple(scores), None, UNCLAIMED, None, _side_by_side(known, shown, decoy))
+    labels = None if known else _found_labels(case, members[-1][0].recording.facts.client, returned.labels)
+    return Outcome(tuple(scores), None, UNCLAIMED, None, _side_by_side(known, shown, decoy), labels)
 
 
 def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ...]) -> Round:
@@ -123,11 +123,10 @@ def _side_by_side(truths: tuple[Batch, ...], found: Claimed, decoy: Claimed) -> 
     return Pictures(pictures(truths[0].inputs) if truths else (), pictures(found.inputs), pictures(decoy.inputs))
 
 
-def _labels_in_words(labels: Tensor | None) -> str:
+def _found_labels(case: Case, client: str, labels: Tensor | None) -> FoundLabels | None:
     if labels is None:
-        return ""
-    classes, counts = labels.unique(return_counts=True)
-    told = ", ".join(
-        f"{count} of class {label}" for label, count in zip(classes.tolist(), counts.tolist(), strict=True)
+        return None
+    name_of, (classes, counts) = case.setting.data.load().name_of, labels.unique(return_counts=True)
+    return FoundLabels(
+        client, tuple((name_of(each), count) for each, count in zip(classes.tolist(), counts.tolist(), strict=True))
     )
-    return f"; the attack found {told}"

@@ -16,7 +16,7 @@ from .case import Case
 from .cells.compute import Computation
 from .cells.progress import watching
 from .cells.runner import run_cells
-from .cells.store import DamagedFileError, Store, pending
+from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .manifest import code_revision
 from .plan import Plan, make_plan
 from .preparation import prepare_attacks
@@ -59,6 +59,8 @@ def run_audit(
         _warn(err, f"cannot be shown: {limit}")
     store = Store(directory)
     with store.lock():
+        if earlier := _another_audit(store, plan.manifest):
+            _warn(err, earlier)
         store.write_manifest(plan.manifest)
         try:
             _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
@@ -78,6 +80,18 @@ def _check(directory: Path, workers: int, threads: int, device: str) -> None:
             raise InputError(f"{name}: found {value!r:.60}; allowed: a whole number of at least {least}.")
     if device not in get_args(Device):
         raise InputError(f"device: found {device!r:.60}; allowed: {', '.join(get_args(Device))}.")
+
+
+def _another_audit(store: Store, planned: Manifest) -> str:
+    """That the folder's tables are another audit's, where they are and share no cell with the one that is planned."""
+    try:
+        earlier = store.read_manifest()
+    except (FileNotFoundError, NotADirectoryError, DamagedFileError, SchemaMismatchError):
+        return ""
+    keys = {place.key for place in planned.places}
+    if earlier.name == planned.name or not keys.isdisjoint(place.key for place in earlier.places):
+        return ""
+    return f"{store.directory} held the tables and the page of the audit {earlier.name!r}, which this one's replace"
 
 
 def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:

@@ -18,7 +18,7 @@ from seethrough.attacks import Reconstruction, View
 from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
-from seethrough.reports.row import Claim, Pictures, Recovery, Score
+from seethrough.reports.row import Claim, FoundLabels, Pictures, Recovery, Score
 
 from .batches import draw_batches, swapped_batches
 from .case import LEARNED, Case, broadcast_model, claimed, public_batch, round_streams, why_unsearchable
@@ -47,6 +47,7 @@ class Outcome:
     unclaimed: str  # why there is no claim
     recovery: Recovery | None
     pictures: Pictures | None
+    labels: FoundLabels | None = None  # where nothing scores them
 
 
 def run_trial(case: Case, device: torch.device) -> Outcome:

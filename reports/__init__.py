@@ -6,6 +6,7 @@ from pathlib import Path
 from seethrough.common.files import write_text_atomically
 
 from .findings.grid import Standing, read_blocks, read_grid
+from .findings.labels import Told, told_labels
 from .findings.recoveries import recoveries, refutation
 from .overview import SummaryCell, SummaryRow, SummaryTable, summarize
 from .page import render_page
@@ -23,7 +24,7 @@ from .row import (
     Status,
     Utility,
 )
-from .tables import results_csv, results_markdown, utility_csv
+from .tables import labels_csv, results_csv, results_markdown, utility_csv
 
 __all__ = [
     "Cell",
@@ -40,16 +41,18 @@ __all__ = [
     "SummaryCell",
     "SummaryRow",
     "SummaryTable",
+    "Told",
     "Utility",
     "refuted",
     "summary",
+    "told_labels",
     "write_reports",
 ]
 
 
 def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) -> None:
-    """Write `results.csv`, `results.md` and `index.html`, and `utility.csv` if there are trainings; equal input gives equal
-    bytes.
+    """Write `results.csv`, `results.md` and `index.html`, `utility.csv` if there are trainings, and `labels.csv` if there are
+    labels that nothing scores; equal input gives equal bytes.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
@@ -58,6 +61,8 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
     write_text_atomically(directory / "results.csv", results_csv(report.readings))
     write_text_atomically(directory / "results.md", results_markdown(report))
     write_text_atomically(directory / "index.html", render_page(report))
+    if told := labels_csv(manifest, cells):
+        write_text_atomically(directory / "labels.csv", told)
     if manifest.trainings:
         write_text_atomically(directory / "utility.csv", utility_csv(manifest, cells))
 

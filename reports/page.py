@@ -84,6 +84,7 @@ def render_page(report: Report) -> str:
         verdict=report.verdict,
         promises=report.promises,
         recoveries=report.recoveries,
+        labels=report.labels,
         refutation=refutation(report.recoveries),
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],

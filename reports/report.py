@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
+from .findings.labels import Told, told_labels
 from .findings.recoveries import Recovered, recoveries
 from .findings.utility import Tradeoff, Trained, tradeoffs, trainings
 from .row import Cell, Manifest
@@ -22,6 +23,7 @@ class Report:
     verdict: Verdict
     promises: tuple[Promise, ...]
     recoveries: tuple[Recovered, ...]
+    labels: tuple[Told, ...]
     trained: tuple[Trained, ...]
     plots: tuple[Tradeoff, ...]
 
@@ -36,9 +38,10 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
         cells=tuple(cells),
         readings=readings,
         blocks=blocks,
-        verdict=judge(readings, blocks),
+        verdict=judge(readings, blocks, manifest.doubts),
         promises=promises(manifest, cells),
         recoveries=recoveries(manifest, cells),
+        labels=told_labels(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
     )

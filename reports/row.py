@@ -78,6 +78,14 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class FoundLabels:
+    """The labels that an attack found in an update whose truth is not known."""
+
+    client: str  # whose update it is
+    counts: tuple[tuple[str, int], ...]  # class and number of examples, in the order of the classes
+
+
+@dataclass(frozen=True)
 class Utility:
     """What one federated training under a defense came to, and what it cost."""
 
@@ -121,6 +129,7 @@ class Cell:
     unclaimed: str = ""  # why there is no claim
     recovery: Recovery | None = None  # None where the attack recovers no images
     utility: Utility | None = None  # of a cell that is no attack but a training
+    labels: FoundLabels | None = None  # None where they are scored, or none were found
 
 
 @dataclass(frozen=True)

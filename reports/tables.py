@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from .findings.claims import Promise, bound
 from .findings.evidence import chance_of, guesses_by, in_words
 from .findings.grid import Block, Finding, Reading, grouped, strongest_guesser
+from .findings.labels import Told
 from .findings.problems import Statement
 from .findings.recoveries import Recovered, refutation
 from .findings.text import brief, interval, last_line, number, visible
@@ -61,6 +62,10 @@ def results_markdown(report: Report) -> str:
     parts += _verdict_parts(report.verdict)
     for block in report.blocks:
         parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
+        told = [
+            each for each in report.labels if (each.place.setting, each.place.threat) == (block.setting, block.threat)
+        ]
+        parts += ["### Labels that were found, with no truth to score them", _labels_table(told)] if told else []
         for metric in block.metrics:
             parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
     parts += ["## Claimed privacy", _claims_table(report.promises)]
@@ -70,6 +75,24 @@ def results_markdown(report: Report) -> str:
     for plot in report.plots:
         parts += [f"### {_escaped(plot.title)}", _tradeoff_table(plot)]
     return "\n\n".join(parts) + "\n"
+
+
+def labels_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
+    """CSV with one row for every class that an attack found in an update whose truth is not known; empty without any."""
+    by_key = {cell.key: cell.labels for cell in cells}
+    rows = [
+        (place.setting, place.threat, place.defense, place.attack, str(place.trial), found.client, name, str(count))
+        for place in manifest.places
+        if (found := by_key.get(place.key)) is not None
+        for name, count in found.counts
+    ]
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("setting", "threat", "defense", "attack", "trial", "client", "class", "count"))
+    writer.writerows(map(_neutral, row) for row in rows)
+    return text.getvalue()
 
 
 def utility_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
@@ -170,6 +193,11 @@ def _statements(statements: Sequence[Statement]) -> str:
 def _direction(block: Block, metric: str) -> str:
     better = next((finding.better for finding in block.findings if finding.metric == metric and finding.better), "")
     return f" ({better} means more leaked)" if better else ""
+
+
+def _labels_table(told: Sequence[Told]) -> str:
+    rows = [(each.client, each.place.defense, each.place.attack, each.words) for each in told]
+    return _table(("client", "defense", "attack", "labels"), rows)
 
 
 def _metric_table(block: Block, metric: str) -> str:

@@ -27,7 +27,7 @@ NOT_PROOF = (
     "recover what these could not."
 )
 
-
+DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
 KINDS = {
     EXPLAINED: "how well the images explain the update",
     "label_accuracy": "labels",
@@ -64,10 +64,10 @@ class Verdict:
     caveats: tuple[str, ...]
 
 
-def judge(readings: Sequence[Reading], blocks: Sequence[Block]) -> Verdict:
-    """The verdict over all that was planned."""
+def judge(readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = ()) -> Verdict:
+    """The verdict over all that was planned; `doubts` are those of recorded updates."""
     return Verdict(
-        headline=_headline(blocks),
+        headline=_headline(blocks) + (DOUBTED if doubts else ""),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
@@ -80,7 +80,7 @@ def _headline(blocks: Sequence[Block]) -> str:
     if any(false_alarms(block) for block in blocks):
         return "The negative control fails: something was found in noise, so nothing here is to be trusted."
     control, found = fates(blocks, defended=False), fates(blocks, defended=True)
-    opening = _without_truth(blocks, control) if _is_without_truth(blocks) else _opening(control)
+    opening = _without_truth(blocks, control) if _is_without_truth(blocks) else _opening(blocks, control)
     if not found:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
     leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
@@ -94,15 +94,22 @@ def _headline(blocks: Sequence[Block]) -> str:
     return f"{opening}{'of' if opening else 'Of'} {scope} {listed(said)}."
 
 
-def _opening(control: Sequence[Fate]) -> str:
+def _opening(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
     """What the positive control says; empty without one."""
     if not control:
         return ""
     if "leaks" in control:
         return "Undefended updates leak private data; "
+    if "told apart" in control and _has_open_ones(blocks):
+        return "Undefended updates say something; so few batches cannot show whether an attack turns it into a leak; "
     if "told apart" in control:
         return "Undefended updates say something, but nothing that these attacks turn into a leak; "
     return "No leak could be shown even in undefended updates, so nothing here says that a defense held; "
+
+
+def _has_open_ones(blocks: Sequence[Block]) -> bool:
+    """Whether more batches might show a leak of undefended updates."""
+    return any(finding.standing == "inconclusive" for block in blocks for finding in block.of(NO_DEFENSE))
 
 
 def _is_without_truth(blocks: Sequence[Block]) -> bool:
@@ -148,19 +155,21 @@ def _leaks(block: Block, defense: str) -> Statement:
 def _told_apart(block: Block, defense: str) -> Statement:
     findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
     most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
+    points = tuple(_gain(finding) for finding in most if finding is not None)
+    points += _by_attack([finding for finding in block.of(defense) if finding.standing == "inconclusive"])
     if {finding.metric for finding in findings} == {EXPLAINED}:
         return Statement(
             f"{_called(defense)}: told apart",
             "the images that were found explain these updates better than public images of the same labels, so "
             "something of the clients' own came through; whether it looks like their images was not or could not be "
             "shown:",
-            tuple(_gain(finding) for finding in most if finding is not None),
+            points,
         )
     return Statement(
         f"{_called(defense)}: told apart",
         "reconstructions are nearer to their own batch than to others, so something of the update came through, but "
         "they are no better than what a guesser gets who has no update:",
-        tuple(_gain(finding) for finding in most if finding is not None),
+        points,
     )
 
 
@@ -183,8 +192,11 @@ def _called(defense: str) -> str:
 
 
 def _gain(finding: Finding) -> str:
-    if finding.value is None or finding.floor is None:
+    if finding.value is None:
         return finding.metric
+    if finding.floor is None:
+        chance = "" if finding.chance is None else f"by chance: {number(finding.chance, finding.value.mean)}; "
+        return f"{finding.metric} {interval(finding.value)} by {finding.attack} ({chance}n = {finding.value.n})"
     guess = number(finding.floor, finding.value.mean)
     return (
         f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; n = "
@@ -228,11 +240,15 @@ def _undecided(block: Block, defense: str) -> Statement:
     open_ones = [finding for finding in tried(findings) if finding.standing not in SILENT]
     if not open_ones:
         return Statement(subject, _why_nothing_follows(block, defense))
-    named = [
-        f"{attack}: {listed(unique(_open(finding) for finding in open_ones if finding.attack == attack))}"
-        for attack in unique(finding.attack for finding in open_ones)
-    ]
-    return Statement(subject, "no leak was found, but not all was measured with power:", tuple(named))
+    return Statement(subject, "no leak was found, but not all was measured with power:", _by_attack(open_ones))
+
+
+def _by_attack(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What is open by each attack."""
+    return tuple(
+        f"{attack}: {listed(unique(_open(finding) for finding in findings if finding.attack == attack))}"
+        for attack in unique(finding.attack for finding in findings)
+    )
 
 
 def _open(finding: Finding) -> str:
@@ -290,7 +306,7 @@ def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
         return ()
     return (
         f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them "
-        f"would be called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.1f} of them "
+        f"would be called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.2g} of them "
         "would be on average; their number is not corrected for.",
     )
 

@@ -328,6 +328,20 @@ def test_on_a_trained_network_repeated_labels_are_counted_better_than_any_guess(
     assert mean_accuracy(views) >= sum(guessed) / len(guessed) + 0.15
 
 
+def test_where_weights_drift_over_local_steps_counting_knows_how_wrong_it_is():
+    recipe, wrong, expected = Recipe(lr=2.0, batch_size=4, epochs=1, shuffle=True), 0.0, 0.0
+    setting = Setting(name="s", data=Digits(), model=ConvNet(width=4), batch_size=12, labels="random", local=recipe)
+    for trial in range(16):
+        batch, model = draw_batches(setting, 0, trial, 1, False).victim, broadcast_model(setting, 0, trial)
+        step = local_update(model, batch, recipe, mean_gradient, seeded(trial)).step
+        granted = {"recipe": recipe, "defense": NoDefense(), "public": public_batch(setting, 0)}
+        counted = count_classes(View(model, step, Space((1, 28, 28), 10), count=12, **granted))
+        wrong += 1 - accuracy(counted.labels(), batch.labels)
+        expected += counted.expected_wrong / 12
+    assert wrong > 1, "too easy to tell"
+    assert wrong / 2 <= expected <= 2 * wrong
+
+
 @pytest.mark.parametrize(
     "defense", [GaussianNoise(std=3.0), RandomUpdate()], ids=lambda defense: type(defense).__name__
 )

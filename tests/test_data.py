@@ -172,6 +172,23 @@ def test_a_folder_whose_classes_are_empty_says_so(tmp_path):
     )
 
 
+def test_a_folder_of_a_single_class_is_one_sentence(tmp_path):
+    """It ended in an IndexError."""
+    root = pictures(tmp_path, cat=20)
+    setting = {"name": "s", "data": {"folder": {"path": str(root), "size": 16}}, "model": "convnet", "batch_size": 2}
+    told = seethrough.spec(
+        name="one",
+        trials=1,
+        settings=[setting],
+        threats=[{"name": "server"}],
+        defenses=["none"],
+        attacks=["label_counts"],
+        metrics=["label_accuracy"],
+    )
+    with pytest.raises(seethrough.InputError, match=r"settings\[0\]\.data: found one class of images; allowed: two"):
+        make_plan(told, torch.device("cpu"), 1)
+
+
 def test_what_was_skipped_stands_in_the_report(tmp_path):
     root = pictures(tmp_path, cat=20, dog=20)
     rng = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Recorded updates: written, read, doubted and attacked; and a dozen that are wrong, each answered with a sentence."""
 
 import copy
+import io
 import json
 import re
 from collections.abc import Callable
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -26,8 +29,10 @@ from seethrough.audit.plan import make_plan
 from seethrough.audit.recorded_trial import played_back
 from seethrough.audit.recordings import record
 from seethrough.audit.recordings.cohort import rounds_of
+from seethrough.audit.recordings.importing import imported
 from seethrough.audit.recordings.settings import filled_in
 from seethrough.audit.recordings.starter import starter_for
+from seethrough.audit.run import run_audit
 from seethrough.audit.specification.file import load_spec, spec_from
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
@@ -116,10 +121,19 @@ def test_labels_and_images_come_back_from_a_recorded_update_as_from_a_client_of_
 def test_without_the_truth_labels_and_the_p_value_remain(tmp_path: Path):
     place = recorded(tmp_path / "rec")
     results = run(place, tmp_path / "out", attacks=["label_counts", {"inverting_gradients": {"steps": 30}}])
-    notes = results.table[results.table.metric == "label_accuracy"].note
+    unscored = results.table[results.table.metric == "label_accuracy"]
     labels = sorted(examples().labels.tolist())
-    assert all("the recording holds no truth" in note for note in notes)
-    assert all(f"{labels.count(label)} of class {label}" in note for note in notes for label in set(labels))
+    assert all("the recording holds no truth" in note for note in unscored.note) and set(unscored.status) == {
+        "unavailable"
+    }
+    told = pd.read_csv(tmp_path / "out" / "labels.csv")
+    assert set(told.client) == {"client"}
+    for _, found in told.groupby("attack"):
+        assert dict(zip(found["class"], found["count"], strict=True)) == {
+            f"class {label}": labels.count(label) for label in set(labels)
+        }
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Labels that were found" in page and "2 of class 0" not in page
     assert results.table[results.table.metric == "explained"].value.max() > 0.5
     assert "p = " in (tmp_path / "out" / "index.html").read_text()
     assert "no truth" in " ".join(results.manifest.limits)
@@ -350,6 +364,72 @@ def test_a_recording_that_is_right_raises_no_doubt(seed: int, tmp_path: Path):
     assert run(tmp_path / "rec", tmp_path / "out").manifest.doubts == ()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_truth_of_a_client_that_shuffled_is_not_doubted(seed: int, tmp_path: Path):
+    """Its order is not known, and at this rate another order's step can be as far from it as other images' are."""
+    recipe, batch = Recipe(epochs=1, batch_size=2, lr=1.0, shuffle=True), examples(100 + 8 * seed, 8)
+    step = local_update(network(seed), batch, recipe, MeanGradient(recipe.loss), torch.Generator().manual_seed(9)).step
+    model = network(seed)
+    before, after = weights(model), copy.deepcopy(model)
+    with torch.no_grad():
+        for name, parameter in after.named_parameters():
+            parameter += step[name]
+    truth = (batch.inputs, batch.labels)
+    recorded(tmp_path / "rec", before, weights(after), truth=truth, examples=8, recipe=recipe)
+    assert not [said for said in run(tmp_path / "rec", tmp_path / "out").manifest.doubts if "another update" in said]
+
+
+def test_a_doubt_stands_in_the_headline(tmp_path: Path):
+    recorded(tmp_path / "rec", truth=ELSE)
+    assert "there is doubt of it" in run(tmp_path / "rec", tmp_path / "out").verdict
+    recorded(tmp_path / "sound", truth=TRUTH)
+    assert "doubt" not in run(tmp_path / "sound", tmp_path / "again").verdict
+
+
+def test_one_recording_is_too_few_for_a_leak_and_the_page_says_so(tmp_path: Path):
+    recorded(tmp_path / "rec", truth=TRUTH)
+    attacks = ["label_counts", {"inverting_gradients": {"steps": 30}}]
+    results = run(tmp_path / "rec", tmp_path / "out", attacks=attacks)
+    assert "so few batches cannot show whether an attack turns it into a leak" in results.verdict
+    assert "label_accuracy inconclusive, needs" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_a_guess_at_the_number_of_examples_is_said_to_be_one(tmp_path: Path):
+    recorded(tmp_path / "rec", examples=None)
+    doubts = run(tmp_path / "rec", tmp_path / "out", setting={"batch_size": 4}).manifest.doubts
+    assert "do not say how many examples" in " ".join(doubts)
+
+
+def test_public_data_that_are_not_there_are_named_with_their_field(tmp_path: Path):
+    recorded(tmp_path / "rec")
+    with pytest.raises(InputError, match=r"the spec, settings\[0\]\.data: .*nowhere: found no folder"):
+        run(tmp_path / "rec", tmp_path / "out", setting={"data": {"folder": str(tmp_path / "nowhere")}})
+
+
+def test_weights_that_did_not_move_are_refused_when_they_are_imported(tmp_path: Path):
+    torch.save(BEFORE, tmp_path / "before.pt")
+    torch.save(list(BEFORE.values()), tmp_path / "list.pt")
+    for same in ("before.pt", "list.pt"):
+        with pytest.raises(InputError, match="an update of zeros"):
+            imported(
+                [tmp_path / "before.pt", tmp_path / same],
+                tmp_path / "rec",
+                sent="weights",
+                client="c",
+                round=1,
+                **dict.fromkeys(("examples", "recipe", "shape", "classes", "truth")),
+            )
+
+
+def test_a_folder_that_held_another_audit_is_not_written_over_in_silence(tmp_path: Path):
+    recorded(tmp_path / "rec", truth=TRUTH)
+    run(tmp_path / "rec", tmp_path / "out")
+    said = io.StringIO()
+    other = {**spec_for(tmp_path / "rec"), "name": "another", "seed": 5}
+    run_audit(spec_from(other), tmp_path / "out", Console(quiet=True), Console(file=said, width=500), workers=1)
+    assert "held the tables and the page of the audit 'recorded'" in said.getvalue()
+
+
 def test_a_folder_that_is_not_free_is_left_alone(tmp_path: Path):
     (tmp_path / "rec").mkdir()
     (tmp_path / "rec" / "mine.txt").write_text("mine")
@@ -485,8 +565,8 @@ def test_a_recipe_that_was_not_recorded_can_be_stated_and_one_that_was_cannot_be
 @pytest.mark.parametrize(
     ("facts", "setting", "sentence"),
     [
-        ({"shape": (1, 16, 16)}, {}, r"data: found images of shape \(1, 28, 28\); allowed: \(1, 16, 16\)"),
-        ({"classes": 4}, {}, "data: found images of classes 10; allowed: 4"),
+        ({"shape": (1, 16, 16)}, {}, r"data: found images of shape \[1, 28, 28\]; allowed: \[1, 16, 16\], as "),
+        ({"classes": 4}, {}, "data: found 10 classes; allowed: 4, as .* says"),
         ({}, {"batch_size": 8}, "batch_size: found 8; allowed: 4, as in"),
         ({}, {"rounds": 2}, "found a recording and rounds"),
         ({}, {"weights": "random"}, "a recording without weights"),

@@ -271,10 +271,14 @@ def test_an_unavailable_metric_is_named_with_its_reason():
     assert (problems[0].subject, problems[0].text) == ("lpips unavailable in 1 cell", "no weights")
 
 
+def test_less_than_one_false_alarm_is_not_rounded_to_none():
+    assert "so at most 0.025 of them" in verdict_of(*grid(("top_k", LEAK))).caveats[1]
+
+
 def test_how_many_false_alarms_may_be_expected_is_derived_from_the_rule():
     verdict = verdict_of(*grid(*((f"defense {index}", LEAK) for index in range(40))))
     assert verdict.caveats[1].startswith("40 combinations of attack, defense and metric")
-    assert "at most 2.5%, so at most 1.0 of them" in verdict.caveats[1]
+    assert "at most 2.5%, so at most 1 of them" in verdict.caveats[1]
 
 
 def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():

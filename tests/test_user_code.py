@@ -142,7 +142,7 @@ MISTAKES = {
     ),
     "a dict": (
         net("return {'first': self.w(self.flat(x)), 'second': self.w(self.flat(x))}"),
-        *("returns a dict ('first': [8, 10], 'second': [8, 10])", "a tensor of logits [n, 10]", "self.net(images)[0]"),
+        *("returns a dict ('first': [8, 10], 'second': [8, 10])", "a tensor of logits [n, 10]", "self.net(images)['first']"),
     ),
     "a pair": (net("return self.w(self.flat(x)), self.w(self.flat(x))"), "returns a tuple", "def forward(self, images)"),
     "regression": (sequential("nn.Linear(classes, 1)"), "one number an image, as regression", "allowed: [8, 10]"),
@@ -154,13 +154,16 @@ MISTAKES = {
     "detection": (net("return [{'boxes': x, 'labels': x} for _ in x]"), "a list of boxes, as object detection does"),
     "keywords": (
         net("return self.w(self.flat(x))").replace("self, x", "self, *, x"),
-        *("Net.forward` takes (*, x), not images alone", "my_model.py, line 8", "self.net(images)"),
+        *("Net.forward` takes (*, x), not images alone", "my_model.py, line 8", "self.net(x=images)"),
     ),
     "classes": (net("return self.w(self.flat(x)).argmax(1)"), "a shape of [8]", "[8, 10]"),
     "whole numbers": (net("return self.w(self.flat(x)).round().long()"), "torch.int64", "a floating type"),
     "another shape": (sequential("nn.Linear(classes, 3)"), "[8, 3]", "[8, 10]"),
     "a forward that raises": (net("raise KeyError('pixels')"), "Net", "KeyError: 'pixels'", "my_model.py, line 9"),
-    "a forward of two": (net("return x").replace("self, x", "self, x, y"), "takes (x, y)", "my_model.py, line 8"),
+    "a forward of two": (
+        net("return x").replace("self, x", "self, x, y"),
+        *("takes (x, y)", "my_model.py, line 8", "self.net(images, y=...)"),
+    ),
     "one batch size": (net("return self.w(x.reshape(8, 64))"), "cannot take a batch of 1", "my_model.py, line 9"),
     "no gradient": (net("return self.w(self.flat(x)).detach()"), "gradient is zero in every parameter"),
     "a broken backward": (
@@ -378,15 +381,23 @@ def test_pixels_are_not_searched_where_the_gradient_cannot_be_differentiated_aga
         compute(search)
 
 
-def test_pixels_are_not_searched_where_a_client_cannot_be_played(planned):
-    """Every search failed: torch.func takes no autograd function of the old form, whatever its second derivative."""
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_autograd_functions_of_the_old_form_are_searched_through(planned, restarts):
+    """torch.func takes none of these, whatever their second derivative."""
     model = (
         "class Twice(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x):\n        return x * 2\n"
         "    @staticmethod\n    def backward(ctx, g):\n        return g * 2\n"
         + net("return Twice.apply(self.w(self.flat(x)))")
     )
+    plan = planned(model, f"[label_counts, {{inverting_gradients: {{steps: 3, restarts: {restarts}}}}}]")
+    compute = Computation(plan.cases, "cpu", "code")
+    assert [compute(place).status for place in plan.manifest.places] == ["ok", "ok"]
+
+
+def test_pixels_are_not_searched_where_a_client_cannot_be_played(planned):
+    model = net("assert isinstance(self.w.weight, nn.Parameter)\n        return self.w(self.flat(x))")
     plan = planned(model, "[label_counts, {inverting_gradients: {steps: 3}}]")
-    assert "s: a client cannot be played by torch.func" in plan.manifest.limits[0]
+    assert "s: a client cannot be played with the attacker's own weights" in plan.manifest.limits[0]
     labels, search = plan.manifest.places
     compute = Computation(plan.cases, "cpu", "code")
     assert compute(labels).status == "ok"

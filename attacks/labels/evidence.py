@@ -1,7 +1,7 @@
 """What one round's gradient of the classifier tells of each class, and how far it can be trusted.
 
 Below zero, by more than noise and rounding make, are dL/db_j only if class j was in the batch, and an entry of dL/dW_j, for
-features that are never negative, only then too: see `attacks/_labels.py` for both. How often classes that are there stay
+features that are never negative, only then too: see `rules.py` for both. How often classes that are there stay
 hidden from these signs, and how long an update looks, is learned by playing public images, or random ones, as the batch.
 """
 
@@ -81,7 +81,8 @@ def evidence_of_labels(view: View) -> Evidence:
             "the classifier sends no bias, and the gradient of its weight is not that of the logits"
         )
     familiar = _familiar(view, classifier)
-    pulls, length = read_pulls(view, classifier, familiar.features), _length(view, classifier, familiar)
+    pulls, (length, drift) = read_pulls(view, classifier, familiar.features), _length(view, classifier, familiar)
+    pulls = Pulls(pulls.mean, pulls.variance + drift)
     noise = noise_variances(view).get(classifier.parameter("weight"))
     deviation = 0.0 if noise is None else math.sqrt(float(noise)) / update_scale(view)
     slopes = classifier.weight_slopes.cpu().double()
@@ -189,39 +190,42 @@ def _hidden_share(familiar: Familiar, count: int, slopes: Tensor, deviation: flo
     return (float(sum(each.sum() for each in missed)) + 0.5) / (float(sum(each.sum() for each in present)) + 1)
 
 
-def _length(view: View, classifier: Classifier, familiar: Familiar) -> Length:
+def _length(view: View, classifier: Classifier, familiar: Familiar) -> tuple[Length, float]:
     """Exact for one step of known rate under a known defense that keeps it; anything where something is withheld; and
-    otherwise what playing familiar images through the client's training says."""
+    otherwise what playing familiar images through the client's training says. With it the variance of what several local
+    steps add to dL/db as the weights drift, by the same plays."""
 
     def untouched(weights: Params, inputs: Tensor, labels: Tensor) -> Params:
         return weights
 
     if view.recipe is None or (classifier.bias_slopes is None and view.public is None):
-        return Length()
+        return Length(), 0.0
     if view.defense is None:
-        return Length(perhaps_right=True)
+        return Length(perhaps_right=True), 0.0
     if (
         view.recipe.is_one_gradient(classifier.count)
         and as_computed(view, untouched) is untouched
         and not hides_length(view)
     ):
-        return Length(deviation=0.0)
-    logs = torch.tensor(_played_lengths(view, classifier, familiar), dtype=torch.float64)
-    return Length(float(logs.mean()), float(logs.std()) + LEAST_SPREAD) if len(logs) > 1 else Length()
+        return Length(deviation=0.0), 0.0
+    seen, plain = _played(view, classifier, familiar)
+    along = (seen * plain).sum(dim=1) / plain.square().sum(dim=1)
+    logs, apart = along[along > 0].log(), seen - along.clamp(min=0)[:, None] * plain
+    length = Length(float(logs.mean()), float(logs.std()) + LEAST_SPREAD) if len(logs) > 1 else Length()
+    return length, 0.0 if view.recipe.is_one_gradient(classifier.count) else float(apart.square().mean())
 
 
-def _played_lengths(view: View, classifier: Classifier, familiar: Familiar) -> list[float]:
-    """The logarithms of how many times longer dL/db looks after the client's training than one plain step makes it."""
+def _played(view: View, classifier: Classifier, familiar: Familiar) -> tuple[Tensor, Tensor]:
+    """What dL/db looks like after the client's training on familiar images, and in one plain step [plays, classes]."""
     client, found = simulated_client(view), []
     for chosen, labels in _batches(familiar, classifier.count, TRAININGS):
         images = familiar.images[chosen.to(familiar.images.device)]
         with torch.no_grad():
             simulated = replace(view, update=client(images, labels.to(images.device)))
         seen = read_pulls(simulated, observed_classifier(simulated)).mean
-        plain = familiar.errors(chosen, labels).mean(dim=0)
-        along = float((seen * plain).sum() / plain.square().sum())
-        found += [math.log(along)] if along > 0 else []
-    return found
+        found.append((seen, familiar.errors(chosen, labels).mean(dim=0)))
+    looks, slopes = zip(*found, strict=True)
+    return torch.stack(looks), torch.stack(slopes)
 
 
 LEAST_SPREAD = 0.1

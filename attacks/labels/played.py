@@ -2,8 +2,9 @@
 
 Every part of an update tells of labels, only not by a formula. So the attacker plays the client on batches of familiar images,
 whose labels it knows, and learns by ridge regression what the steps say of the counts: of the parameter tensors that say most.
-How far that can be trusted is seen by leaving each played batch out: where steps say nothing, the counts are the mean ones, as
-uncertain as a draw, and so is the answer a guess in public proportions.
+How far that can be trusted is seen by leaving out, together, all batches of one part of the images, so that no image is met
+again: where steps say nothing, the counts are the mean ones, as uncertain as a draw, and so is the answer a guess in public
+proportions.
 """
 
 import math
@@ -22,12 +23,13 @@ from ..parts.simulated_client import familiar_images, familiar_labels, inputs_of
 from .classifier_gradient import observed_classifier
 
 FEWEST, MOST, FOR_EACH_CLASS = 64, 256, 16  # played batches
+FOLDS = 4  # parts of the images, whose batches are left out together
 IMAGES = 4096  # in all plays, unless these are the fewest
 COORDINATES = 4096  # that are looked at in each parameter tensor
 PENALTIES = torch.logspace(-6, 3, 19, dtype=torch.float64)  # of the mean square length of a step
 LEAST_DEVIATION = 1e-3  # of a count
 ROUNDING, CERTAIN = 1e-6, 5.0  # a slope is below zero by more than rounding, and by so many deviations of noise
-TINY = 1e-30
+TINY, TINY_SHARE = 1e-30, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,10 @@ def _plays(view: View, places: Mapping[str, Tensor], fixed: Generator) -> tuple[
     count, noise = view.count or 0, noise_variances(view)
     plays = min(MOST, FOR_EACH_CLASS * view.space.classes, IMAGES // count)
     counted, steps = [], []
-    for _ in range(max(FEWEST, plays)):
-        chosen = torch.randint(len(images), (count,), generator=fixed)
+    folds = torch.randperm(len(images), generator=fixed).tensor_split(FOLDS)
+    for number in range(max(FEWEST, plays)):
+        pool = folds[number % FOLDS] if len(images) >= FOLDS else torch.arange(len(images))
+        chosen = pool[torch.randint(len(pool), (count,), generator=fixed)]
         drawn = torch.randint(view.space.classes, (count,), generator=fixed)
         given = drawn if labels is None else labels[chosen]
         with torch.no_grad():
@@ -127,10 +131,18 @@ def _ridge(inner: Tensor, asked: Tensor, counts: Tensor) -> Played:
     for penalty in PENALTIES:
         inverse = basis @ (1 / (values.clamp(min=0) + penalty)).diag() @ basis.T
         weights = inverse @ (counts - mean)
-        held = 1 - (inner @ inverse).diagonal() - 1 / plays
-        left_out = (counts - mean - inner @ weights) / held.clamp(min=1e-3)[:, None]
+        left_out = _left_out(counts - mean - inner @ weights, inner @ inverse + 1 / plays)
         found.append(_uncertain(mean + asked @ weights, left_out.square().mean(dim=0).sqrt()))
     return min(found, key=lambda each: float(each.deviation.square().sum()))
+
+
+def _left_out(misses: Tensor, hat: Tensor) -> Tensor:
+    """What a linear prediction misses [plays, classes] where all batches of a part of the images are left out."""
+    found = torch.empty_like(misses)
+    for fold in range(FOLDS):
+        kept_in = (1 + TINY_SHARE) * torch.eye(len(hat[fold::FOLDS]), dtype=hat.dtype) - hat[fold::FOLDS, fold::FOLDS]
+        found[fold::FOLDS] = torch.linalg.solve(kept_in, misses[fold::FOLDS])
+    return found
 
 
 def _uncertain(mean: Tensor, deviation: Tensor) -> Played:

@@ -4,7 +4,7 @@ With M_j and K_j the mean and the covariance of the softmax of class j's example
 
     -B dL/db = sum_j n_j (e_j - M_j) + error,    error ~ N(0, sum_j n_j K_j + noise)
 
-and a prior (see `attacks/_label_prior.py`). Both are taken for normal distributions of the same mean and covariance, so that
+and a prior (see `prior.py`). Both are taken for normal distributions of the same mean and covariance, so that
 the posterior is one too; that counts are whole numbers tells the gradient's length.
 """
 

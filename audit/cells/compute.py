@@ -45,6 +45,7 @@ class Computation:
             unclaimed=outcome.unclaimed,
             recovery=outcome.recovery,
             pictures=outcome.pictures,
+            labels=outcome.labels,
         )
 
     def _key(self, case: Case | Training) -> str:

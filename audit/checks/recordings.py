@@ -6,6 +6,7 @@ from ..case import public_batch, received
 from ..recordings.format import TRUTH
 from ..recordings.plausible import implausible
 from ..recordings.read import recordings_in
+from ..recordings.settings import agreed_facts
 from ..specification.schema import AuditSpec, Setting
 from ..untrusted import UntrustedFileError
 
@@ -29,6 +30,11 @@ def check_recordings(setting: Setting, seed: int) -> None:
 def doubts(spec: AuditSpec) -> Iterator[str]:
     """What is to be doubted of recordings, one sentence each."""
     for setting in spec.settings:
+        if setting.recording and agreed_facts(setting.recording).examples is None:
+            yield (
+                f"{setting.name}: the recordings do not say how many examples are behind an update, and the spec says "
+                f"{setting.batch_size}: if that is a guess, counts of labels are guesses, too."
+            )
         for client, rounds in enumerate(recordings_in(setting.recording) if setting.recording else ()):
             for number, each in enumerate(rounds):
                 got = received(setting, spec.seed, client, number)

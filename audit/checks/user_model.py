@@ -17,7 +17,9 @@ from ..models.parts.outputs import parts_of
 from ..randomness import drawing_from, stream
 
 CLOSE = 1e-4
-ADAPTER = "def forward(self, images): return self.net(images)[0], with what it takes and returns (docs/your-model.md)"
+ADAPTER = (
+    "def forward(self, images): return self.net({given}){part}, with what it takes and returns (docs/your-model.md)"
+)
 PROBABILITIES = "it returns probabilities (every row adds up to 1); allowed: logits, what comes before the softmax"
 
 
@@ -89,7 +91,7 @@ def _check_arguments(model: nn.Module) -> None:
     except TypeError as error:
         raise ValueError(
             f"`{type(model).__name__}.forward` takes {signature}, not images alone ({error}){defined(type(model).forward)}; "
-            f"allowed: one argument, by a module around it: {ADAPTER}"
+            f"allowed: one argument, by a module around it: {ADAPTER.format(given=_call_of(signature), part='')}"
         ) from error
 
 
@@ -104,9 +106,23 @@ def _no_tensor(outputs: object, classes: int) -> str:
         )
     shapes = ", ".join(f"{name}: {_kind_of(part)}" for name, part in parts.items())
     shown = f" ({shapes:.200})" if shapes else ""
+    part = f"[{next(iter(outputs))!r}]" if isinstance(outputs, Mapping) and outputs else "[0]"
     return (
         f"it returns a {kind}{shown} for images, of which no part is named `logits` or alone has their shape; "
-        f"allowed: a tensor of logits [n, {classes}], by a module around it: {ADAPTER}"
+        f"allowed: a tensor of logits [n, {classes}], by a module around it: {ADAPTER.format(given='images', part=part)}"
+    )
+
+
+def _call_of(signature: inspect.Signature) -> str:
+    """How to call a forward of this signature with images, as far as it tells: what else it needs is left open."""
+    needed = [each for each in signature.parameters.values() if each.default is each.empty]
+    return ", ".join(
+        ("images" if each.kind is not each.KEYWORD_ONLY else f"{each.name}=images")
+        if place == 0
+        else f"{each.name}=..."
+        for place, each in enumerate(
+            each for each in needed if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        )
     )
 
 

@@ -19,7 +19,12 @@ class Images:
     labels: Tensor  # int64 [n] in [0, classes)
     classes: int
     groups: Tensor | None = None  # int64 [n], whose each image is, such as a patient's: a group is never divided
+    names: tuple[str, ...] = ()  # of the classes in order, where they have some
     note: str = ""  # what a reader of the report should know of how they were read, such as files that were skipped
+
+    def name_of(self, label: int) -> str:
+        """What a reader knows the class by."""
+        return self.names[label] if self.names else f"class {label}"
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -88,7 +88,7 @@ def _load(path: str, shape: tuple[int, int], table: str, group: str) -> Images:
     pixels = torch.stack([picture.expand(channels, *shape) for picture in pictures])
     whose = _groups([file.relative_to(root).as_posix() for file, _ in listing.files], table, group) if table else None
     labels = torch.tensor([label for _, label in listing.files])
-    return Images(pixels, labels, classes=len(listing.classes), groups=whose, note=listing.note)
+    return Images(pixels, labels, len(listing.classes), groups=whose, names=listing.classes, note=listing.note)
 
 
 def _listed(root: Path) -> _Listing:

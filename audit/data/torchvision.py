@@ -41,4 +41,4 @@ def _load(name: Name, root: str, download: bool) -> Images:
     pixels = torch.cat([torch.as_tensor(part.data) for part in parts])
     labels = torch.cat([torch.as_tensor(part.targets, dtype=torch.int64) for part in parts])
     channels_first = pixels[:, None] if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
-    return Images(channels_first.contiguous(), labels, classes=len(parts[0].classes))
+    return Images(channels_first.contiguous(), labels, classes=len(parts[0].classes), names=tuple(parts[0].classes))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seethrough.common.errors import InputError
 
@@ -36,6 +37,9 @@ def imported(
     if len(files) != 2:
         raise InputError(f"FILES: found {len(files)}; allowed: two, the weights before and what was sent (after).")
     before, after = (read_tensors(file) for file in files)
+    if sent == "weights" and _are_equal(before, after):
+        found = f"found the weights of {files[0]}, an update of zeros"
+        raise InputError(f"{files[1]}: {found}; allowed: weights that training moved, or `--sent step` or `gradients`.")
     return record(
         folder,
         before,
@@ -50,6 +54,10 @@ def imported(
         truth=None if truth is None else _truth(truth),
         order_known=not any(_is_safetensors(file) for file in files),
     )
+
+
+def _are_equal(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> bool:
+    return len(before) == len(after) and all(map(torch.equal, before.values(), after.values()))
 
 
 def _recipe(text: str) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from ..randomness import drawing_from, stream
 from .withheld import cosine_of
 
 PLAYED = 20  # public batches
+ORDERS = 10  # in which a truth is trained on whose own order is not known
 LONGER, SHORTER = 3.0, 1 / 3  # times their longest and shortest step
 LEAST_UNLIKE = 0.05  # of cosine, or the range of public batches' likeness to each other, below the least of these
 ROUNDING = 2**-23  # of a weight, at each step
@@ -83,16 +84,16 @@ def trained_step(model: nn.Module, batch: Batch, recipe: Recipe, number: int) ->
 def _of_truth(
     where: str, model: nn.Module, step: Params, recipe: Recipe, truth: Batch, played: Sequence[Params], known: bool
 ) -> Iterator[str]:
-    replayed = trained_step(model, truth, recipe, 0)
-    if replayed is None:
+    replayed = _orders_of(model, truth, recipe)
+    if not replayed:
         return
-    alike, best = cosine_of(replayed, step), max(cosine_of(each, step) for each in played)
-    ratio = _length(step) / max(_length(replayed), 1e-30)
+    alike, best = (max(cosine_of(each, step) for each in steps) for steps in (replayed, played))
+    ratio = _length(step) / max(_length(replayed[0]), 1e-30)
     if alike <= best:
         yield (
             f"{where}: the truth, trained from the recorded weights, gives a step of cosine {alike:.3f} with what was "
-            f"sent, no more than the best of {len(played)} public batches ({best:.3f}): it is the truth of another "
-            "update, or weights and update do not belong together; scores against it say nothing."
+            f"sent, no more than the best of {len(played)} public batches ({best:.3f}): it seems to be the truth of "
+            "another update, or weights and update do not belong together; then scores against it say nothing."
         )
     elif known and not recipe.shuffle and (alike < 0.99 or not 0.9 < ratio < 1.1):
         yield (
@@ -100,6 +101,16 @@ def _of_truth(
             f"sent, which is {ratio:.3g} times as long: the recipe is not quite the client's, or something was done "
             "to the update."
         )
+
+
+def _orders_of(model: nn.Module, truth: Batch, recipe: Recipe) -> list[Params]:
+    """The step of the truth; where the client shuffled it into several batches, those of some orders and their mean, since
+    that of one other order than the client's can be as far from the client's as other examples are."""
+    orders = ORDERS if recipe.shuffle and recipe.taken(len(truth)) > 1 else 1
+    steps = [step for each in range(orders) if (step := trained_step(model, truth, recipe, each)) is not None]
+    if len(steps) < 2:
+        return steps
+    return [*steps, {name: torch.stack([step[name] for step in steps]).mean(dim=0) for name in steps[0]}]
 
 
 def _unbalanced(where: str, model: nn.Module, step: Params, recipe: Recipe, count: int) -> Iterator[str]:

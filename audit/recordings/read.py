@@ -36,7 +36,7 @@ class Recording:
 
     def files_digest(self) -> str:
         """What decides its numbers, but for names."""
-        known = [self.facts.text(), digest_of(self.before), digest_of(self.sent)]
+        known = [sha256_of(self.folder / FACTS), digest_of(self.before), digest_of(self.sent)]
         return " ".join(known + ([sha256_of(self.folder / TRUTH)] if self.truth is not None else []))
 
 

@@ -99,18 +99,18 @@ def _written(fact: object) -> str:
 
 def _data(setting: Setting, facts: Facts, place: str) -> Data:
     if not isinstance(setting.data, Unstated):
-        space = setting.data.load().space
-        for name, recorded, found in (
-            ("shape", facts.shape, space.shape),
-            ("classes", facts.classes, space.classes),
+        try:
+            space = setting.data.load().space
+        except UntrustedFileError as error:
+            raise UntrustedFileError(f"{place}.data: {error}") from error
+        for found, recorded, known, hint in (
+            (f"images of shape {list(space.shape)}", facts.shape, space.shape, "a folder of pictures takes `size`"),
+            (f"{space.classes} classes", facts.classes, space.classes, "if it is wrong, record or import it again"),
         ):
-            if recorded not in (None, found):
-                raise SpecError(
-                    (
-                        f"{place}.data: found images of {name} {found}; allowed: {recorded}, as in "
-                        f"{setting.recording} (a folder of pictures takes `size`).",
-                    )
-                )
+            if recorded not in (None, known):
+                wanted = list(recorded) if isinstance(recorded, tuple) else recorded
+                said = f"found {found}; allowed: {wanted}, as {setting.recording} says ({hint})"
+                raise SpecError((f"{place}.data: {said}.",))
         return setting.data
     if facts.shape is None or facts.classes is None:
         raise SpecError(

@@ -50,5 +50,5 @@ def _cannot_be_played(model: nn.Module, batch: Batch) -> str:
         torch.stack([part.square().sum() for part in client(images, batch.labels).values()]).sum().backward()
     except Exception as error:
         reason = " ".join(str(error).split())
-        return f"a client cannot be played by torch.func ({reason:.200}), so images cannot be searched for"
+        return f"a client cannot be played with the attacker's own weights ({reason:.200}), so images cannot be searched for"
     return ""
