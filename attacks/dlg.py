@@ -65,11 +65,12 @@ class DLG(Shrinking):
         certain = F.one_hot(labels, view.space.classes).to(start.dtype)
         begin = starting_logits(labels, view.space.classes, self.confidence).softmax(dim=-1)
         variances = error_variances(client(start[0], begin), seen)
+        distance = standardized_l2(seen, variances)
         prior = smoothness(view, len(labels)) / standardized_evidence(view, variances)
 
         def misfit(variables: Variables) -> Tensor:
             sent = [client(images, guessed(certain, *logits)) for images, *logits in zip(*variables, strict=True)]
-            return torch.stack([standardized_l2(step, seen, variances) for step in sent])
+            return torch.stack([distance(step) for step in sent])
 
         def objective(variables: Variables) -> Tensor:
             return misfit(variables) + prior * torch.stack([rounded_variation(images) for images in variables[0]])

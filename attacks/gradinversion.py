@@ -37,11 +37,11 @@ from seethrough.recipes import Recipe
 from ._base import Reconstruction, View
 from .engine.no_gradient import Variables
 from .engine.search import cosine_schedule, descend
-from .engine.side_by_side import side_by_side
+from .engine.side_by_side import at_once, side_by_side
 from .labels.classifier_gradient import output_error
 from .labels.rules import by_minimum, known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
-from .parts.adaptive import evidence, smoothness, whitened
+from .parts.adaptive import evidence, smoothness, whitening
 from .parts.batchnorm import Measure, batch_statistics, statistics_distance
 from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
@@ -51,7 +51,7 @@ from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
 from .parts.simulated_client import Client, simulated_client, update_scale
 
-DISTANCES = {"relative_l1": relative_l1, "layerwise_l2": layerwise_l2, "cosine": cosine}
+SCALE_FREE = {"relative_l1": relative_l1, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
 REDUCTIONS = {"mean": (total_variation, l2_norm), "sum": (summed_variation, l2_norm_of_all)}
 COSINE_TV = 1e-2  # the weight of total variation that suits the cosine distance without noise
@@ -84,7 +84,7 @@ class GradInversion(Shrinking):
     langevin: float = Field(default=0.0, ge=0)
     boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
     keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
-    at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: all of them
+    at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: as many as pays
     read_error: bool = (
         True  # whether a single example's slopes in the logits are read off the update, where it tells them
     )
@@ -143,12 +143,10 @@ class GradInversion(Shrinking):
         reads = self.read_error and not self.joint_labels
         client = simulated_client(view, output_error) if reads else simulated_client(view)
         measure = batch_statistics(view.model)
-        distance, per_gradient = tuned._distance(client, view, labels, rng), -1 / update_scale(view)
-        seen = {name: part * per_gradient for name, part in whitened(view, observed(view)).items()}
+        distance, whitened = tuned._distance(client, view, labels, rng), whitening(view)
 
         def misfit(scaled: Tensor, *logits: Tensor) -> Tensor:
-            step = whitened(view, client(MEAN + STD * scaled, guessed(labels, *logits)))
-            return distance({name: part * per_gradient for name, part in step.items()}, seen)
+            return distance(whitened(client(MEAN + STD * scaled, guessed(labels, *logits))))
 
         def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
             statistics = self._statistics(measure, MEAN + STD * scaled, view)
@@ -169,7 +167,7 @@ class GradInversion(Shrinking):
             factor=schedule,
             slope=torch.sign if self.signed else torch.clone,
             after=after,
-            at_once=self.at_once,
+            at_once=self.at_once or at_once(self.seeds, view.update),
             misfit=side_by_side(lambda scaled, consensus, *logits: misfit(scaled, *logits)),
             keep=self.keep,
         ).best()
@@ -200,11 +198,15 @@ class GradInversion(Shrinking):
         return loss + self.group * length(scaled - consensus)
 
     def _distance(self, client: Client, view: View, labels: Tensor, rng: Generator) -> Distance:
-        if self.distance != "standardized_l1":
-            return DISTANCES[self.distance]
-        spread = spreads(client, view, labels, self.spread_batches, rng)
-        scales = {name: part.sqrt() for name, part in spread.items()}
-        return lambda sent, seen: standardized_l1(sent, seen, scales)
+        """That of a step's mean gradient to the observed one; most distances are the same of the steps themselves."""
+        seen = whitening(view)(observed(view))
+        if self.distance == "standardized_l1":
+            spread = spreads(client, view, labels, self.spread_batches, rng)
+            return standardized_l1(seen, {name: part.sqrt() for name, part in spread.items()})
+        if self.distance == "layerwise_l2":
+            of_steps, longer = layerwise_l2(seen), update_scale(view)
+            return lambda sent: of_steps(sent) / longer
+        return SCALE_FREE[self.distance](seen)
 
     def _statistics(self, measure: Measure, images: Tensor, view: View) -> tuple[Params, Params] | None:
         return None if view.buffers is None or self.batchnorm == 0 else (measure(images), view.buffers)

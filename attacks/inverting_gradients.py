@@ -25,10 +25,10 @@ from seethrough.common.entry import entry
 from ._base import Reconstruction, View
 from .engine.no_gradient import Variables
 from .engine.search import cosine_schedule, descend
-from .engine.side_by_side import side_by_side
+from .engine.side_by_side import at_once, side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
-from .parts.adaptive import evidence, smoothness, whitened
+from .parts.adaptive import evidence, smoothness, whitening
 from .parts.distances import cosine
 from .parts.image_priors import total_variation
 from .parts.rounds import need_update, observed
@@ -56,11 +56,12 @@ class InvertingGradients(Shrinking):
         need_update(view)
         view = self.known(view)
         labels = known_or_recovered(view)
-        client, seen = simulated_client(view), whitened(view, observed(view))
+        client, whitened = simulated_client(view), whitening(view)
+        distance = cosine(whitened(observed(view)))
         tv = max(self.tv, smoothness(view, len(labels)) / evidence(view))
 
         def misfit(images: Tensor, *logits: Tensor) -> Tensor:
-            return cosine(whitened(view, client(images, guessed(labels, *logits))), seen)
+            return distance(whitened(client(images, guessed(labels, *logits))))
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
             return misfit(images, *logits) + tv * total_variation(images)
@@ -77,6 +78,7 @@ class InvertingGradients(Shrinking):
             factor=cosine_schedule(self.steps),
             slope=torch.sign,
             after=within_range,
+            at_once=at_once(self.restarts, view.update),
             misfit=side_by_side(misfit),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)

@@ -21,9 +21,10 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
-from seethrough.defenses import Batch, Params
+from seethrough.defenses import Batch
 
 from ._base import NotGrantedError, Prepared, Reconstruction, Space, View
+from .engine.side_by_side import at_once
 from .generators.gan import GANPlan
 from .generators.generator import Drawer, Plan, epochs_for, trained
 from .generators.latent_search import Match, let_go, search_latents
@@ -31,7 +32,7 @@ from .generators.user_generator import own_facts, own_generator
 from .generators.vae import VAEPlan
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels
-from .parts.adaptive import evidence, whitened
+from .parts.adaptive import evidence, whitening
 from .parts.distances import cosine, relative_l1, squared_l2
 from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
@@ -92,12 +93,13 @@ class LatentPrior(Shrinking):
         labels = known_or_recovered(view)
         drawer = self._drawer(view.public, view.space, lambda told: None)
         certain = F.one_hot(labels, view.space.classes).float()
-        client = simulated_client(view)
+        client, whitened = simulated_client(view), whitening(view)
+        distance = DISTANCES[self.distance](whitened(observed(view)))
 
-        def sent(images: Tensor, classes: Tensor) -> Params:
-            return whitened(view, client(images, classes))
+        def misfit(images: Tensor, classes: Tensor) -> Tensor:
+            return distance(whitened(client(images, classes)))
 
-        match = Match(sent, whitened(view, observed(view)), DISTANCES[self.distance], certain)
+        match = Match(misfit, certain, at_once(self.restarts, view.update))
         prior = max(self.prior, len(labels) / evidence(view))
         freely = 0 if self.second_stage == "none" else min(self.steps - 1, round(self.second_stage_share * self.steps))
         start = torch.randn((self.restarts, len(labels), drawer.latent), generator=rng).to(labels.device)

@@ -24,7 +24,7 @@ from seethrough.defenses import NotApplicableError, Params
 from ._base import Reconstruction, View
 from .engine.no_gradient import Variables
 from .engine.search import descend, shortened
-from .engine.side_by_side import side_by_side
+from .engine.side_by_side import at_once, side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import guessed, likeliest
 from .parts.distances import layerwise_cosine
@@ -57,10 +57,10 @@ class LayerwiseCosine(Shrinking):
         view = self.known(view)
         labels, client = known_or_recovered(view), simulated_client(view)
         rounds = len(rounds_of(view))
-        seen, weights = observed(view), stack_rounds([self._weights(view)] * rounds)
+        distance = layerwise_cosine(observed(view), stack_rounds([self._weights(view)] * rounds))
 
         def misfit(images: Tensor, *logits: Tensor) -> Tensor:
-            return layerwise_cosine(client(images, guessed(labels, *logits)), seen, weights) / rounds
+            return distance(client(images, guessed(labels, *logits))) / rounds
 
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
             return misfit(images, *logits) + self.tv * images.numel() * total_variation(images)
@@ -80,6 +80,7 @@ class LayerwiseCosine(Shrinking):
             lr=self.lr,
             slope=shortened(self.longest_slope),
             after=within_range,
+            at_once=at_once(self.restarts, view.update),
             misfit=side_by_side(misfit),
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)

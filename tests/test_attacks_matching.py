@@ -146,11 +146,11 @@ class TestDistances:
         inner = sum((x * y).sum() for x, y in zip(a, b, strict=True))
         lengths = [math.sqrt(sum((x**2).sum() for x in part)) for part in (a, b)]
         absolute = sum(abs(x - y).sum() for x, y in zip(a, b, strict=True))
-        assert squared_l2(sent, seen).item() == pytest.approx(square / lengths[1] ** 2, rel=1e-5)
-        assert cosine(sent, seen).item() == pytest.approx(1 - inner / (lengths[0] * lengths[1]), rel=1e-5)
-        assert relative_l1(sent, seen).item() == pytest.approx(absolute / sum(abs(y).sum() for y in b), rel=1e-5)
+        assert squared_l2(seen)(sent).item() == pytest.approx(square / lengths[1] ** 2, rel=1e-5)
+        assert cosine(seen)(sent).item() == pytest.approx(1 - inner / (lengths[0] * lengths[1]), rel=1e-5)
+        assert relative_l1(seen)(sent).item() == pytest.approx(absolute / sum(abs(y).sum() for y in b), rel=1e-5)
         layers = sum(math.sqrt(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
-        assert layerwise_l2(sent, seen).item() == pytest.approx(layers, rel=1e-5)
+        assert layerwise_l2(seen)(sent).item() == pytest.approx(layers, rel=1e-5)
 
     def test_the_standardized_distance_counts_each_coordinate_in_units_of_its_tensors_variance(self):
         sent, seen = two_updates()
@@ -160,19 +160,19 @@ class TestDistances:
             for name in sent
             for x, y in zip(sent[name].flatten().tolist(), seen[name].flatten().tolist(), strict=True)
         ]
-        assert standardized_l2(sent, seen, variances).item() == pytest.approx(np.mean(written_out), rel=1e-5)
+        assert standardized_l2(seen, variances)(sent).item() == pytest.approx(np.mean(written_out), rel=1e-5)
 
     def test_the_standardized_distance_is_1_where_its_variances_were_taken(self):
         sent, seen = two_updates()
-        assert standardized_l2(sent, seen, error_variances(sent, seen)).item() == pytest.approx(1, rel=1e-5)
+        assert standardized_l2(seen, error_variances(sent, seen))(sent).item() == pytest.approx(1, rel=1e-5)
 
     def test_a_tensor_that_never_errs_is_not_given_infinite_weight(self):
         seen = {"dead": torch.zeros(3), "live": torch.ones(3)}
         variances = error_variances({"dead": torch.zeros(3), "live": torch.zeros(3)}, seen)
         rounding = {"dead": torch.full((3,), 1e-8), "live": torch.ones(3)}
-        assert standardized_l2(rounding, seen, variances).item() < 0.1
+        assert standardized_l2(seen, variances)(rounding).item() < 0.1
         nothing = {name: 0 * part for name, part in seen.items()}
-        assert math.isfinite(standardized_l2(nothing, nothing, error_variances(nothing, nothing)).item())
+        assert math.isfinite(standardized_l2(nothing, error_variances(nothing, nothing))(nothing).item())
 
     def test_the_layerwise_cosine_is_its_formula_written_out(self):
         sent, seen = two_updates()
@@ -181,28 +181,30 @@ class TestDistances:
         for name, part in seen.items():
             a, b = sent[name].double().flatten().numpy(), part.double().flatten().numpy()
             expected += float(weights[name]) * (1 - a @ b / np.sqrt((a @ a) * (b @ b)))
-        assert layerwise_cosine(sent, seen, weights).item() == pytest.approx(expected, rel=1e-5)
+        assert layerwise_cosine(seen, weights)(sent).item() == pytest.approx(expected, rel=1e-5)
 
     def test_the_standardized_distance_with_equal_scales_is_the_relative_one(self):
         sent, seen = two_updates()
         scales = {name: torch.full_like(part, 7.0) for name, part in seen.items()}
-        assert standardized_l1(sent, seen, scales).item() == pytest.approx(relative_l1(sent, seen).item(), rel=1e-5)
+        assert standardized_l1(seen, scales)(sent).item() == pytest.approx(relative_l1(seen)(sent).item(), rel=1e-5)
         first, *_ = seen
         scales[first] = torch.full_like(scales[first], 1e9)
-        rest = [{name: part for name, part in params.items() if name != first} for params in (sent, seen)]
-        assert standardized_l1(sent, seen, scales).item() == pytest.approx(relative_l1(*rest).item(), rel=1e-4)
+        rest = [{name: part for name, part in params.items() if name != first} for params in (seen, sent)]
+        assert standardized_l1(seen, scales)(sent).item() == pytest.approx(
+            relative_l1(rest[0])(rest[1]).item(), rel=1e-4
+        )
 
     @pytest.mark.parametrize("distance", [squared_l2, relative_l1, cosine])
     def test_distances_but_the_layerwise_one_ignore_a_shared_scale(self, distance):
         sent, seen = two_updates()
-        scaled = [{name: 1e-3 * part for name, part in params.items()} for params in (sent, seen)]
-        assert distance(*scaled).item() == pytest.approx(distance(sent, seen).item(), rel=1e-4)
+        scaled = [{name: 1e-3 * part for name, part in params.items()} for params in (seen, sent)]
+        assert distance(scaled[0])(scaled[1]).item() == pytest.approx(distance(seen)(sent).item(), rel=1e-4)
 
     @pytest.mark.parametrize("distance", [squared_l2, relative_l1, cosine, layerwise_l2])
     def test_a_perfect_match_has_distance_zero_and_a_finite_slope(self, distance):
         _, seen = two_updates()
         sent = {name: part.clone().requires_grad_() for name, part in seen.items()}
-        loss = distance(sent, seen)
+        loss = distance(seen)(sent)
         assert loss.item() == pytest.approx(0, abs=1e-6)
         assert all(slope.isfinite().all() for slope in torch.autograd.grad(loss, list(sent.values())))
 
@@ -276,7 +278,7 @@ class TestInvertingGradients:
         images, labels = a_batch(2)
         view = a_view(conv_net(nn.ReLU), images, labels, Recipe(lr=0.1))
         claim = InvertingGradients(steps=20, restarts=3, tv=0.1).reconstruct(view, seeded())
-        distance = cosine(simulated_client(view)(claim.inputs, claim.labels), view.update)
+        distance = cosine(view.update)(simulated_client(view)(claim.inputs, claim.labels))
         assert claim.loss == pytest.approx(float(distance + 0.1 * total_variation(claim.inputs)), abs=1e-5)
 
 

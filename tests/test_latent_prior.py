@@ -215,7 +215,8 @@ def test_what_is_let_go_near_the_manifold_comes_closer_to_the_digit(second_stage
 def test_nothing_is_let_go_farther_than_the_radius():
     model, truth = network(), Digits().load().batch(torch.tensor([3, 4]))
     view = observed(truth, model)
-    match = Match(simulated_client(view), view.update, cosine, torch.eye(10)[truth.labels])
+    client, distance = simulated_client(view), cosine(view.update)
+    match = Match(lambda images, classes: distance(client(images, classes)), torch.eye(10)[truth.labels], 1)
     start = torch.rand(2, 1, 28, 28, generator=rng())
     found, lowest = let_go(start, lambda images: images, match.certain, match, 0.1, 30, 5.0)
     lengths = [part.flatten(1).norm(dim=1) for part in (found - start, start)]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from .._base import NoGradientError
 from .no_gradient import Variables, Watch, slopes_of, why_lost
+from .parts import Objective, Parts
 
-Objective = Callable[[Variables], Tensor]  # -> losses [restarts]
 Change = Callable[[int, Variables], Variables]  # step number and variables -> variables
 
 
@@ -71,20 +71,21 @@ def descend(
     """The lowest (or last) iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
     `slope` makes of each variable's gradient [restarts, ...] what Adam sees, such as its sign (`torch.sign`; Geiping et al.,
-    2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that; None hands it all.
+    2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that, and half as many again
+    where memory runs out all the same; None hands it all.
     `misfit` is the part of the objective that looks at the update (None: all of it): where it never has a slope in the first
     variable, priors alone have led the search, which is then lost.
     """
-    variables, together, watch = tuple(part.clone() for part in start), at_once or len(start[0]), Watch()
+    variables, parts, watch = tuple(part.clone() for part in start), Parts(at_once or len(start[0])), Watch()
     adam = torch.optim.Adam(variables, lr=lr)
 
     def steepness() -> Tensor:
-        return _slopes(misfit or objective, variables, together)[1][0]
+        return parts.slopes(misfit or objective, variables)[1][0]
 
     found = unmet = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
     for step in range(steps):
         adam.param_groups[0]["lr"] = lr * factor(step)
-        losses, slopes = _slopes(objective, variables, together)
+        losses, slopes = parts.slopes(objective, variables)
         watch.see(losses, steepness)
         found = _lower(found, variables, losses)
         for variable, gradient in zip(variables, slopes, strict=True):
@@ -93,21 +94,10 @@ def descend(
         with torch.no_grad():
             for variable, changed in zip(variables, after(step, variables), strict=True):
                 variable.copy_(changed)
-    losses = _slopes(objective, variables, together)[0]
+    losses = parts.losses(objective, variables)
     watch.see(losses, steepness)
     found = _lower(found if keep == "lowest" else unmet, variables, losses)
     return Found(found.variables, found.losses, why_lost(found.losses, [watch]))
-
-
-def _slopes(objective: Objective, variables: Variables, at_once: int) -> tuple[Tensor, Variables]:
-    """Losses [restarts] and their gradients by the variables, `at_once` restarts after another."""
-    losses, slopes = [], []
-    for part in zip(*(variable.split(at_once) for variable in variables), strict=True):
-        leaves = tuple(variable.detach().requires_grad_() for variable in part)
-        loss = objective(leaves)
-        slopes.append(slopes_of(loss, leaves))
-        losses.append(loss.detach())
-    return torch.cat(losses), tuple(torch.cat(parts) for parts in zip(*slopes, strict=True))
 
 
 def quasi_newton(

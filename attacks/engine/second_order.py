@@ -4,7 +4,7 @@ torch differentiates a convolution's gradient by convolutions with kernels as la
 numbers come from two forward passes and one backward pass of the layer itself: with u and v the cotangents of its gradients
 by input x and weight w, and g the gradient of its output, they are conv(u, w) + conv(x, v) for g and the gradient of
 conv(., v) for x.
-BatchNorm in eval mode is a scale and a shift, and is computed as these.
+BatchNorm by known statistics, a scale and a shift, is differentiated by its own kernels likewise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +146,65 @@ def _batch_norm(
 ) -> Tensor:
     if training or running_mean is None or running_var is None:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    scale = (running_var + eps).rsqrt() * (1 if weight is None else weight)
-    shift = (0 if bias is None else bias) - running_mean * scale
-    channels = (1, -1) + (1,) * (input.dim() - 2)
-    return torch.addcmul(shift.view(channels), input, scale.view(channels))
+    return _Norm.apply(input, weight, bias, running_mean, running_var, eps)
+
+
+class _Norm(Function):
+    """BatchNorm by known statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, weight, mean, variance)
+        ctx.eps = eps
+        return F.batch_norm(inputs, mean, variance, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = _wanted(ctx, 3)
+        if not any(wanted):
+            return (None,) * 6
+        return *_NormGradient.apply(slope, *ctx.saved_tensors, ctx.eps, wanted), None, None, None
+
+
+class _NormGradient(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        slope: Tensor,
+        inputs: Tensor,
+        weight: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        eps: float,
+        wanted: list[bool],
+    ) -> tuple[Tensor | None, ...]:
+        ctx.save_for_backward(slope, inputs, weight, mean, variance)
+        ctx.eps = eps
+        ctx.set_materialize_grads(False)
+        statistics = (mean, variance, None, None, False, eps)
+        found = torch.ops.aten.native_batch_norm_backward(slope, inputs, weight, *statistics, wanted)
+        return tuple(part if asked else None for part, asked in zip(found, wanted, strict=True))
+
+    @staticmethod
+    def backward(
+        ctx: Any, by_inputs: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        slope, inputs, weight, mean, variance = ctx.saved_tensors
+        channels = (1, -1) + (1,) * (inputs.dim() - 2)
+        scale = (variance + ctx.eps).rsqrt()
+        of_slope, of_inputs, of_weight = _wanted(ctx, 3)
+        found: list[Tensor | None] = [None, None, None]
+        if of_slope:
+            nothing = torch.zeros_like(mean)
+            moved = (nothing if by_weight is None else by_weight, nothing if by_bias is None else by_bias)
+            along = F.batch_norm(inputs, mean, variance, *moved, False, 0.0, ctx.eps)
+            if by_inputs is not None:
+                along.addcmul_(by_inputs, (scale if weight is None else scale * weight).view(channels))
+            found[0] = along
+        if of_inputs and by_weight is not None:
+            found[1] = slope * (by_weight * scale).view(channels)
+        if of_weight and by_inputs is not None:
+            found[2] = (slope * by_inputs).sum([0, *range(2, inputs.dim())]) * scale
+        return *found, None, None, None, None

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seethrough.defenses import Params
-
 from ..engine.no_gradient import Variables
 from ..engine.search import cosine_schedule, descend
 from ..engine.side_by_side import side_by_side
 from ..labels.soft import guessed
-from ..parts.simulated_client import Client
 from .generator import Drawer
 
 GENTLER = 0.1  # of the learning rate, for what is let go
@@ -22,14 +19,10 @@ GENTLER = 0.1  # of the learning rate, for what is let go
 class Match:
     """How well images with class probabilities account for the observed update."""
 
-    client: Client
-    update: Params
-    distance: Callable[[Params, Params], Tensor]
+    misfit: Callable[[Tensor, Tensor], Tensor]
+    """The distance of the step of images [n, *shape] and class probabilities [n, classes] to the observed one."""
     certain: Tensor  # [n, classes], the known or recovered labels, one-hot
-
-    def misfit(self, images: Tensor, classes: Tensor) -> Tensor:
-        """The distance of the step of images [n, *shape] and class probabilities [n, classes] to the observed one."""
-        return self.distance(self.client(images, classes), self.update)
+    at_once: int  # restarts that are computed together
 
 
 def search_latents(
@@ -51,6 +44,7 @@ def search_latents(
         steps=steps,
         lr=lr,
         factor=cosine_schedule(steps),
+        at_once=match.at_once,
         misfit=side_by_side(misfit),
     ).best()
     return latents, guessed(match.certain, *logits), lowest

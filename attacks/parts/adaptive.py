@@ -6,6 +6,7 @@ the defense is the same attack on `unaware(view)`.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -70,17 +71,18 @@ def _noise_variances(view: View) -> Params:
     return {} if least is None else {name: known.get(name, least) / clients for name in view.update}
 
 
-def whitened(view: View, step: Params) -> Params:
-    """`step` with each tensor weighed by its known noise, so that a distance trusts it the less, the noisier it is.
+def whitening(view: View) -> Callable[[Params], Params]:
+    """Weighs each tensor of a step by its known noise, so that a distance trusts it the less, the noisier it is.
 
     By the root of the noise's standard deviation, half of the way to noise that is equal everywhere: all of the way, tensors
-    of small slopes would lead the search, which cost 2 dB under quantization. Without noise the step is as it was.
+    of small slopes would lead the search, which cost 2 dB under quantization. Without noise a step stays as it is.
     """
     variances = noise_variances(view)
     if not variances:
-        return step
+        return lambda step: step
     mean = torch.stack(list(variances.values())).mean()
-    return {name: part * (mean / variances[name]) ** 0.25 for name, part in step.items()}
+    weights = {name: (mean / variance) ** 0.25 for name, variance in variances.items()}
+    return lambda step: {name: part * weights[name] for name, part in step.items()}
 
 
 def evidence(view: View) -> float:

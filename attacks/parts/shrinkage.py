@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from seethrough.defenses import Batch, NotApplicableError, Params, Update
 
 from .._base import Attack, NoGradientError, Reconstruction, Seen, View
-from .adaptive import clients_behind, unaware, whitened
+from .adaptive import clients_behind, unaware, whitening
 from .batchnorm import batch_statistics
 from .distances import cosine, squared_l2
 from .registration import assignment
@@ -86,10 +86,10 @@ def _weight(claimed: Batch, view: View, again: Batch, staged: View, truth: Tenso
 def _alike(view: View, public: Batch, labels: Tensor, rng: Generator) -> Tensor:
     """Of `DRAWS` batches of public images with these labels, the one whose step is nearest to what was observed: how sure the
     model is of a batch decides how much its step tells. Where the recipe is withheld, the nearest in direction."""
-    client, seen = simulated_client(view), whitened(view, observed(view))
-    distance = cosine if view.recipe is None else squared_l2
+    client, whitened = simulated_client(view), whitening(view)
+    distance = (cosine if view.recipe is None else squared_l2)(whitened(observed(view)))
     drawn = [_drawn(public, labels, rng) for _ in range(DRAWS)]
-    return min(drawn, key=lambda images: float(distance(whitened(view, client(images, labels)), seen)))
+    return min(drawn, key=lambda images: float(distance(whitened(client(images, labels)))))
 
 
 def _drawn(public: Batch, labels: Tensor, rng: Generator) -> Tensor:
@@ -148,8 +148,8 @@ def _statistics(view: View, truth: Tensor) -> Params | None:
 @torch.no_grad()
 def _unexplained(view: View, found: Batch) -> float:
     """The share of the observed updates' square length that the step of what was found, at its best length, leaves over."""
-    step = simulated_client(view)(found.inputs, found.labels)
-    apart = float(cosine(whitened(view, step), whitened(view, observed(view))))
+    whitened = whitening(view)
+    apart = float(cosine(whitened(observed(view)))(whitened(simulated_client(view)(found.inputs, found.labels))))
     return max(0.0, apart * (2 - apart))
 
 

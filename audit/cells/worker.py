@@ -14,6 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from seethrough.attacks import NoGradientError
+from seethrough.common.memory import is_out_of_memory, keep_freed_memory
 from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
 from seethrough.defenses._base import NotApplicableError
@@ -24,6 +25,11 @@ from .store import SchemaMismatchError, Store, encode
 
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 """Blocked in a worker until it has settled how to take them."""
+
+
+NO_MEMORY = (
+    "memory ran out, with one restart at a time ({:.200}); fewer --workers, smaller batches or networks need less"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
     become({**environment, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))})
     threadpool_limits(job.threads)  # of what a server had loaded before
     torch.set_num_threads(job.threads)
+    keep_freed_memory()
     try:
         pipe.send(Answer())
         while (place := pipe.recv()) is not None:
@@ -96,8 +103,9 @@ def _attempt(job: Job, place: Place) -> Cell:
         return Cell(place.key, "n/a", str(error), seed=job.seed, code=job.code)
     except (NoGradientError, ChangedError, UserCodeError) as error:
         return job.failed(place, str(error))
-    except Exception:
-        return job.failed(place, traceback.format_exc())
+    except Exception as error:
+        note = NO_MEMORY.format(" ".join(str(error).split())) if is_out_of_memory(error) else traceback.format_exc()
+        return job.failed(place, note)
     return cell
 
 

@@ -48,7 +48,7 @@ def test_any_manifest_returns_as_it_was(shared, manifest):
 
 def test_a_cell_file_is_strict_json_behind_its_hash():
     document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
-    assert (document["format"], document["schema"]) == ("seethrough cell", 3)
+    assert (document["format"], document["schema"]) == ("seethrough cell", 4)
     assert document["content"]["scores"][0]["decoy"] == "NaN"
     assert document["content"]["scores"][0]["perfect"] is None
 
@@ -89,10 +89,10 @@ def foreign(document: object) -> bytes:
     return checksummed(json.dumps(document).encode())
 
 
-NEWER = foreign({"format": "seethrough cell", "schema": 4, "content": {"key": KEY}})
+NEWER = foreign({"format": "seethrough cell", "schema": 5, "content": {"key": KEY}})
 FOREIGN = [
     NEWER,
-    foreign({"format": "other", "schema": 3}),
+    foreign({"format": "other", "schema": 4}),
     foreign([1]),
     checksummed(b"no json"),
     checksummed(b"[" * 10**6),
