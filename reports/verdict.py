@@ -8,6 +8,7 @@ from .findings.defense_verdicts import (
     RANDOM_UPDATE,
     SILENT,
     Fate,
+    defenses_of,
     false_alarms,
     fate,
     fates,
@@ -27,6 +28,7 @@ NOT_PROOF = (
     "recover what these could not."
 )
 
+MOST_NAMED = 4  # defenses that the headline names
 DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
 KINDS = {
     EXPLAINED: "how well the images explain the update",
@@ -88,10 +90,16 @@ def _headline(blocks: Sequence[Block]) -> str:
     said += (
         [f"{through} {'lets' if through == 1 else 'let'} something through that helps no guesser"] if through else []
     )
-    said += [f"{held or 'none'} held against every attack tried here"]
+    said += [f"{held or 'none'} held against every attack tried here{_named(blocks)}"]
     said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
     scope = counted(len(found), "defense" if len(blocks) == 1 else "defended case")
     return f"{opening}{'of' if opening else 'Of'} {scope} {listed(said)}."
+
+
+def _named(blocks: Sequence[Block]) -> str:
+    """Which defenses held, in brackets, where a reader can still take them in and none may have leaked elsewhere."""
+    held = unique(defense for block in blocks for defense in defenses_of(block) if fate(block, defense) == "held")
+    return f" ({listed(held)})" if len(blocks) == 1 and 0 < len(held) <= MOST_NAMED else ""
 
 
 def _opening(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
@@ -281,7 +289,7 @@ def _negative_control(block: Block) -> tuple[Statement, ...]:
     if alarms:
         found = listed([f"{each.attack} by {each.metric}" for each in alarms])
         return (Statement("Negative control: fails", f"{found} finds something in noise", tone="leaks"),)
-    least = min(each.evidence.told for each in tested if each.evidence is not None)
+    least = min(each.evidence.alone for each in tested if each.evidence is not None)
     text = (
         f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and "
         f"metric, as it must be (least p of these: {least:.4f})."
@@ -305,9 +313,9 @@ def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
     if not count:
         return ()
     return (
-        f"{counted(count, 'combination')} of attack, defense and metric. If no update said anything, each of them "
-        f"would be called a leak with a probability of at most {ALPHA:.1%}, so at most {ALPHA * count:.2g} of them "
-        "would be on average; their number is not corrected for.",
+        f"{counted(count, 'combination')} of attack, defense and metric. Whether an update said anything is tested for "
+        "all of them together: if none did, a report like this one would call any of them a leak with a probability of "
+        f"at most {ALPHA:.1%}. Whether what it said helps a guesser is tested for each by itself, at {ALPHA:.1%}.",
     )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seethrough.reports.findings.evidence import ALPHA, evidence_of, in_words
+from seethrough.reports.findings.evidence import ALPHA, Evidence, evidence_of, in_words
+from seethrough.reports.findings.family import Family, family_of, trials_of
 from seethrough.reports.findings.significance_tests import sign_test, swap_test
 from seethrough.reports.row import Guess, Score
 
@@ -105,3 +106,68 @@ def test_the_detectable_gain_is_found_in_four_of_five_audits():
         drawn[:, 0] += (1.96 + 0.8416) / np.sqrt(n)
         found.append(swap_test([(row[0], list(row[1:])) for row in drawn]) <= ALPHA)
     assert 0.72 < statistics.mean(found) < 0.9
+
+
+def noisy_report(combinations: int, trials: int, leak: float = 0.0) -> list[list[tuple[int, Score]]]:
+    """Combinations that found nothing, but hang together as metrics of the same attacks on the same batches do; the first
+    has found something, if there is a `leak`."""
+    of_batches = RNG.normal(size=(trials, 20))
+    found = []
+    for place in range(combinations):
+        values = 0.7 * of_batches + 0.7 * RNG.normal(size=(trials, 20))
+        values[:, 0] += leak * (place == 0)
+        found.append([(trial, a_score(row[0], 0.0, row[1:])) for trial, row in enumerate(values)])
+    return found
+
+
+def told_in(report: list[list[tuple[int, Score]]]) -> list[bool]:
+    family = family_of(map(trials_of, report))
+    return [among(family, rows).tells for rows in report]
+
+
+def among(family: Family, rows: list[tuple[int, Score]]) -> Evidence:
+    return evidence_of([score for _, score in rows], family, [trial for trial, _ in rows])
+
+
+@pytest.mark.parametrize("trials", [3, 12])
+def test_a_report_of_pure_noise_finds_something_no_more_often_than_it_says(trials: int):
+    """By itself each of the 24 combinations is right as often as it says, and many reports find something."""
+    reports = [noisy_report(24, trials) for _ in range(60)]
+    wrong = sum(any(told_in(report)) for report in reports)
+    assert stats.binomtest(wrong, len(reports), ALPHA, alternative="greater").pvalue > 1e-3, wrong
+    alone = sum(any(evidence_of([score for _, score in rows]).tells for rows in report) for report in reports)
+    assert alone > len(reports) / 12
+
+
+def test_a_leak_is_found_among_many_combinations_that_find_nothing():
+    assert all(told_in(noisy_report(40, 12, leak=2.0))[0] for _ in range(4))
+
+
+def test_a_skewed_metric_takes_no_power_from_others():
+    """One success in twelve batches stands many deviations above its mean; ranks do not let that count for more."""
+    rare = [
+        [(trial, a_score(0.0, 0.0, RNG.random(19) < 0.01)) for trial in range(12)] for _ in range(20)
+    ]  # by chance, and seldom
+    normal = noisy_report(20, 12, leak=1.4)
+    family = family_of(map(trials_of, [*rare, *normal]))
+    assert among(family, normal[0]).alone < 1e-3 and among(family, normal[0]).tells
+
+
+def test_a_combination_without_others_is_judged_as_by_itself():
+    (rows,) = noisy_report(1, 8)
+    found = among(family_of([trials_of(rows)]), rows)
+    assert found.told == pytest.approx(found.alone, abs=0.02)
+
+
+def test_where_nothing_differs_there_is_no_family():
+    same = [(trial, a_score(1.0, 0.0, (1.0,) * 19)) for trial in range(4)]
+    family = family_of([trials_of(same)])
+    assert family.size == 0 and among(family, same).told == 1.0
+
+
+def test_a_perfect_attack_that_chance_equals_somewhere_in_the_report_has_no_power():
+    """By itself it would be told from other batches; among 200 combinations chance does as well."""
+    weak = [(trial, a_score(0.0, -1.0, RNG.normal(size=19), 1.0, np.linspace(-1, 1.2, 19))) for trial in range(6)]
+    assert evidence_of([score for _, score in weak]).needs == 6
+    needs = among(family_of(map(trials_of, [*noisy_report(200, 6), weak])), weak).needs
+    assert needs is not None and needs > 6

@@ -144,7 +144,7 @@ def test_the_headline_tells_the_control_from_the_defenses():
     verdict = verdict_of(*grid(("none", LEAK), ("clipping", LEAK), ("noise", FLOOR), ("masks", (0.9,))))
     assert [block_fate(verdict, name) for name in ("clipping", "noise", "masks")] == ["leaks", "held", "undecided"]
     assert verdict.headline == (
-        "Undefended updates leak private data; of 3 defenses 1 leaks, 1 held against every attack tried here "
+        "Undefended updates leak private data; of 3 defenses 1 leaks, 1 held against every attack tried here (noise) "
         "and 1 is undecided."
     )
     assert verdict.tone == "leaks"
@@ -271,14 +271,10 @@ def test_an_unavailable_metric_is_named_with_its_reason():
     assert (problems[0].subject, problems[0].text) == ("lpips unavailable in 1 cell", "no weights")
 
 
-def test_less_than_one_false_alarm_is_not_rounded_to_none():
-    assert "so at most 0.025 of them" in verdict_of(*grid(("top_k", LEAK))).caveats[1]
-
-
-def test_how_many_false_alarms_may_be_expected_is_derived_from_the_rule():
+def test_how_often_a_whole_report_may_be_wrong_is_said_in_it():
     verdict = verdict_of(*grid(*((f"defense {index}", LEAK) for index in range(40))))
     assert verdict.caveats[1].startswith("40 combinations of attack, defense and metric")
-    assert "at most 2.5%, so at most 1 of them" in verdict.caveats[1]
+    assert "would call any of them a leak with a probability of at most 2.5%" in verdict.caveats[1]
 
 
 def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
@@ -338,7 +334,7 @@ def test_foreign_text_cannot_hide_or_reorder():
 def test_the_negative_control_is_no_defense_and_a_report_in_which_it_leaks_trusts_nothing():
     verdict = verdict_of(*grid(("none", LEAK), ("random_update", FLOOR), ("noise", FLOOR)))
     assert verdict.headline == (
-        "Undefended updates leak private data; of 1 defense none leak and 1 held against every attack tried here."
+        "Undefended updates leak private data; of 1 defense none leak and 1 held against every attack tried here (noise)."
     )
     assert verdict.sections[0].statements[-1].subject == "Negative control: holds"
     broken = verdict_of(*grid(("none", LEAK), ("random_update", LEAK)))

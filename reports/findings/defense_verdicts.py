@@ -43,7 +43,9 @@ def false_alarms(block: Block) -> tuple[Finding, ...]:
     """The findings by which noise in the place of an update is said to tell something, corrected for how many they are
     (Bonferroni, at 5 % for all of a block together): a report that has any is wrong."""
     tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
-    return tuple(each for each in tested if each.evidence is not None and each.evidence.told * len(tested) <= 2 * ALPHA)
+    return tuple(
+        each for each in tested if each.evidence is not None and each.evidence.alone * len(tested) <= 2 * ALPHA
+    )
 
 
 def tone(found: Sequence[Fate]) -> str:

@@ -9,13 +9,14 @@ any distribution, metric and number of batches (Fisher, 1935; Phipson and Smyth,
 batches than a coin would give it, ties left out: a sign test, again without a supposition on how scores are
 distributed. No fewer than six batches can show that.
 
-A leak is a yes to both, each at 2.5 %: a report in which no update says anything calls a combination a leak with at
-most that probability. What an attacker would get who recovers all that the server can read (`Score.perfect`) goes
-through the same two tests: where even that could not be called a leak, failing to find one says nothing.
+A leak is a yes to both, each at 2.5 %. The first test is corrected for all combinations of a report (`family.py`):
+where no update says anything, a report calls anything at all a leak with at most that probability. What an attacker would
+get who recovers all that the server can read (`Score.perfect`) goes through the same two tests: where even that could not
+be called a leak, failing to find one says nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -24,6 +25,7 @@ import numpy as np
 from scipy import stats
 
 from ..row import Score
+from .family import Family, trials_of
 from .intervals import finite, gain_of, number_of, over_batches
 from .significance_tests import sign_test, swap_test
 
@@ -38,7 +40,8 @@ MOST_BATCHES = 200  # up to which it is sought how many a perfect attack would n
 class Evidence:
     """What the two tests say of one metric of one attack through one defense."""
 
-    told: float  # p value of the first question; 1 where no other batch was scored
+    told: float  # p value of the first question among all combinations of the report; 1 where no other batch was scored
+    alone: float  # the same, of this combination by itself
     beaten: tuple[tuple[str, float], ...]  # for each blind guesser, p value of the second question
     powered: bool  # whether a perfect attack would have been called a leak with these batches
     needs: int | None  # batches with which a perfect attack would be; None: not even with 200
@@ -55,14 +58,20 @@ class Evidence:
         return bool(self.beaten) and all(p <= ALPHA for _, p in self.beaten)
 
 
-def evidence_of(scores: Sequence[Score]) -> Evidence | None:
-    """The evidence of those trials that have a finite score, None without any."""
+def evidence_of(
+    scores: Sequence[Score], family: Family | None = None, trials: Sequence[Hashable] = ()
+) -> Evidence | None:
+    """The evidence of those trials that have a finite score, None without any; by itself, or as one of a `family` of
+    combinations, in which `trials` names each score's own."""
     usable = [score for score in scores if finite(score.value)]
     if not usable:
         return None
-    needs = _batches_needed(usable)
+    alone = swap_test([(_gain(each), _gains(each, each.swapped)) for each in usable])
+    needs = _batches_needed(usable, ALPHA if family is None else family.rank_needed(ALPHA))
+    rows = [] if family is None else trials_of(zip(trials, scores, strict=True))
     return Evidence(
-        told=swap_test([(_gain(each), _gains(each, each.swapped)) for each in usable]),
+        told=max(alone, family.chance_of(rows)) if family is not None and rows else alone,
+        alone=alone,
         beaten=tuple((name, _sign_test_over(usable, name)) for name in guessers_of(usable)),
         powered=needs is not None and needs <= len(usable),
         needs=needs,
@@ -115,8 +124,9 @@ def _sign_test_over(scores: Sequence[Score], name: str) -> float:
     return sign_test([gain_of(score, number_of(score.value), guess) for score, guess in pairs if guess is not None])
 
 
-def _batches_needed(scores: Sequence[Score]) -> int | None:
-    """How many batches like these a perfect attack needs to be called a leak: the trials at hand, over and over."""
+def _batches_needed(scores: Sequence[Score], alpha: float) -> int | None:
+    """How many batches like these a perfect attack needs to be called a leak: the trials at hand, over and over. Its first
+    p value must be at most `alpha`, the second one at most `ALPHA`."""
     perfect = [score for score in scores if finite(score.perfect)]
     if not perfect:
         return None
@@ -130,19 +140,19 @@ def _batches_needed(scores: Sequence[Score]) -> int | None:
     ]
     told = [(gain_of(score, number_of(score.perfect), 0.0), _gains(score, score.perfect_swapped)) for score in perfect]
     return _least_sufficient(
-        tuple(tuple(gains) for gains in signs), tuple((own, tuple(others)) for own, others in told)
+        tuple(tuple(gains) for gains in signs), tuple((own, tuple(others)) for own, others in told), alpha
     )
 
 
 @cache
 def _least_sufficient(
-    signs: tuple[tuple[float, ...], ...], told: tuple[tuple[float, tuple[float, ...]], ...]
+    signs: tuple[tuple[float, ...], ...], told: tuple[tuple[float, tuple[float, ...]], ...], alpha: float
 ) -> int | None:
     """The fewest of such batches with which both tests say yes; every cell of a trial asks the same."""
     batches = 1
     while batches <= MOST_BATCHES:
         helps = all(sign_test(_repeated(gains, batches)) <= ALPHA for gains in signs)
-        if helps and swap_test(_repeated(told, batches)) <= ALPHA:
+        if helps and swap_test(_repeated(told, batches)) <= alpha:
             return batches
         batches += 1 + helps * batches // 4  # the permutation test takes long: larger steps where only it says no
     return None

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
+from .family import Family, family_of, trials_of
 from .intervals import Estimate, finite, gain_of, leak_of, over_batches, value_of
 from .text import last_line
 
@@ -108,7 +109,9 @@ def read_grid(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
 def read_blocks(readings: Sequence[Reading]) -> tuple[Block, ...]:
     """The findings by setting and threat model, in the order of the spec."""
     directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
-    findings = [_finding(path, group, directions.get(path[-1], "")) for path, group in grouped(readings).items()]
+    groups = grouped(readings)
+    family = family_of(trials_of(_measured(group)) for group in groups.values())
+    findings = [_finding(path, group, directions.get(path[-1], ""), family) for path, group in groups.items()]
     return tuple(
         _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)])
         for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
@@ -147,12 +150,23 @@ def _reading(place: Place, metric: str, cell: Cell | None) -> Reading:
     return Reading(place, metric, state, score.note, score, cell)
 
 
-def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str) -> Finding:
+def _trial(reading: Reading) -> tuple[str, int, int]:
+    """The trial of its setting, in which the same batches, so many of them, are held against all reconstructions."""
+    swapped = () if reading.score is None else reading.score.swapped
+    return reading.place.setting, reading.place.trial, len(swapped)
+
+
+def _measured(readings: Sequence[Reading]) -> list[tuple[tuple[str, int, int], Score]]:
+    return [(_trial(each), each.score) for each in readings if each.state == "ok" and each.score is not None]
+
+
+def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, family: Family) -> Finding:
     setting, threat, defense, attack, metric = path
-    scores = [reading.score for reading in readings if reading.state == "ok" and reading.score is not None]
+    measured = _measured(readings)
+    scores, trials = [score for _, score in measured], [trial for trial, _ in measured]
     states = Counter(reading.state for reading in readings if reading.state != "ok")
     worst = [score.worst for score in scores if score.worst is not None and finite(score.worst)]
-    evidence, guesser = evidence_of(scores), strongest_guesser(scores)
+    evidence, guesser = evidence_of(scores, family, trials), strongest_guesser(scores)
     guesses = guesses_by(scores, guesser)
     known = [guess for guess in guesses if guess is not None]
     chances = [chance for score in scores if (chance := chance_of(score)) is not None]

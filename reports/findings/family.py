@@ -1,0 +1,92 @@
+"""The first test over all combinations of a report together, so that many of them do not find something in nothing.
+
+If no update said anything, then in every trial each of the batches that reconstructions are scored against might as well have
+been the true one, for all attacks and metrics at once. So one choice of a batch for each trial gives every combination a mean,
+and a rank among what other choices give it; the best rank of all combinations has a distribution that is known, however they
+hang together. A combination tells something only if its own rank is among the best of that (minP, Westfall and Young, 1993,
+section 2.6). Ranks make skewed metrics, such as shares that are all or nothing, comparable to others; of equal ranks the one
+farther above its mean is the better.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..row import Score
+from .intervals import finite, gain_of, number_of
+
+DRAWS = 9_999
+LEAST_SPREAD = 1e-12  # relative to the largest value
+TIE = 1e-9
+
+Trial = tuple[Hashable, np.ndarray]
+"""Which one it is, in its setting, and its gains: with the true batch first, then with others in its place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """What chance alone gives the combination that looks best."""
+
+    size: int  # combinations
+    best: np.ndarray  # the strength of that one [DRAWS], sorted
+    chosen: Mapping[Hashable, np.ndarray]  # by trial, uniform in [0, 1): which batch was taken for the true one [DRAWS]
+
+    def chance_of(self, trials: Sequence[Trial]) -> float:
+        """The probability that chance makes any combination of the family look as good as these trials do."""
+        sums, own = _sums(trials, self.chosen)
+        strength = _strength(1 + int((sums >= own - TIE).sum()), own)
+        return (1 + len(self.best) - int(np.searchsorted(self.best, strength - TIE))) / (1 + len(self.best))
+
+    def rank_needed(self, alpha: float) -> float:
+        """The p value of a combination by itself that is about `alpha` among all of the family; no less than can be drawn."""
+        place = math.ceil((1 - alpha) * (1 + len(self.best)))
+        return min(alpha, max(1.0, math.ceil(-float(self.best[place]))) / (1 + len(self.best)))
+
+
+def family_of(combinations: Iterable[Sequence[Trial]]) -> Family:
+    """The family of these combinations of attack, defense and metric."""
+    chosen: dict[Hashable, np.ndarray] = {}
+    best, size, rng = np.full(DRAWS, -float(DRAWS)), 0, np.random.default_rng(0)
+    for trials in combinations:
+        for trial, _ in trials:
+            if trial not in chosen:
+                chosen[trial] = rng.random(DRAWS)
+        sums, _ = _sums(trials, chosen)
+        if not sums.any():
+            continue
+        size += 1
+        ordered = np.sort(sums)
+        np.maximum(best, _strength(DRAWS - np.searchsorted(ordered, sums - TIE), sums), out=best)
+    return Family(size, np.sort(best), chosen)
+
+
+def trials_of(rows: Iterable[tuple[Hashable, Score]], perfect: bool = False) -> list[Trial]:
+    """The trials that can be held against other batches: of what was recovered, or of all that the server can read."""
+    found = []
+    for trial, score in rows:
+        own, others = (score.perfect, score.perfect_swapped) if perfect else (score.value, score.swapped)
+        gains = [gain_of(score, value, 0.0) for value in others if finite(value)]
+        if finite(own) and gains:
+            found.append((trial, np.asarray([gain_of(score, number_of(own), 0.0), *gains])))
+    return found
+
+
+def _sums(trials: Sequence[Trial], chosen: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, float]:
+    """What the choices give [DRAWS], and what the true batches do, in standard deviations above what is expected; zeros
+    where all batches give the same."""
+    largest = max((float(np.abs(values).max()) for _, values in trials), default=0.0) or 1.0
+    scaled = [(trial, values / largest - (values / largest).mean()) for trial, values in trials]  # extremes stay finite
+    unit = math.sqrt(math.fsum(float(values.var()) for _, values in scaled))
+    if unit <= LEAST_SPREAD:
+        return np.zeros(DRAWS), 0.0
+    sums = np.zeros(DRAWS)
+    for trial, values in scaled:
+        sums += values[(chosen[trial] * len(values)).astype(np.intp)]
+    return sums / unit, float(sum(values[0] for _, values in scaled)) / unit
+
+
+def _strength(rank: np.ndarray | int, deviations: np.ndarray | float) -> np.ndarray:
+    """Greater for a better rank (1 is the best) and, among equals, for more deviations above the mean."""
+    return np.asarray(deviations / (1 + np.abs(deviations)) - rank)
