@@ -18,6 +18,9 @@ from scipy import stats
 
 from seethrough.attacks import Attack, Reconstruction, View
 from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.attacks.label_counts import LabelCounts
+from seethrough.attacks.label_minimum import LabelMinimum
+from seethrough.attacks.label_sign import LabelSign
 from seethrough.attacks.labels.rules import known_or_recovered
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import Case, broadcast_model
@@ -36,6 +39,7 @@ from seethrough.audit.trial import _played, attack_on, run_trial
 from seethrough.defenses import Defense, NoDefense
 from seethrough.defenses.random_update import RandomUpdate
 from seethrough.reports.findings.evidence import ALPHA, evidence_of
+from seethrough.reports.findings.family import family_of, trials_of
 from seethrough.reports.row import Score
 
 METRICS = (LabelAccuracy(), LabelHistogram(), PSNR(), ShrunkPSNR(), SSIM(), MeanImage(), Identifiability())
@@ -162,3 +166,31 @@ def limits(rates: list[float]) -> tuple[float, float]:
     """The mean over settings, and its upper limit at 97.5 %."""
     mean = statistics.fmean(rates)
     return mean, mean + 1.96 * statistics.stdev(rates) / len(rates) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [4, 12])
+def test_whole_reports_of_noise_find_something_in_one_of_forty(n: int, capsys: pytest.CaptureFixture):
+    """200 reports of 26 combinations: four attacks on noise, and on the update of another batch."""
+    found = [
+        scores
+        for kind in ("noise", "another's")
+        for attack in (NEAREST, LabelCounts(), LabelSign(), LabelMinimum())
+        for scores in pool(kind, 2, "unique", False, 200, attack).values()
+    ]
+    rng, wrong, alone = np.random.default_rng(n), [], []
+    while len(wrong) < 200:
+        order = rng.permutation(200)
+        for start in range(0, 200 - n + 1, n):
+            chosen = order[start : start + n].tolist()
+            report = [[(place, scores[place]) for place in chosen] for scores in found if len(scores) == 200]
+            family = family_of(map(trials_of, report))
+            evidence = [evidence_of([scores[place] for place in chosen], family, chosen) for scores in found]
+            wrong.append(any(each.tells for each in evidence))
+            alone.append(any(each.alone <= ALPHA for each in evidence))
+    with capsys.disabled():
+        rates = [statistics.fmean(said) for said in (wrong, alone)]
+        print(
+            f"\n{len(found)} combinations of {n} batches: {rates[0]:.3f} of {len(wrong)} reports; by each alone {rates[1]:.3f}"
+        )
+    assert stats.binomtest(sum(wrong), len(wrong), 2 * ALPHA, alternative="greater").pvalue > 1e-3
