@@ -86,19 +86,21 @@ def audit(
     threads: int = 1,
     device: Device = "auto",
     retry_failed: bool = False,
+    policy: str = "",
     quiet: bool = False,
 ) -> Results:
     """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
 
     `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
-    processes (0: one for each core), `threads` those of each (another number gives other rounding). A refuted guarantee and
-    failed cells are warned of, and stand in the results' `problems`.
+    processes (0: one for each core), `threads` those of each (another number gives other rounding). `policy`, a file or the
+    name of one that is built in, is fixed before the first cell, for `seethrough check`. A refuted guarantee and failed cells
+    are warned of, and stand in the results' `problems`.
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
     console = Console(quiet=quiet)
     chosen, folder = _read(spec), _folder(out)
-    manifest, cells = run_audit(chosen, folder, console, console, workers, threads, device, retry_failed)
+    manifest, cells = run_audit(chosen, folder, console, console, workers, threads, device, retry_failed, policy)
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:
         warnings.warn(problem, RuntimeWarning, stacklevel=2)

@@ -17,10 +17,13 @@ from rich.table import Table
 from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 from seethrough.reports import Cell, Manifest, Told, refuted, summary, told_labels, write_reports
+from seethrough.reports.gate import judge_policy
+from seethrough.reports.report import read_report
 
 from .api import default_spec
 from .cells.runner import RunError
 from .cells.store import Store
+from .policy import is_fixed, load_policy
 from .recordings.format import Kind
 from .recordings.importing import imported
 from .recordings.starter import starter_for
@@ -32,7 +35,7 @@ from .specification.listing import listing
 from .specification.schema import AuditSpec
 
 SHOWN = 20  # trials whose labels are printed
-FAILED, USAGE, REFUTED, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, REFUTED, INCONCLUSIVE, INTERRUPTED = 1, 2, 3, 4, 130
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 
 app = typer.Typer(
@@ -63,11 +66,14 @@ def run(
         Device, typer.Option(help="Where attacks run; auto takes a CUDA device if there is one.")
     ] = "auto",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed cells once more.")] = False,
+    policy: Annotated[
+        str, typer.Option(help="What `check` will hold the run against; fixed before the first cell.")
+    ] = "",
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     audit = default_spec() if spec is None else load_spec(spec)
     try:
-        manifest, cells = run_audit(audit, directory, out, err, workers, threads, device, retry_failed)
+        manifest, cells = run_audit(audit, directory, out, err, workers, threads, device, retry_failed, policy)
     except KeyboardInterrupt:
         _stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     _show(manifest, cells, directory)
@@ -82,6 +88,31 @@ def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethr
         cells = finished_cells(store, manifest, err)
         write_reports(directory, manifest, cells)
     _show(manifest, cells, directory)
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
+    policy: Annotated[str, typer.Option(help="strict, research, or a YAML file of your own.")] = "strict",
+) -> None:
+    """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
+    chosen, digest = load_policy(policy)
+    store = Store(directory)
+    manifest = read_manifest(store)
+    found = judge_policy(chosen, read_report(manifest, finished_cells(store, manifest, err)))
+    before = "was fixed before" if is_fixed(manifest, chosen, digest) else "was not fixed before"
+    out.print(
+        f"policy {chosen.name}, SHA-256 {digest[:12]}, {before} the run's first cell", markup=False, soft_wrap=True
+    )
+    for each in found:
+        out.print(f"{each.outcome}: {each.rule.name} ({each.rule.severity})", markup=False, soft_wrap=True)
+        for evidence in each.evidence[:SHOWN]:
+            out.print(f"    {evidence.outcome}: {evidence.words}", markup=False, soft_wrap=True)
+        if len(each.evidence) > SHOWN:
+            out.print(f"    and {len(each.evidence) - SHOWN} more", markup=False)
+    outcomes = {each.outcome for each in found}
+    if outcomes != {"met"}:
+        raise SystemExit(REFUTED if "violated" in outcomes else INCONCLUSIVE)
 
 
 @app.command(name="list")
@@ -158,7 +189,8 @@ def schema() -> None:
 def main() -> None:
     """The command `seethrough`.
 
-    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted, 130 interrupted.
+    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted or a policy violated, 4
+    whether a policy is met is not known, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _terminated)
     try:

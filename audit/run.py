@@ -19,6 +19,7 @@ from .cells.runner import run_cells
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .manifest import code_revision
 from .plan import Plan, make_plan
+from .policy import with_policy
 from .preparation import prepare_attacks
 from .specification.error_messages import SpecError
 from .specification.kinds import problems
@@ -36,11 +37,13 @@ def run_audit(
     threads: int = 1,
     device: Device = "auto",
     retry_failed: bool = False,
+    policy: str = "",
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
-    `workers` 0 means one for each core, or one with a GPU. How far it is goes to `out`, what is wrong to `err`. Returns what
-    was planned and the finished cells.
+    `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
+    its hash before the first cell. How far it is goes to `out`, what is wrong to `err`. Returns what was planned and the
+    finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
     KeyboardInterrupt.
@@ -61,13 +64,14 @@ def run_audit(
     with store.lock():
         if earlier := _another_audit(store, plan.manifest):
             _warn(err, earlier)
-        store.write_manifest(plan.manifest)
+        manifest = with_policy(plan.manifest, store, policy)
+        store.write_manifest(manifest)
         try:
             _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
         finally:
-            cells = finished_cells(store, plan.manifest, err)
-            write_reports(directory, plan.manifest, cells)
-    return plan.manifest, cells
+            cells = finished_cells(store, manifest, err)
+            write_reports(directory, manifest, cells)
+    return manifest, cells
 
 
 def _check(directory: Path, workers: int, threads: int, device: str) -> None:

@@ -1,0 +1,6 @@
+"""What a run's numbers must fulfill for somebody to go on: a policy, and how it is judged."""
+
+from .judgment import Judged, Outcome, Violation, judge_policy
+from .policy import Policy, Rule
+
+__all__ = ["Judged", "Outcome", "Policy", "Rule", "Violation", "judge_policy"]

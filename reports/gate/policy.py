@@ -1,0 +1,46 @@
+"""What a policy can say."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Glob = Annotated[str, Field(min_length=1)]
+Severity = Literal["low", "medium", "high"]
+
+
+class Rule(BaseModel):
+    """One thing that must hold for all cells that it is about, which shell patterns choose by their names.
+
+    The controls (`none` and `random_update`) are among the defenses only where a pattern is their very name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    settings: Glob = "*"
+    threats: Glob = "*"
+    defenses: Glob = "*"
+    attacks: Glob = "*"
+    metrics: Glob = "*"
+    require: Literal["no_leak", "leak", "measured"] | None = None
+    """`no_leak`: each of the defenses held, by the report's own verdict. `leak`: something leaks, as a positive control must.
+    `measured`: no cell failed or is missing, and no number is not finite."""
+    leak_at_most: float | None = Field(default=None, allow_inf_nan=False)
+    """In units of the metric, over the best blind guesser: met where the interval's upper end is no higher, violated where
+    its lower end is."""
+    severity: Severity = "high"
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "Rule":
+        if (self.require is None) == (self.leak_at_most is None):
+            raise ValueError("require or leak_at_most, one of them")
+        return self
+
+
+class Policy(BaseModel):
+    """Rules that a run is held against."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    rules: tuple[Rule, ...] = Field(min_length=1)

@@ -1,0 +1,166 @@
+"""Policies: what is met, violated, or not known; and that a gate which checked nothing does not open."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import seethrough
+from seethrough.audit.cells.store import Store
+from seethrough.audit.cli import main
+from seethrough.audit.policy import BUILT_IN, load_policy
+from seethrough.common.errors import InputError
+from seethrough.reports import Cell, Manifest
+from seethrough.reports.gate import Policy, judge_policy
+from seethrough.reports.report import read_report
+from tests.reports_samples import manifest, measured, place, score
+
+LEAK, FLOOR, SMALL = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05), (0.02,) * 6
+DOCUMENT = Path(__file__).parent.parent / "docs" / "gate.md"
+
+
+def run(**columns: tuple[float | None, ...]) -> tuple[Manifest, list[Cell]]:
+    """An audit of one attack through each defense; None where a cell is missing."""
+    places = [place(trial, defense=defense) for defense, values in columns.items() for trial in range(len(values))]
+    values = [value for column in columns.values() for value in column]
+    cells = [measured(at, score(value)) for at, value in zip(places, values, strict=True) if value is not None]
+    return manifest(places), cells
+
+
+def outcomes(audit: tuple[Manifest, list[Cell]], *rules: dict[str, Any]) -> list[str]:
+    described = [{"name": f"rule {place}", **rule} for place, rule in enumerate(rules)]
+    policy = Policy.model_validate({"name": "p", "rules": described})
+    return [each.outcome for each in judge_policy(policy, read_report(*audit))]
+
+
+HELD, BROKEN = run(none=LEAK, noise=FLOOR), run(none=LEAK, noise=LEAK)
+
+
+@pytest.mark.parametrize(
+    ("audit", "rule", "outcome"),
+    [
+        (HELD, {"require": "no_leak"}, "met"),
+        (BROKEN, {"require": "no_leak"}, "violated"),
+        (run(noise=FLOOR), {"require": "no_leak"}, "inconclusive"),  # without a positive control
+        (run(none=LEAK, noise=(0.9,)), {"require": "no_leak"}, "inconclusive"),  # one batch
+        (HELD, {"require": "leak", "defenses": "none"}, "met"),
+        (run(none=FLOOR), {"require": "leak", "defenses": "none"}, "violated"),
+        (run(none=(0.9,)), {"require": "leak", "defenses": "none"}, "inconclusive"),
+        (HELD, {"require": "measured"}, "met"),
+        (run(none=LEAK, noise=(0.1, None)), {"require": "measured"}, "inconclusive"),
+        (BROKEN, {"leak_at_most": 0.9}, "met"),
+        (BROKEN, {"leak_at_most": 0.3}, "violated"),
+        (BROKEN, {"leak_at_most": 0.8}, "inconclusive"),  # within the interval
+        (run(none=LEAK, noise=(0.0, 0.0)), {"leak_at_most": 0.5}, "inconclusive"),  # no interval
+    ],
+)
+def test_a_rule_is_met_violated_or_not_known(audit: Any, rule: dict[str, Any], outcome: str):
+    assert outcomes(audit, rule) == [outcome]
+
+
+@pytest.mark.parametrize("key", ["settings", "threats", "defenses", "attacks", "metrics"])
+@pytest.mark.parametrize("rule", [{"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 5.0}])
+def test_a_rule_about_nothing_is_not_met(key: str, rule: dict[str, Any]):
+    assert outcomes(HELD, {**rule, key: "no such name"}) == ["inconclusive"]
+
+
+def test_controls_are_meant_only_by_their_names():
+    assert outcomes(HELD, {"leak_at_most": 0.5}, {"leak_at_most": 0.5, "defenses": "no*"}) == ["met", "met"]
+    assert outcomes(HELD, {"leak_at_most": 0.5, "defenses": "none"}) == ["violated"]
+
+
+def test_a_negative_control_that_finds_something_leaves_no_rule_met():
+    alarmed = run(none=LEAK, noise=FLOOR, random_update=LEAK)
+    found = outcomes(
+        alarmed, {"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 0.0, "defenses": "none"}
+    )
+    assert found == ["inconclusive", "inconclusive", "violated"]
+
+
+def kept(folder: Path, audit: tuple[Manifest, list[Cell]]) -> Path:
+    """The audit in a folder, as a run leaves it; a file's name holds no slash."""
+    store, (planned, cells) = Store(folder), audit
+    places = tuple(replace(each, key=each.key.replace("/", "-")) for each in planned.places)
+    with store.lock():
+        store.write_manifest(replace(planned, places=places))
+        for cell in cells:
+            store.write(replace(cell, key=cell.key.replace("/", "-")))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("audit", "rules", "code"),
+    [
+        (HELD, [{"name": "a", "require": "no_leak"}, {"name": "b", "leak_at_most": 0.5}], 0),
+        (BROKEN, [{"name": "a", "require": "no_leak"}, {"name": "b", "attacks": "x", "require": "measured"}], 3),
+        (HELD, [{"name": "a", "require": "no_leak"}, {"name": "b", "attacks": "x", "require": "measured"}], 4),
+    ],
+)
+def test_the_exit_code_is_the_answer(audit, rules, code: int, tmp_path: Path, monkeypatch, capsys):
+    folder = kept(tmp_path / "run", audit)
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"name": "mine", "rules": rules}))
+    monkeypatch.setattr("sys.argv", ["seethrough", "check", str(folder), "--policy", str(tmp_path / "p.yaml")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr().out
+    assert (stopped.value.code or 0) == code
+    assert "policy mine" in said and "was not fixed before" in said and "a (high)" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: p\nrules: []\n", "rules: found []; allowed: a list of at least 1 item"),
+        ("name: p\nrules: [{name: a}]\n", "require or leak_at_most, one of them"),
+        ("name: p\nrules: [{name: a, require: no_leak, leak_at_most: 1}]\n", "require or leak_at_most, one of them"),
+        ("name: p\nrules: [{name: a, requires: leak}]\n", "requires"),
+        ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak' or 'measured'"),
+        ("name: p\nrules: [{name: a, leak_at_most: .nan}]\n", "leak_at_most"),
+        ("[1]\n", "found"),
+    ],
+)
+def test_a_policy_with_a_mistake_is_one_sentence(text: str, words: str, tmp_path: Path):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_policy(str(tmp_path / "p.yaml"))
+    assert words in str(refused.value) and "p.yaml" in str(refused.value), refused.value
+
+
+def test_what_is_built_in_and_what_the_documents_show_can_be_read(tmp_path: Path):
+    for name in BUILT_IN:
+        assert load_policy(name)[0].name == name
+    shown = [text for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "rules:" in text]
+    for text in shown:
+        (tmp_path / "p.yaml").write_text(text)
+        assert load_policy(str(tmp_path / "p.yaml"))[0].rules
+    assert shown
+
+
+def spec(name: str = "a") -> dict[str, Any]:
+    setting = {"name": "s", "data": "digits", "model": {"convnet": {"width": 4}}, "batch_size": 1}
+    return {
+        "name": name,
+        "trials": 2,
+        "settings": [setting],
+        "threats": [{"name": "server"}],
+        "defenses": ["none"],
+        "attacks": ["label_sign"],
+        "metrics": ["label_accuracy"],
+    }
+
+
+def test_a_policy_is_fixed_before_the_first_cell_and_not_after(tmp_path: Path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    for _ in range(2):  # going on keeps it
+        results = seethrough.audit(spec(), out, workers=1, policy="research", quiet=True)
+    results = seethrough.audit(spec(), out, workers=1, quiet=True)
+    assert ("policy research", load_policy("research")[1]) in results.manifest.hashes
+    with pytest.raises(InputError, match=r"--policy: found 2 finished cells in .*; allowed: one that was named before"):
+        seethrough.audit(spec(), out, workers=1, policy="strict", quiet=True)
+    monkeypatch.setattr("sys.argv", ["seethrough", "check", str(out), "--policy", "research"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 4 and "was fixed before" in capsys.readouterr().out
