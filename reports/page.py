@@ -46,6 +46,8 @@ SIGNS = {
     "unavailable": Sign("absent", "⊘", "the metric could not be had"),
     "n/a": Sign("absent", "\N{EN DASH}", "the combination is not possible"),
     "ok": Sign("floor", "✓", "measured"),
+    "held": Sign("floor", "✓", "nothing was found, by attacks that leak without it"),
+    "undecided": Sign("open", "?", "neither a leak nor that it held was shown"),
 }
 
 
@@ -85,6 +87,7 @@ def render_page(report: Report) -> str:
         promises=report.promises,
         recoveries=report.recoveries,
         labels=report.labels,
+        defenses=report.defenses,
         refutation=refutation(report.recoveries),
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .defense_table import DefenseLine, defense_lines
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
 from .findings.labels import Told, told_labels
@@ -26,22 +27,24 @@ class Report:
     labels: tuple[Told, ...]
     trained: tuple[Trained, ...]
     plots: tuple[Tradeoff, ...]
+    defenses: tuple[DefenseLine, ...]
 
 
 def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
     """The report of what was planned and of the cells that were computed, in any order."""
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings)
-    trained = trainings(manifest, cells)
+    trained, promised = trainings(manifest, cells), promises(manifest, cells)
     return Report(
         manifest=manifest,
         cells=tuple(cells),
         readings=readings,
         blocks=blocks,
         verdict=judge(readings, blocks, manifest.doubts),
-        promises=promises(manifest, cells),
+        promises=promised,
         recoveries=recoveries(manifest, cells),
         labels=told_labels(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
+        defenses=defense_lines(blocks, promised, trained),
     )

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from .defense_table import DefenseLine
 from .findings.claims import Promise, bound
 from .findings.evidence import chance_of, guesses_by, in_words
 from .findings.grid import Block, Finding, Reading, grouped, strongest_guesser
@@ -60,6 +61,7 @@ def results_markdown(report: Report) -> str:
     parts += [f"**{_escaped(refuted)}**"] if refuted else []
     parts += [f"> {_escaped(warning)}" for warning in report.manifest.warnings + report.manifest.doubts]
     parts += _verdict_parts(report.verdict)
+    parts += [_defenses_table(report.defenses)] if report.defenses else []
     for block in report.blocks:
         parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
         told = [
@@ -193,6 +195,19 @@ def _statements(statements: Sequence[Statement]) -> str:
 def _direction(block: Block, metric: str) -> str:
     better = next((finding.better for finding in block.findings if finding.metric == metric and finding.better), "")
     return f" ({better} means more leaked)" if better else ""
+
+
+def _defenses_table(lines: Sequence[DefenseLine]) -> str:
+    rows = [
+        (
+            *(line.setting, line.threat, line.defense, line.fate, line.labels, line.pictures),
+            "not measured" if line.accuracy is None else interval(line.accuracy),
+            line.epsilon,
+        )
+        for line in lines
+    ]
+    head = ("setting", "threat", "defense", "verdict", "labels", "pictures", "accuracy it leaves", "claimed epsilon")
+    return _table(head, rows)
 
 
 def _labels_table(told: Sequence[Told]) -> str:
