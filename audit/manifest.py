@@ -173,7 +173,7 @@ def _recorded(setting: Setting, seed: int) -> Described:
     return Described(
         setting.name,
         (
-            f"recorded: {len(known)} client(s), {rounds} round(s) in all, in {setting.recording}; the truth is {truth}",
+            f"recorded: {len(known)} client(s), {rounds} update(s) in all, in {setting.recording}; the truth is {truth}",
             f"public images: {label_of(setting.data)}, {len(parts.public)} of shape {list(images.pixels.shape[1:])}, "
             f"{images.classes} classes{copies}",
             f"model: {label_of(setting.model)}, {sum(part.numel() for part in model.parameters()):,} parameters, "

@@ -108,13 +108,33 @@ def _judged(case: Case, last: Round) -> Judged:
 def _trial(case: Case, last: Round, truths: tuple[Batch, ...]) -> Trial:
     """What reconstructions of `truths` are held against, where the server reads the last round."""
     public, granted, behind = public_batch(case.setting, case.seed), "labels" in case.threat.grants, last.victims()
-    others = []
-    for number in range(SWAPPED):
-        rng = stream(case.seed, "swapped", case.trial, number)
-        others.append(joined(tuple(public_examples(case, rng, each.labels if granted else None) for each in truths)))
+    others = _of_like_labels(case, truths) if granted else _of_other_clients(case, len(truths))
     whole = joined(behind)
     blind = blind_guessers(public, len(whole), whole.labels if granted else None)
-    return Trial(joined(truths), tuple(others), blind, all_of(behind), granted, Scene(last.model, public.inputs))
+    scene = Scene(last.model, public.inputs)
+    return Trial(joined(truths), others, blind, all_of(behind), granted, not granted, scene)
+
+
+def _of_like_labels(case: Case, truths: tuple[Batch, ...]) -> tuple[Batch, ...]:
+    """Public batches of the labels that the attacker is told; they stand for the client's own if they are of its kind."""
+    streams = (stream(case.seed, "swapped", case.trial, number) for number in range(SWAPPED))
+    return tuple(joined(tuple(public_examples(case, rng, each.labels) for each in truths)) for rng in streams)
+
+
+def _of_other_clients(case: Case, clients: int) -> tuple[Batch, ...]:
+    """The truths of the recorded clients after the one under attack, around to the one before it: had updates told nothing,
+    any of them might as well have been its own. Public batches might not: their labels are mixed otherwise. None where the
+    truth of some client is not known, or of another size."""
+    number, cohort = case.setting.clients, case.defense.cohort()
+    try:
+        members = [rounds_of(case.setting, (case.trial + step) % number, cohort)[-1] for step in range(number)]
+    except NotApplicableError:
+        return ()
+    truths = [tuple(each.recording.truth for each in last[:clients]) for last in members]
+    if any(each is None for batches in truths for each in batches):
+        return ()
+    found = [joined(tuple(each for each in batches if each is not None)) for batches in truths]
+    return tuple(found[1:]) if len({len(each) for each in found}) == 1 else ()
 
 
 def _side_by_side(truths: tuple[Batch, ...], found: Claimed, decoy: Claimed) -> Pictures | None:

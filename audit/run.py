@@ -93,9 +93,9 @@ def _another_audit(store: Store, planned: Manifest) -> str:
     except (FileNotFoundError, NotADirectoryError, DamagedFileError, SchemaMismatchError):
         return ""
     keys = {place.key for place in planned.places}
-    if earlier.name == planned.name or not keys.isdisjoint(place.key for place in earlier.places):
+    if not keys.isdisjoint(place.key for place in earlier.places):
         return ""
-    return f"{store.directory} held the tables and the page of the audit {earlier.name!r}, which this one's replace"
+    return f"{store.directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
 
 
 def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:

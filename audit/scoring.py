@@ -49,6 +49,7 @@ class Trial:
     blind: tuple[Claimed, ...]  # guessers that look at no update
     readable: Claimed  # all that the server can read: the batch, or those of all in a sum
     granted: bool = False  # whether labels were part of the view, so that finding them says nothing
+    permuted: bool = False  # whether `others` are the truths of the trials after this one, around to the one before it
     scene: Scene | None = None  # without it, metrics compare batch and guess alone
 
 
@@ -135,6 +136,7 @@ def _measured(metric: Metric, trial: Trial, found: Claimed, decoy: Claimed) -> S
         metric=name,
         better=metric.better,
         status="ok",
+        permuted=trial.permuted,
         value=float(values.mean()),
         worst=float((max if metric.better == "higher" else min)(values)),
         decoy=None if control is None else float(control.mean()),

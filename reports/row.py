@@ -39,6 +39,7 @@ class Score:
     high: float = math.inf
     share: bool = False  # whether a value is a share of examples
     n: int = 0  # examples scored
+    permuted: bool = False  # whether `swapped` are the truths of the trials after this one, around to the one before it
 
 
 @dataclass(frozen=True)

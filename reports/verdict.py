@@ -304,7 +304,9 @@ def _positive_control(block: Block) -> tuple[Statement, ...]:
     weak = weak_attacks(block)
     if not weak:
         return ()
-    text = f"{listed(weak)} recovered nothing even without a defense, so failing against one says nothing of it."
+    text = (
+        f"{listed(weak)} could not be shown to recover anything even without a defense, so failing says nothing of one."
+    )
     return (Statement("Weak attacks", text),)
 
 

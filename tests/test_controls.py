@@ -39,7 +39,7 @@ from seethrough.audit.trial import _played, attack_on, run_trial
 from seethrough.defenses import Defense, NoDefense
 from seethrough.defenses.random_update import RandomUpdate
 from seethrough.reports.findings.evidence import ALPHA, evidence_of
-from seethrough.reports.findings.family import family_of, trials_of
+from seethrough.reports.findings.family import Which, family_of, trials_of
 from seethrough.reports.row import Score
 
 METRICS = (LabelAccuracy(), LabelHistogram(), PSNR(), ShrunkPSNR(), SSIM(), MeanImage(), Identifiability())
@@ -183,9 +183,10 @@ def test_whole_reports_of_noise_find_something_in_one_of_forty(n: int, capsys: p
         order = rng.permutation(200)
         for start in range(0, 200 - n + 1, n):
             chosen = order[start : start + n].tolist()
-            report = [[(place, scores[place]) for place in chosen] for scores in found if len(scores) == 200]
+            named = [Which("s", place, 19, False) for place in chosen]
+            report = [list(zip(named, [scores[place] for place in chosen], strict=True)) for scores in found]
             family = family_of(map(trials_of, report))
-            evidence = [evidence_of([scores[place] for place in chosen], family, chosen) for scores in found]
+            evidence = [evidence_of([scores[place] for place in chosen], family, named) for scores in found]
             wrong.append(any(each.tells for each in evidence))
             alone.append(any(each.alone <= ALPHA for each in evidence))
     with capsys.disabled():

@@ -2,14 +2,15 @@
 
 import itertools
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from seethrough.reports.findings.evidence import ALPHA, Evidence, evidence_of, in_words
-from seethrough.reports.findings.family import Family, family_of, trials_of
-from seethrough.reports.findings.significance_tests import sign_test, swap_test
+from seethrough.reports.findings.family import Family, Which, family_of, trials_of
+from seethrough.reports.findings.significance_tests import permutation_test, sign_test, swap_test
 from seethrough.reports.row import Guess, Score
 
 RNG = np.random.default_rng(0)
@@ -108,7 +109,11 @@ def test_the_detectable_gain_is_found_in_four_of_five_audits():
     assert 0.72 < statistics.mean(found) < 0.9
 
 
-def noisy_report(combinations: int, trials: int, leak: float = 0.0) -> list[list[tuple[int, Score]]]:
+def drawn(trial: int) -> Which:
+    return Which("s", trial, 19, False)
+
+
+def noisy_report(combinations: int, trials: int, leak: float = 0.0) -> list[list[tuple[Which, Score]]]:
     """Combinations that found nothing, but hang together as metrics of the same attacks on the same batches do; the first
     has found something, if there is a `leak`."""
     of_batches = RNG.normal(size=(trials, 20))
@@ -116,16 +121,16 @@ def noisy_report(combinations: int, trials: int, leak: float = 0.0) -> list[list
     for place in range(combinations):
         values = 0.7 * of_batches + 0.7 * RNG.normal(size=(trials, 20))
         values[:, 0] += leak * (place == 0)
-        found.append([(trial, a_score(row[0], 0.0, row[1:])) for trial, row in enumerate(values)])
+        found.append([(drawn(trial), a_score(row[0], 0.0, row[1:])) for trial, row in enumerate(values)])
     return found
 
 
-def told_in(report: list[list[tuple[int, Score]]]) -> list[bool]:
+def told_in(report: list[list[tuple[Which, Score]]]) -> list[bool]:
     family = family_of(map(trials_of, report))
     return [among(family, rows).tells for rows in report]
 
 
-def among(family: Family, rows: list[tuple[int, Score]]) -> Evidence:
+def among(family: Family, rows: list[tuple[Which, Score]]) -> Evidence:
     return evidence_of([score for _, score in rows], family, [trial for trial, _ in rows])
 
 
@@ -146,7 +151,7 @@ def test_a_leak_is_found_among_many_combinations_that_find_nothing():
 def test_a_skewed_metric_takes_no_power_from_others():
     """One success in twelve batches stands many deviations above its mean; ranks do not let that count for more."""
     rare = [
-        [(trial, a_score(0.0, 0.0, RNG.random(19) < 0.01)) for trial in range(12)] for _ in range(20)
+        [(drawn(trial), a_score(0.0, 0.0, RNG.random(19) < 0.01)) for trial in range(12)] for _ in range(20)
     ]  # by chance, and seldom
     normal = noisy_report(20, 12, leak=1.4)
     family = family_of(map(trials_of, [*rare, *normal]))
@@ -160,14 +165,60 @@ def test_a_combination_without_others_is_judged_as_by_itself():
 
 
 def test_where_nothing_differs_there_is_no_family():
-    same = [(trial, a_score(1.0, 0.0, (1.0,) * 19)) for trial in range(4)]
+    same = [(drawn(trial), a_score(1.0, 0.0, (1.0,) * 19)) for trial in range(4)]
     family = family_of([trials_of(same)])
     assert family.size == 0 and among(family, same).told == 1.0
 
 
 def test_a_perfect_attack_that_chance_equals_somewhere_in_the_report_has_no_power():
     """By itself it would be told from other batches; among 200 combinations chance does as well."""
-    weak = [(trial, a_score(0.0, -1.0, RNG.normal(size=19), 1.0, np.linspace(-1, 1.2, 19))) for trial in range(6)]
+    weak = [
+        (drawn(trial), a_score(0.0, -1.0, RNG.normal(size=19), 1.0, np.linspace(-1, 1.2, 19))) for trial in range(6)
+    ]
     assert evidence_of([score for _, score in weak]).needs == 6
     needs = among(family_of(map(trials_of, [*noisy_report(200, 6), weak])), weak).needs
     assert needs is not None and needs > 6
+
+
+def test_the_permutation_test_is_the_share_of_all_orders_that_are_as_high():
+    table = RNG.normal(size=(4, 4))
+    rows = {place: table[place, [(place + step) % 4 for step in range(4)]] for place in range(4)}
+    sums = [sum(table[place, order[place]] for place in range(4)) for order in itertools.permutations(range(4))]
+    assert permutation_test(rows, 4) == pytest.approx(sum(each >= np.trace(table) - 1e-9 for each in sums) / 24)
+
+
+@pytest.mark.parametrize("clients", [5, 7, 12])
+def test_claims_that_know_nothing_are_told_from_other_truths_no_more_often_than_the_test_says(clients: int):
+    """Though claims and truths each have their own kind: the claims are far from any public mix of labels."""
+    wrong, audits = 0, 400
+    for _ in range(audits):
+        claims, truths = RNG.normal(3, 1, clients), RNG.normal(0, 1, clients)
+        table = -np.abs(claims[:, None] - truths[None])
+        rows = {place: np.roll(table[place], -place) for place in range(clients)}
+        wrong += permutation_test(rows, clients) <= ALPHA
+    assert stats.binomtest(wrong, audits, ALPHA, alternative="greater").pvalue > 1e-3
+
+
+def lent(clients: int, table: np.ndarray) -> tuple[list[Score], list[Which]]:
+    """The scores of trials that lend each other their truths; a perfect attacker has 1 for its own and 0 for others'."""
+    rows = [np.roll(table[place], -place) for place in range(clients)]
+    zeros = (0.0,) * (clients - 1)
+    scores = [replace(a_score(row[0], -1.0, row[1:], 1.0, zeros), permuted=True) for row in rows]
+    return scores, [Which("s", place, clients - 1, True) for place in range(clients)]
+
+
+def test_trials_that_lend_each_other_their_truths_are_told_by_the_orders_of_them_all():
+    scores, named = lent(6, np.eye(6))
+    found = evidence_of(scores, None, named)
+    assert found.alone == pytest.approx(1 / 720) and found.tells and found.helps and found.powered and found.needs == 6
+    family = family_of([trials_of(list(zip(named, scores, strict=True)))])
+    assert evidence_of(scores, family, named).told == pytest.approx(1 / 720, abs=1e-3)
+    same, named = lent(6, np.ones((6, 6)))
+    assert evidence_of(same, None, named).alone == 1.0
+
+
+@pytest.mark.parametrize("clients", [1, 2, 4, 5])
+def test_few_recorded_clients_can_show_nothing_and_say_how_many_would(clients: int):
+    scores, named = lent(clients, np.eye(clients))
+    found = evidence_of(scores, None, named)
+    assert not found.powered and found.needs == 6

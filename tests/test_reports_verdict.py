@@ -157,7 +157,11 @@ def test_the_verdict_does_not_alarm_when_only_the_control_leaks():
 def test_attacks_too_weak_for_undefended_updates_are_named_and_nothing_held_against_them():
     verdict = verdict_of(*grid(("none", FLOOR), ("noise", FLOOR)))
     assert verdict.sections[0].statements[-1].subject == "Weak attacks"
-    assert verdict.sections[0].statements[-1].text.startswith("attack recovered nothing even without a defense")
+    assert (
+        verdict.sections[0]
+        .statements[-1]
+        .text.startswith("attack could not be shown to recover anything even without a defense")
+    )
     assert verdict.tone == "undecided" and "none held" in verdict.headline
     assert verdict.headline.startswith("No leak could be shown even in undefended updates, so nothing here says that")
 

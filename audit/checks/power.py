@@ -38,6 +38,8 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
         for metric in spec.metrics:
             if metric.compares != "labels" and images and min(images) < LEAST_BATCHES:
                 found[_said(setting, metric, min(images), LEAST_BATCHES)] = None
+            if metric.compares == "labels" and setting.recording and min(images + labels) < LEAST_BATCHES:
+                found[_said(setting, metric, min(images + labels), LEAST_BATCHES)] = None
             if metric.compares == "labels" and metric.of == "client" and not setting.recording:
                 found |= dict.fromkeys(_of_labels(spec, setting, metric, min(images + labels)))
     return tuple(found)

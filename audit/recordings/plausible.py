@@ -56,8 +56,8 @@ def implausible(
         yield (
             f"{where}: the step has a mean cosine of {own_likeness:.3f} with those of public batches, which have "
             f"{least:.3f} to {max(likeness):.3f} with each other: it does not look like training from these weights "
-            "(of another round or model, or the weights before and after exchanged), or the images are of another "
-            "kind."
+            "(of another round or model, or the weights before and after exchanged), or the images, or how "
+            "their labels are mixed, are of another kind."
         )
     if truth is not None:
         yield from _of_truth(where, model, step, recipe, truth, played, known)

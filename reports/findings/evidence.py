@@ -16,7 +16,7 @@ be called a leak, failing to find one says nothing.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -25,9 +25,9 @@ import numpy as np
 from scipy import stats
 
 from ..row import Score
-from .family import Family, trials_of
+from .family import Family, Trial, Which, trials_of
 from .intervals import finite, gain_of, number_of, over_batches
-from .significance_tests import sign_test, swap_test
+from .significance_tests import permutation_test, sign_test, swap_test
 
 Item = TypeVar("Item")
 
@@ -58,17 +58,16 @@ class Evidence:
         return bool(self.beaten) and all(p <= ALPHA for _, p in self.beaten)
 
 
-def evidence_of(
-    scores: Sequence[Score], family: Family | None = None, trials: Sequence[Hashable] = ()
-) -> Evidence | None:
+def evidence_of(scores: Sequence[Score], family: Family | None = None, trials: Sequence[Which] = ()) -> Evidence | None:
     """The evidence of those trials that have a finite score, None without any; by itself, or as one of a `family` of
-    combinations, in which `trials` names each score's own."""
-    usable = [score for score in scores if finite(score.value)]
-    if not usable:
+    combinations. `trials` says which one each score is of; without them they are the first ones."""
+    named = trials or [Which("", place, len(one.swapped), one.permuted) for place, one in enumerate(scores)]
+    known = [(which, one) for which, one in zip(named, scores, strict=True) if finite(one.value)]
+    if not known:
         return None
-    alone = swap_test([(_gain(each), _gains(each, each.swapped)) for each in usable])
-    needs = _batches_needed(usable, ALPHA if family is None else family.rank_needed(ALPHA))
-    rows = [] if family is None else trials_of(zip(trials, scores, strict=True))
+    usable, rows = [one for _, one in known], trials_of(known)
+    alone = _told_alone(rows)
+    needs = _batches_needed(known, ALPHA if family is None else family.rank_needed(ALPHA))
     return Evidence(
         told=max(alone, family.chance_of(rows)) if family is not None and rows else alone,
         alone=alone,
@@ -111,37 +110,47 @@ def _p(value: float) -> str:
     return "p < 0.0001" if value < 1e-4 else f"p = {math.ceil(value * 1e4) / 1e4:.4f}"
 
 
-def _gain(score: Score) -> float:
-    return gain_of(score, number_of(score.value), 0.0)
-
-
-def _gains(score: Score, values: Sequence[float]) -> list[float]:
-    return [gain_of(score, value, 0.0) for value in values if finite(value)]
-
-
 def _sign_test_over(scores: Sequence[Score], name: str) -> float:
     pairs = zip(scores, guesses_by(scores, name), strict=True)
     return sign_test([gain_of(score, number_of(score.value), guess) for score, guess in pairs if guess is not None])
 
 
-def _batches_needed(scores: Sequence[Score], alpha: float) -> int | None:
+def _told_alone(rows: Sequence[Trial]) -> float:
+    """The p value of the first question by these trials alone; 1 without any."""
+    if rows and rows[0][0].permuted:
+        return permutation_test({which.number: gains for which, gains in rows}, rows[0][0].others + 1)
+    return swap_test([(float(gains[0]), gains[1:].tolist()) for _, gains in rows])
+
+
+def _batches_needed(known: Sequence[tuple[Which, Score]], alpha: float) -> int | None:
     """How many batches like these a perfect attack needs to be called a leak: the trials at hand, over and over. Its first
     p value must be at most `alpha`, the second one at most `ALPHA`."""
-    perfect = [score for score in scores if finite(score.perfect)]
+    perfect = [score for _, score in known if finite(score.perfect)]
     if not perfect:
         return None
-    signs = [
-        [
+    signs = tuple(
+        tuple(
             gain_of(score, number_of(score.perfect), guess)
             for score, guess in zip(perfect, guesses, strict=True)
             if guess is not None
-        ]
+        )
         for guesses in (guesses_by(perfect, name) for name in guessers_of(perfect))
-    ]
-    told = [(gain_of(score, number_of(score.perfect), 0.0), _gains(score, score.perfect_swapped)) for score in perfect]
-    return _least_sufficient(
-        tuple(tuple(gains) for gains in signs), tuple((own, tuple(others)) for own, others in told), alpha
     )
+    rows = trials_of(known, perfect=True)
+    if known[0][0].permuted:
+        return _of_permuted(signs, rows, len(perfect), alpha)
+    return _least_sufficient(signs, tuple((float(gains[0]), tuple(gains[1:].tolist())) for _, gains in rows), alpha)
+
+
+def _of_permuted(signs: tuple[tuple[float, ...], ...], rows: Sequence[Trial], batches: int, alpha: float) -> int | None:
+    """The same where trials lend each other their truths: enough that both tests can say yes, and where there are so many,
+    that the first one does."""
+    orders = next(number for number in range(1, MOST_BATCHES) if 1 / math.factorial(number) <= alpha)
+    helps = _least_sufficient(signs, (), 1.0)
+    if helps is None:
+        return None
+    needs = max(orders, helps)
+    return needs if batches < needs or _told_alone(rows) <= alpha else None
 
 
 @cache

@@ -9,20 +9,32 @@ farther above its mean is the better.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..row import Score
 from .intervals import finite, gain_of, number_of
+from .significance_tests import permutations_of
 
 DRAWS = 9_999
 LEAST_SPREAD = 1e-12  # relative to the largest value
 TIE = 1e-9
 
-Trial = tuple[Hashable, np.ndarray]
-"""Which one it is, in its setting, and its gains: with the true batch first, then with others in its place."""
+
+@dataclass(frozen=True)
+class Which:
+    """A trial: what is one and the same for all attacks, defenses and metrics on it."""
+
+    setting: str
+    number: int
+    others: int  # batches that are held against it, beside its own
+    permuted: bool  # whether these are the truths of the trials after it, around to the one before it
+
+
+Trial = tuple[Which, np.ndarray]
+"""Which one it is, and its gains: with the true batch first, then with others in its place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +43,7 @@ class Family:
 
     size: int  # combinations
     best: np.ndarray  # the strength of that one [DRAWS], sorted
-    chosen: Mapping[Hashable, np.ndarray]  # by trial, uniform in [0, 1): which batch was taken for the true one [DRAWS]
+    chosen: Mapping[Which, np.ndarray]  # which batch was taken for the true one, as a share of all of them [DRAWS]
 
     def chance_of(self, trials: Sequence[Trial]) -> float:
         """The probability that chance makes any combination of the family look as good as these trials do."""
@@ -47,12 +59,12 @@ class Family:
 
 def family_of(combinations: Iterable[Sequence[Trial]]) -> Family:
     """The family of these combinations of attack, defense and metric."""
-    chosen: dict[Hashable, np.ndarray] = {}
+    chosen: dict[Which, np.ndarray] = {}
     best, size, rng = np.full(DRAWS, -float(DRAWS)), 0, np.random.default_rng(0)
     for trials in combinations:
         for trial, _ in trials:
             if trial not in chosen:
-                chosen[trial] = rng.random(DRAWS)
+                chosen[trial] = _dealt(trial) if trial.permuted else rng.random(DRAWS)
         sums, _ = _sums(trials, chosen)
         if not sums.any():
             continue
@@ -62,18 +74,26 @@ def family_of(combinations: Iterable[Sequence[Trial]]) -> Family:
     return Family(size, np.sort(best), chosen)
 
 
-def trials_of(rows: Iterable[tuple[Hashable, Score]], perfect: bool = False) -> list[Trial]:
+def _dealt(trial: Which) -> np.ndarray:
+    """The share that stands for the batch which each of the drawn orders of all trials gives to this one."""
+    size = trial.others + 1
+    orders = permutations_of(size)
+    orders = orders[np.random.default_rng(0).integers(0, len(orders), DRAWS)]
+    return ((orders[:, trial.number] - trial.number) % size + 0.5) / size
+
+
+def trials_of(rows: Iterable[tuple[Which, Score]], perfect: bool = False) -> list[Trial]:
     """The trials that can be held against other batches: of what was recovered, or of all that the server can read."""
     found = []
     for trial, score in rows:
         own, others = (score.perfect, score.perfect_swapped) if perfect else (score.value, score.swapped)
         gains = [gain_of(score, value, 0.0) for value in others if finite(value)]
-        if finite(own) and gains:
+        if finite(own) and gains and (len(gains) == len(others) or not trial.permuted):
             found.append((trial, np.asarray([gain_of(score, number_of(own), 0.0), *gains])))
     return found
 
 
-def _sums(trials: Sequence[Trial], chosen: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, float]:
+def _sums(trials: Sequence[Trial], chosen: Mapping[Which, np.ndarray]) -> tuple[np.ndarray, float]:
     """What the choices give [DRAWS], and what the true batches do, in standard deviations above what is expected; zeros
     where all batches give the same."""
     largest = max((float(np.abs(values).max()) for _, values in trials), default=0.0) or 1.0

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
-from .family import Family, family_of, trials_of
+from .family import Family, Which, family_of, trials_of
 from .intervals import Estimate, finite, gain_of, leak_of, over_batches, value_of
 from .text import last_line
 
@@ -150,14 +150,13 @@ def _reading(place: Place, metric: str, cell: Cell | None) -> Reading:
     return Reading(place, metric, state, score.note, score, cell)
 
 
-def _trial(reading: Reading) -> tuple[str, int, int]:
-    """The trial of its setting, in which the same batches, so many of them, are held against all reconstructions."""
-    swapped = () if reading.score is None else reading.score.swapped
-    return reading.place.setting, reading.place.trial, len(swapped)
-
-
-def _measured(readings: Sequence[Reading]) -> list[tuple[tuple[str, int, int], Score]]:
-    return [(_trial(each), each.score) for each in readings if each.state == "ok" and each.score is not None]
+def _measured(readings: Sequence[Reading]) -> list[tuple[Which, Score]]:
+    """The scores with the trial of their setting, on which all that is held against reconstructions is the same."""
+    return [
+        (Which(each.place.setting, each.place.trial, len(each.score.swapped), each.score.permuted), each.score)
+        for each in readings
+        if each.state == "ok" and each.score is not None
+    ]
 
 
 def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, family: Family) -> Finding:

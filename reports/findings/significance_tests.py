@@ -1,11 +1,13 @@
 """The two exact tests over batches: a permutation test and a sign test."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
 
+ENUMERATED = 7  # trials whose orders can all be gone through
 CHOICES = 9_999  # drawn where there are more than can be gone through
 TIE = 1e-9
 
@@ -28,6 +30,25 @@ def swap_test(trials: Sequence[tuple[float, Sequence[float]]]) -> float:
     rng = np.random.default_rng(0)
     drawn = np.sum([row[rng.integers(0, len(row), CHOICES)] for row in usable], axis=0)
     return float((1 + (drawn >= own - TIE).sum()) / (1 + CHOICES))
+
+
+def permutation_test(rows: Mapping[int, np.ndarray], size: int) -> float:
+    """The probability of so high a sum of the first numbers, if the truths of `size` trials were dealt out at random: row i
+    holds what trial i gets with its own truth, then with those of the trials after it, around to the one before it. Exact for
+    up to seven trials, else over 9,999 drawn ones and the one at hand."""
+    scale = max((float(np.abs(row).max()) for row in rows.values()), default=0.0) or 1.0
+    dealt = permutations_of(size)
+    sums = np.sum([row[(dealt[:, place] - place) % size] / scale for place, row in rows.items()], axis=0)
+    as_high = int((sums >= sum(float(row[0]) for row in rows.values()) / scale - TIE).sum())
+    return as_high / len(dealt) if size <= ENUMERATED else (1 + as_high) / (1 + len(dealt))
+
+
+def permutations_of(size: int, drawn: int = CHOICES) -> np.ndarray:
+    """All orders of `size` trials, or so many drawn ones where there are more than can be gone through: int [orders, size]."""
+    if size <= ENUMERATED:
+        return np.asarray(list(itertools.permutations(range(size))))
+    rng = np.random.default_rng(0)
+    return rng.permuted(np.tile(np.arange(size), (drawn, 1)), axis=1)
 
 
 def sign_test(gains: Sequence[float]) -> float:
