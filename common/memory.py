@@ -25,7 +25,11 @@ def keep_freed_memory() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch could not get the memory that it asked for, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return type(error) is RuntimeError and "DefaultCPUAllocator" in str(
+        error
+    )  # others' words may be anything, or raise
 
 
 def give_back_memory() -> None:

@@ -296,3 +296,17 @@ def group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def run_out(place: Place) -> Cell:
+    raise RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried 7 bytes"
+    )
+
+
+def test_a_cell_that_needs_more_memory_than_there_is_says_so_in_a_sentence(tmp_path):
+    store, grid = Store(tmp_path), places(1)
+    run_cells(grid, run_out, store, 1, 1, lambda event: None, 7, "revision", start_method="forkserver")
+    cell = store.read(grid[0].key)
+    assert cell.status == "failed" and cell.note.startswith("memory ran out, with one restart at a time (")
+    assert "fewer --workers" in cell.note and "Traceback" not in cell.note
