@@ -644,3 +644,21 @@ def test_reconstructions_of_recorded_clients_are_held_against_each_others_truths
     results = run(tmp_path / "rec", tmp_path / "out", trials=6, metrics=["label_accuracy"])
     assert results.verdict.startswith("Undefended updates leak private data")
     assert "against other batches p = 0.00" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_the_number_of_examples_is_that_of_the_truth_where_it_is_not_given(tmp_path: Path):
+    recorded(tmp_path / "rec", examples=None, truth=TRUTH)
+    assert json.loads((tmp_path / "rec" / "recording.json").read_text())["examples"] == 4
+
+
+def test_a_shape_without_channels_is_answered_by_what_is_wanted(tmp_path: Path):
+    with pytest.raises(InputError, match=r"shape: found \[28, 28\]; allowed: \(channels, height, width\)"):
+        recorded(tmp_path / "rec", shape=(28, 28))
+    assert not (tmp_path / "rec").exists()
+
+
+def test_two_clients_of_one_name_are_told_to_be_named(tmp_path: Path):
+    for number in range(2):
+        recorded(tmp_path / "rec" / str(number))
+    with pytest.raises(InputError, match="every client under its own name"):
+        run(tmp_path / "rec", tmp_path / "out")

@@ -70,7 +70,7 @@ def recordings_in(folder: str) -> tuple[tuple[Recording, ...], ...]:
             other = rounds[read.facts.round].folder
             raise UntrustedFileError(
                 f"{place / FACTS}: found client {read.facts.client}, round {read.facts.round}, as in {other}; "
-                "allowed: each client's rounds once."
+                "allowed: each client's rounds once, every client under its own name (`client`, `--client`)."
             )
         rounds[read.facts.round] = read
     return tuple(tuple(rounds[number] for number in sorted(rounds)) for _, rounds in sorted(by_client.items()))

@@ -47,11 +47,16 @@ def record(
     `before` and `after` are models, state_dicts, or lists of arrays in the order of a state_dict. With `sent="step"` or
     `"gradients"`, `after` holds the step or the gradient instead. `recipe` is how the client trained, as `local` of a spec, if
     that is known; `shape` (channels, height, width) and `classes` are those of the data. `truth`, for scores, is a
-    pair of images [n, channels, height, width] in [0, 1] and labels [n]; no attack sees it. `started_from` is
+    pair of images [n, channels, height, width] in [0, 1] and labels [n]; no attack sees it, but for their number, which is
+    that of `examples` unless this is given. `started_from` is
     `seethrough.digest_of` of the weights that the client started from, where it says so itself.
 
     Raises: InputError, a sentence, if anything does not fit or the folder is not free; then nothing is written.
     """
+    if shape is not None and len(shape) != 3:
+        raise InputError(f"shape: found {list(shape)}; allowed: (channels, height, width), such as (1, 28, 28).")
+    if examples is None:
+        examples = _number_in(truth)
     first, second = named_alike(_tensors(before, "before"), _tensors(after, "after"))
     facts = facts_from(
         {
@@ -96,6 +101,14 @@ def _tensors(weights: Weights, what: str) -> dict[str, Tensor]:
     if not found:
         raise InputError(f"{what}: found no tensor at all; allowed: a model, a state_dict or a list of arrays.")
     return found
+
+
+def _number_in(truth: Any) -> int | None:
+    """The examples of a truth, where it has the form of one."""
+    if not isinstance(truth, tuple | list) or len(truth) != 2:
+        return None
+    sizes = np.shape(truth[1].cpu() if isinstance(truth[1], Tensor) else truth[1])
+    return sizes[0] if len(sizes) == 1 else None
 
 
 def _truth(truth: Any, facts: Facts) -> bytes:
