@@ -52,7 +52,7 @@ class InvertingGradients(Shrinking):
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
-        """The restart of lowest objective; all restarts run as one."""
+        """The restart of lowest objective."""
         need_update(view)
         view = self.known(view)
         labels = known_or_recovered(view)

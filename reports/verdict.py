@@ -7,8 +7,6 @@ from .findings.defense_verdicts import (
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
-    Fate,
-    defenses_of,
     false_alarms,
     fate,
     fates,
@@ -21,6 +19,7 @@ from .findings.evidence import ALPHA
 from .findings.grid import Block, Finding, Reading, unique
 from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
+from .headline import headline, is_without_truth
 from .row import EXPLAINED
 
 NOT_PROOF = (
@@ -28,8 +27,6 @@ NOT_PROOF = (
     "recover what these could not."
 )
 
-MOST_NAMED = 4  # defenses that the headline names
-DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
 KINDS = {
     EXPLAINED: "how well the images explain the update",
     "label_accuracy": "labels",
@@ -69,72 +66,11 @@ class Verdict:
 def judge(readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = ()) -> Verdict:
     """The verdict over all that was planned; `doubts` are those of recorded updates."""
     return Verdict(
-        headline=_headline(blocks) + (DOUBTED if doubts else ""),
+        headline=headline(blocks, doubts),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
         caveats=(NOT_PROOF, *_comparisons(blocks)),
-    )
-
-
-def _headline(blocks: Sequence[Block]) -> str:
-    """One sentence: what the updates give away undefended, then how many defenses leak, held, or are undecided."""
-    if any(false_alarms(block) for block in blocks):
-        return "The negative control fails: something was found in noise, so nothing here is to be trusted."
-    control, found = fates(blocks, defended=False), fates(blocks, defended=True)
-    opening = _without_truth(blocks, control) if _is_without_truth(blocks) else _opening(blocks, control)
-    if not found:
-        return f"{opening or 'Nothing was planned; '}no defense was tried."
-    leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
-    said = [f"{leaking or 'none'} {'leaks' if leaking == 1 else 'leak'}"]
-    said += (
-        [f"{through} {'lets' if through == 1 else 'let'} something through that helps no guesser"] if through else []
-    )
-    said += [f"{held or 'none'} held against every attack tried here{_named(blocks)}"]
-    said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
-    scope = counted(len(found), "defense" if len(blocks) == 1 else "defended case")
-    return f"{opening}{'of' if opening else 'Of'} {scope} {listed(said)}."
-
-
-def _named(blocks: Sequence[Block]) -> str:
-    """Which defenses held, in brackets, where a reader can still take them in and none may have leaked elsewhere."""
-    held = unique(defense for block in blocks for defense in defenses_of(block) if fate(block, defense) == "held")
-    return f" ({listed(held)})" if len(blocks) == 1 and 0 < len(held) <= MOST_NAMED else ""
-
-
-def _opening(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
-    """What the positive control says; empty without one."""
-    if not control:
-        return ""
-    if "leaks" in control:
-        return "Undefended updates leak private data; "
-    if "told apart" in control and _has_open_ones(blocks):
-        return "Undefended updates say something; so few batches cannot show whether an attack turns it into a leak; "
-    if "told apart" in control:
-        return "Undefended updates say something, but nothing that these attacks turn into a leak; "
-    return "No leak could be shown even in undefended updates, so nothing here says that a defense held; "
-
-
-def _has_open_ones(blocks: Sequence[Block]) -> bool:
-    """Whether more batches might show a leak of undefended updates."""
-    return any(finding.standing == "inconclusive" for block in blocks for finding in block.of(NO_DEFENSE))
-
-
-def _is_without_truth(blocks: Sequence[Block]) -> bool:
-    """Whether nothing could be measured of recorded updates but how well images explain them."""
-    findings = [finding for block in blocks for finding in block.findings]
-    recorded = any(finding.metric == EXPLAINED for finding in findings)
-    return recorded and all(finding.metric == EXPLAINED or finding.value is None for finding in findings)
-
-
-def _without_truth(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
-    """What can be said of undefended updates whose examples are not known."""
-    if all(finding.value is None for block in blocks for finding in block.findings):
-        return "Nothing could be scored, since neither the truth nor public images of its kind are known; "
-    found = "What" if "told apart" in control else "Nothing that"
-    return (
-        f"{found} was found explains the recorded updates better than public images do, and without the truth no more "
-        "can be said; "
     )
 
 
@@ -241,7 +177,7 @@ def _power(findings: Sequence[Finding]) -> str:
 
 def _undecided(block: Block, defense: str) -> Statement:
     findings, subject = block.of(defense), f"{_called(defense)}: undecided"
-    if not tried(findings) and _is_without_truth([block]):
+    if not tried(findings) and is_without_truth([block]):
         return Statement(subject, "nothing could be scored; the labels and pictures that were found stand below.")
     if not tried(findings):
         return Statement(subject, "no attack could be run.")
