@@ -15,8 +15,8 @@ from rich.console import Console
 
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, refuted
+from seethrough.reports.csv_tables import results_csv
 from seethrough.reports.report import Report, read_report
-from seethrough.reports.tables import results_csv
 
 from .cells.store import Store
 from .run import Device, failed_cells, finished_cells, read_manifest, run_audit

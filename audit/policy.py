@@ -12,7 +12,7 @@ from seethrough.common.errors import InputError
 from seethrough.reports import Manifest
 from seethrough.reports.gate import Policy
 
-from .cells.store import DamagedFileError, SchemaMismatchError, Store
+from .cells.store import Store
 from .specification.error_messages import SpecError, sentences
 from .untrusted import Document, parse_yaml, read_yaml
 
@@ -30,14 +30,15 @@ def load_policy(named: str) -> tuple[Policy, str]:
     return policy, hashlib.sha256(document.text.encode()).hexdigest()
 
 
-def with_policy(manifest: Manifest, store: Store, named: str) -> Manifest:
+def with_policy(manifest: Manifest, earlier: Manifest | None, store: Store, named: str) -> Manifest:
     """`manifest` with the hashes of the policies that were fixed before its cells: of `named`, if it is not empty, and those
-    that an earlier go of the same audit names.
+    that `earlier` names, the manifest of an earlier go of the same audit.
 
     Raises: InputError, if cells are finished that the policy was not fixed before.
     """
     keys = {place.key for place in manifest.places + manifest.trainings}
-    fixed = {(name, digest) for name, digest in _earlier(store, keys) if name.startswith(FIXED)}
+    known = () if earlier is None else earlier.hashes
+    fixed = {(name, digest) for name, digest in known if name.startswith(FIXED)}
     if named:
         policy, digest = load_policy(named)
         if (f"{FIXED}{policy.name}", digest) not in fixed and (finished := len(keys.intersection(store.keys()))):
@@ -52,14 +53,6 @@ def with_policy(manifest: Manifest, store: Store, named: str) -> Manifest:
 def is_fixed(manifest: Manifest, policy: Policy, digest: str) -> bool:
     """Whether the policy was fixed before the first cell of the run."""
     return (f"{FIXED}{policy.name}", digest) in manifest.hashes
-
-
-def _earlier(store: Store, keys: set[str]) -> tuple[tuple[str, str], ...]:
-    try:
-        earlier = store.read_manifest()
-    except (FileNotFoundError, NotADirectoryError, DamagedFileError, SchemaMismatchError):
-        return ()
-    return () if keys.isdisjoint(place.key for place in earlier.places + earlier.trainings) else earlier.hashes
 
 
 def _built_in(name: str) -> Document:

@@ -62,9 +62,12 @@ def run_audit(
         _warn(err, f"cannot be shown: {limit}")
     store = Store(directory)
     with store.lock():
-        if earlier := _another_audit(store, plan.manifest):
-            _warn(err, earlier)
-        manifest = with_policy(plan.manifest, store, policy)
+        earlier = _earlier(store)
+        if earlier is not None and not _share_cells(earlier, plan.manifest):
+            held = f"{directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
+            _warn(err, held)
+            earlier = None
+        manifest = with_policy(plan.manifest, earlier, store, policy)
         store.write_manifest(manifest)
         try:
             _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
@@ -86,16 +89,17 @@ def _check(directory: Path, workers: int, threads: int, device: str) -> None:
         raise InputError(f"device: found {device!r:.60}; allowed: {', '.join(get_args(Device))}.")
 
 
-def _another_audit(store: Store, planned: Manifest) -> str:
-    """That the folder's tables are another audit's, where they are and share no cell with the one that is planned."""
+def _earlier(store: Store) -> Manifest | None:
+    """What an earlier run planned in the folder, where that can be read."""
     try:
-        earlier = store.read_manifest()
+        return store.read_manifest()
     except (FileNotFoundError, NotADirectoryError, DamagedFileError, SchemaMismatchError):
-        return ""
-    keys = {place.key for place in planned.places}
-    if not keys.isdisjoint(place.key for place in earlier.places):
-        return ""
-    return f"{store.directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
+        return None  # what is damaged is moved aside and what is foreign is refused where the manifest is written
+
+
+def _share_cells(first: Manifest, second: Manifest) -> bool:
+    keys = [{place.key for place in each.places + each.trainings} for each in (first, second)]
+    return not keys[0].isdisjoint(keys[1])
 
 
 def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:

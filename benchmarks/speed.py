@@ -7,9 +7,10 @@
 
 All candidates of a case take turns, a few iterations each, `--rounds` times over, so that other work on the machine slows all
 of them down; ratios are made within a round, and what is printed are medians over rounds. An iteration of ours is one of
-Inverting Gradients or of GradInversion on one thread: the difference between a long run and a short one, so that labels and
-whatever else is done once do not count. "Forwards" is how many forward passes without a gradient take as long. No
-attack that matches gradients can do with less than 7 (one forward, and two backward passes through both it and its gradient).
+Inverting Gradients or of GradInversion (by the cosine, without BatchNorm statistics) on one thread: the difference between a
+long run and a short one, so that labels and whatever else is done once do not count. "Forwards" is how many forward passes
+without a gradient take as long. No attack that matches gradients can do with less than 7 (one forward, and two backward
+passes through both it and its gradient).
 
 Memory is the peak above what the process held before, with all seeds at once: of a training step (forward and backward of the
 same batch), and of iterations of ours. The allocator is set as in the workers of an audit, for the peer too.

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from seethrough.common.files import write_text_atomically
 
+from .csv_tables import labels_csv, results_csv, utility_csv
 from .findings.grid import Standing, read_blocks, read_grid
 from .findings.labels import Told, told_labels
 from .findings.recoveries import recoveries, refutation
+from .markdown import results_markdown
 from .overview import SummaryCell, SummaryRow, SummaryTable, summarize
 from .page import render_page
 from .report import read_report
@@ -24,7 +26,6 @@ from .row import (
     Status,
     Utility,
 )
-from .tables import labels_csv, results_csv, results_markdown, utility_csv
 
 __all__ = [
     "Cell",
@@ -61,10 +62,16 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
     write_text_atomically(directory / "results.csv", results_csv(report.readings))
     write_text_atomically(directory / "results.md", results_markdown(report))
     write_text_atomically(directory / "index.html", render_page(report))
-    if told := labels_csv(manifest, cells):
-        write_text_atomically(directory / "labels.csv", told)
-    if manifest.trainings:
-        write_text_atomically(directory / "utility.csv", utility_csv(manifest, cells))
+    _write_or_remove(directory / "labels.csv", labels_csv(manifest, cells))
+    _write_or_remove(directory / "utility.csv", utility_csv(manifest, cells) if manifest.trainings else "")
+
+
+def _write_or_remove(path: Path, text: str) -> None:
+    """Write `text`; where there is none, see that no other audit's is left."""
+    if text:
+        write_text_atomically(path, text)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:

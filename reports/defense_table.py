@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 from .findings.claims import Promise, bound
 from .findings.defense_verdicts import RANDOM_UPDATE, Fate, fate, tried
-from .findings.grid import Block, Finding
+from .findings.grid import Block, Finding, Standing, overall
 from .findings.intervals import Estimate
 from .findings.utility import Trained
 
 LABELS, PICTURES = ("label_accuracy", "cohort_labels"), ("identifiability",)
 NOT_MEASURED = "not measured"
+SAID: dict[Standing, str] = {
+    "told apart": "something came through, but nothing that helps a guesser",
+    "inconclusive": "not known with so few batches",
+    "no power": "cannot be told from this update",
+}
+"""What is said of the gravest standing where nothing leaked and not all is at the floor."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,24 @@ def defense_lines(
 
 
 def _worst(findings: Sequence[Finding], metrics: Sequence[str], what: str) -> str:
-    """The greatest share that leaked, beside what a guesser has; or why none is named."""
+    """The share that leaked most, with its interval, n and guesser; or what there is to say instead."""
     measured = [finding for finding in tried(findings) if finding.metric.partition("(")[0] in metrics]
-    leaking = [finding for finding in measured if finding.standing == "leaks" and finding.leak is not None]
-    if leaking:
-        most = max(leaking, key=lambda finding: finding.leak.mean if finding.leak else 0.0)
-        value, floor = most.value.mean if most.value else 0.0, most.floor or 0.0
-        return f"{value:.0%} of {what}; a guesser has {floor:.0%}"
-    if not measured:
-        return NOT_MEASURED
-    if all(finding.standing in ("at the floor", "no power") for finding in measured):
-        powered = any(finding.standing == "at the floor" for finding in measured)
-        return "no more than a guesser has" if powered else "cannot be told from this update"
-    return "not known with so few batches"
+    leaking = [finding for finding in measured if finding.standing == "leaks"]
+    most = max(leaking, key=lambda finding: finding.leak.mean if finding.leak else 0.0, default=None)
+    if most is not None and most.value is not None:
+        floor = "" if most.floor is None else f"; {most.guesser}: {most.floor:.0%}"
+        return f"{most.value.mean:.0%} {_range(most.value)} of {what}, n = {most.value.n}{floor}"
+    standing = overall(measured)
+    if standing == "at the floor":
+        return f"nothing was found, n = {min(each.value.n for each in measured if each.value is not None)}"
+    return NOT_MEASURED if standing is None else SAID.get(standing, "not all was measured")
+
+
+def _range(share: Estimate) -> str:
+    """The interval of a share in percent; without one, the smallest and the largest value."""
+    if share.low is None or share.high is None:
+        return f"({share.least:.0%} to {share.most:.0%})"
+    return f"[{share.low:.0%}, {share.high:.0%}]"
 
 
 def _epsilon(promise: Promise | None) -> str:

@@ -1,5 +1,7 @@
 """The first table: one line for each defense, in words that need no other table."""
 
+import re
+
 import pytest
 
 from seethrough.reports import Claim
@@ -28,8 +30,8 @@ def lines(promises: tuple[Promise, ...] = (), **columns: tuple[float, ...]) -> d
 def test_each_defense_has_its_fate_and_what_leaks_at_worst_in_words():
     found = lines(none=LEAK, noise=FLOOR, masks=(0.9,), random_update=FLOOR)
     assert {name: line.fate for name, line in found.items()} == {"none": "leaks", "noise": "held", "masks": "undecided"}
-    assert found["none"].pictures == "80% of pictures picked out; a guesser has 0%"
-    assert found["noise"].pictures == "no more than a guesser has"
+    assert re.fullmatch(r"80% \[\d+%, \d+%\] of pictures picked out, n = 6; a guesser: 0%", found["none"].pictures)
+    assert found["noise"].pictures == "nothing was found, n = 6"
     assert found["masks"].pictures == "not known with so few batches"
     assert found["none"].labels == "cannot be told from this update"
     assert found["none"].accuracy is None
@@ -38,3 +40,14 @@ def test_each_defense_has_its_fate_and_what_leaks_at_worst_in_words():
 @pytest.mark.parametrize(("claims", "said"), [((), "none"), ((Claim(4.7291, 1e-5, "said"),), "4.73")])
 def test_epsilon_is_what_is_claimed_rounded_up(claims: tuple[Claim, ...], said: str):
     assert lines((Promise("setting", "none", claims, True),), none=LEAK)["none"].epsilon == said
+
+
+def test_what_is_told_apart_is_not_said_to_be_unknown():
+    """Nearer to its own batch than to others, and no better than the guesser."""
+    told = lines(none=(-0.3,) * 6)
+    assert told["none"].pictures == "nothing was found, n = 6"
+    places = [place(trial) for trial in range(6)]
+    cells = [measured(at, score(0.3, 0.3, metric="identifiability(gallery=50)", swapped=(0.0,) * 19)) for at in places]
+    blocks = read_blocks(read_grid(manifest(places, ("identifiability(gallery=50)",)), cells))
+    (line,) = defense_lines(blocks, (), ())
+    assert line.fate == "told apart" and line.pictures == "something came through, but nothing that helps a guesser"

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from seethrough.reports import Cell, Guess, Recovery, Score, write_reports
+from seethrough.reports.csv_tables import COLUMNS, results_csv
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import finite
-from seethrough.reports.tables import COLUMNS, results_csv
 from tests.reports_samples import manifest, measured, place, png, score, with_text
 
 FLOATS = some.floats() | some.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-320, 2.0**53 + 1, 1e308])

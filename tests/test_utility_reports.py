@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seethrough.reports import Cell, Claim, Place, write_reports
+from seethrough.reports.csv_tables import utility_csv
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.utility import pareto_front, tradeoffs, trainings
 from seethrough.reports.parts.scatter import BOTTOM, LEFT, RIGHT, TOP, scatter
-from seethrough.reports.tables import utility_csv
 from tests.reports_samples import manifest, measured, place, score, utility
 from tests.test_cli import rows, seethrough
 

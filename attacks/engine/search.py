@@ -71,8 +71,8 @@ def descend(
     """The lowest (or last) iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
     `slope` makes of each variable's gradient [restarts, ...] what Adam sees, such as its sign (`torch.sign`; Geiping et al.,
-    2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that, and half as many again
-    where memory runs out all the same; None hands it all.
+    2020, section 5). `at_once` bounds the memory: the objective is handed no more restarts than that, and half of them where
+    memory runs out all the same; None hands it all.
     `misfit` is the part of the objective that looks at the update (None: all of it): where it never has a slope in the first
     variable, priors alone have led the search, which is then lost.
     """
