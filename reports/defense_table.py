@@ -78,6 +78,8 @@ def _range(share: Estimate) -> str:
 
 
 def _epsilon(promise: Promise | None) -> str:
-    if promise is None or not promise.claims:
+    if promise is None or not promise.known:
+        return "not known yet"
+    if not promise.claims:
         return "none"
     return ", ".join(bound(claim.epsilon) for claim in promise.claims)

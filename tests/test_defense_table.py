@@ -40,6 +40,7 @@ def test_each_defense_has_its_fate_and_what_leaks_at_worst_in_words():
 @pytest.mark.parametrize(("claims", "said"), [((), "none"), ((Claim(4.7291, 1e-5, "said"),), "4.73")])
 def test_epsilon_is_what_is_claimed_rounded_up(claims: tuple[Claim, ...], said: str):
     assert lines((Promise("setting", "none", claims, True),), none=LEAK)["none"].epsilon == said
+    assert lines((Promise("setting", "none", (), False),), none=LEAK)["none"].epsilon == "not known yet"
 
 
 def test_what_is_told_apart_is_not_said_to_be_unknown():
