@@ -164,3 +164,15 @@ def test_a_policy_is_fixed_before_the_first_cell_and_not_after(tmp_path: Path, m
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 4 and "was fixed before" in capsys.readouterr().out
+
+
+def test_a_small_leak_is_not_shown_by_a_part_of_the_trials_nor_by_a_metric_that_cannot_be_had():
+    assert outcomes(run(none=LEAK, noise=(*FLOOR, None)), {"leak_at_most": 0.9}) == ["inconclusive"]
+    places = [place(trial, defense="noise") for trial in range(6)]
+    lacking = [measured(at, score(None, status="unavailable")) for at in places]
+    assert outcomes((manifest(places), lacking), {"leak_at_most": 0.9}) == ["inconclusive"]
+
+
+def test_a_name_with_brackets_is_chosen_by_itself():
+    audit = run(**{"none": LEAK, "top[k]": FLOOR})
+    assert outcomes(audit, {"require": "no_leak", "defenses": "top[k]"}) == ["met"]

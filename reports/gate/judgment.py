@@ -81,28 +81,35 @@ def _measured(rule: Rule, block: Block) -> Iterator[Violation]:
 def _small(rule: Rule, block: Block) -> Iterator[Violation]:
     assert rule.leak_at_most is not None
     for finding in _of(rule, block):
-        if finding.standing in ("n/a", "unavailable"):
+        if finding.standing == "n/a":
             continue
         leak, most = finding.leak, rule.leak_at_most
         if leak is None or leak.low is None or leak.high is None:
             outcome: Outcome = "inconclusive"
         else:
             outcome = "met" if leak.high <= most else "violated" if leak.low > most else "inconclusive"
+        if outcome == "met" and any(state in UNMEASURED for state, _ in finding.states):
+            outcome = "inconclusive"
         said = "no number" if leak is None else f"leak {interval(leak, sign=True)}, n = {leak.n}"
         yield Violation(outcome, f"{_name(finding)}: {said}; allowed: at most {most:g}")
 
 
 def _of(rule: Rule, block: Block) -> list[Finding]:
-    if not (fnmatchcase(block.setting, rule.settings) and fnmatchcase(block.threat, rule.threats)):
+    if not (_fits(block.setting, rule.settings) and _fits(block.threat, rule.threats)):
         return []
     return [
         finding
         for finding in block.findings
-        if fnmatchcase(finding.attack, rule.attacks)
-        and fnmatchcase(finding.metric, rule.metrics)
+        if _fits(finding.attack, rule.attacks)
+        and _fits(finding.metric, rule.metrics)
         and (finding.defense == rule.defenses or finding.defense not in CONTROLS)
-        and fnmatchcase(finding.defense, rule.defenses)
+        and _fits(finding.defense, rule.defenses)
     ]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a pattern is the name, which may hold brackets of its own, or stands for it."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _name(finding: Finding) -> str:
