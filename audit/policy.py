@@ -36,18 +36,23 @@ def with_policy(manifest: Manifest, earlier: Manifest | None, store: Store, name
 
     Raises: InputError, if cells are finished that the policy was not fixed before.
     """
-    keys = {place.key for place in manifest.places + manifest.trainings}
-    known = () if earlier is None else earlier.hashes
+    keys = _keys(manifest)
+    finished = keys.intersection(store.keys())
+    known = () if earlier is None or not finished <= _keys(earlier) else earlier.hashes
     fixed = {(name, digest) for name, digest in known if name.startswith(FIXED)}
     if named:
         policy, digest = load_policy(named)
-        if (f"{FIXED}{policy.name}", digest) not in fixed and (finished := len(keys.intersection(store.keys()))):
+        if (f"{FIXED}{policy.name}", digest) not in fixed and finished:
             raise InputError(
-                f"--policy: found {finished} finished cells in {store.directory}, which know of no such policy; allowed: one "
-                "that was named before the first cell, or a new folder."
+                f"--policy: found {len(finished)} finished cells in {store.directory}, which know of no such policy; "
+                "allowed: one that was named before the first cell, or a new folder."
             )
         fixed.add((f"{FIXED}{policy.name}", digest))
     return replace(manifest, hashes=(*manifest.hashes, *sorted(fixed)))
+
+
+def _keys(manifest: Manifest) -> set[str]:
+    return {place.key for place in manifest.places + manifest.trainings}
 
 
 def is_fixed(manifest: Manifest, policy: Policy, digest: str) -> bool:

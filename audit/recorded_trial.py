@@ -124,8 +124,10 @@ def _of_like_labels(case: Case, truths: tuple[Batch, ...]) -> tuple[Batch, ...]:
 def _of_other_clients(case: Case, clients: int) -> tuple[Batch, ...]:
     """The truths of the recorded clients after the one under attack, around to the one before it: had updates told nothing,
     any of them might as well have been its own. Public batches might not: their labels are mixed otherwise. None where the
-    truth of some client is not known, or of another size."""
+    truth of some client is not known, or of another size, and of sums of several."""
     number, cohort = case.setting.clients, case.defense.cohort()
+    if cohort > 1:  # sums of clients overlap, so that not every order of them is as likely
+        return ()
     try:
         members = [rounds_of(case.setting, (case.trial + step) % number, cohort)[-1] for step in range(number)]
     except NotApplicableError:

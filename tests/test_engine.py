@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad
+from torch.utils.checkpoint import checkpoint
 
 from seethrough.attacks import Space, View
 from seethrough.attacks.engine.search import descend
@@ -226,3 +227,35 @@ def test_where_a_single_restart_does_not_fit_nothing_is_made_up():
 @pytest.mark.parametrize(("restarts", "size", "expected"), [(1, 9, 1), (2, 9, 1), (4, 9, 4), (4, 2 * 10**6, 1)])
 def test_restarts_are_batched_where_that_pays(restarts: int, size: int, expected: int):
     assert at_once(restarts, {"w": torch.zeros(size)}) == expected
+
+
+def test_a_checkpointed_model_is_differentiated_as_torch_does():
+    """Its layers are computed again outside of the mode; the cosine of the truth's own step had been 1.1 from it."""
+    torch.manual_seed(0)
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), _spoken(nn.BatchNorm2d(6)))
+            self.last = nn.Linear(6, CLASSES)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.last(checkpoint(self.body, images, use_reentrant=False).flatten(2).mean(2))
+
+    model = Checkpointed().double().eval()
+    weights = {name: part.detach().requires_grad_() for name, part in model.named_parameters()}
+    images, labels = torch.rand(2, 4, 8, 8).double(), torch.tensor([0, 2])
+    loss = loss_of(model)(weights, images, labels)
+    expected = torch.autograd.grad(loss, list(weights.values()))
+    found = slopes_by_weights(loss_of(model))(weights, images.clone().requires_grad_(), labels)
+    assert alike(list(found.values()), list(expected))
+
+
+def test_what_these_kernels_do_not_cover_is_left_to_torch():
+    mean, variance, scale = torch.zeros(4), torch.ones(4), torch.rand(4, requires_grad=True)
+    images = torch.rand(2, 4, 3, 3, requires_grad=True)
+    with SecondOrder():
+        shifted = F.batch_norm(images * 1, mean, variance, None, scale * 1)
+        empty = F.batch_norm(torch.zeros(0, 4, 3, 3) * scale.view(1, -1, 1, 1), mean, variance, scale * 1, scale * 1)
+    assert torch.autograd.grad(shifted.sum(), scale)[0].tolist() == [18.0] * 4
+    assert torch.autograd.grad(empty.sum(), scale)[0].tolist() == [0.0] * 4

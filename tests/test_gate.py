@@ -176,3 +176,14 @@ def test_a_small_leak_is_not_shown_by_a_part_of_the_trials_nor_by_a_metric_that_
 def test_a_name_with_brackets_is_chosen_by_itself():
     audit = run(**{"none": LEAK, "top[k]": FLOOR})
     assert outcomes(audit, {"require": "no_leak", "defenses": "top[k]"}) == ["met"]
+
+
+def test_a_policy_does_not_pass_from_one_audit_to_the_cells_of_another(tmp_path: Path):
+    """Through an audit of the cells of both it had come to look as if it had been fixed before those that were seen."""
+    first, second = spec(), {**spec(), "seed": 5}
+    both = {**spec(), "trials": 3}
+    out = tmp_path / "out"
+    seethrough.audit(first, out, workers=1, quiet=True)
+    seethrough.audit(second, out, workers=1, policy="research", quiet=True)
+    with pytest.raises(InputError, match="which know of no such policy"):
+        seethrough.audit(both, out, workers=1, policy="research", quiet=True)

@@ -34,11 +34,20 @@ class SecondOrder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = dict(kwargs or {})
-        if func in CONVOLUTIONS:
+        if func in CONVOLUTIONS and _is_plain(args, named):
             return _convolution(func, CONVOLUTIONS[func], *args, **named)
-        if func is F.batch_norm:
+        if func is F.batch_norm and _is_plain(args, named):
             return _batch_norm(*args, **named)
         return func(*args, **named)
+
+
+def _is_plain(args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether these kernels may take torch's place: not within a checkpoint, which computes the layers again outside of this
+    mode, nor under autocast, nor for complex numbers or no examples at all."""
+    if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None or torch.is_autocast_enabled("cpu"):
+        return False
+    first = args[0] if args else named["input"]
+    return not torch.is_autocast_enabled("cuda") and first.numel() > 0 and not first.is_complex()
 
 
 def _convolution(
@@ -144,7 +153,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    if training or running_mean is None or running_var is None:
+    if training or running_mean is None or running_var is None or (weight is None) != (bias is None):
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     return _Norm.apply(input, weight, bias, running_mean, running_var, eps)
 
