@@ -60,21 +60,36 @@ def _worst(findings: Sequence[Finding], metrics: Sequence[str], what: str) -> st
     """The share that leaked most, with its interval, n and guesser; or what there is to say instead."""
     measured = [finding for finding in tried(findings) if finding.metric.partition("(")[0] in metrics]
     leaking = [finding for finding in measured if finding.standing == "leaks"]
-    most = max(leaking, key=lambda finding: finding.leak.mean if finding.leak else 0.0, default=None)
+    most = max(leaking, key=lambda finding: finding.value.mean if finding.value else 0.0, default=None)
     if most is not None and most.value is not None:
-        floor = "" if most.floor is None else f"; {most.guesser}: {most.floor:.0%}"
-        return f"{most.value.mean:.0%} {_range(most.value)} of {what}, n = {most.value.n}{floor}"
+        floor = "" if most.floor is None else f"; {most.guesser}: {_percent(most.floor)}"
+        return f"{_percent(most.value.mean)} {_range(most.value)} of {what}, n = {_number_of_batches(most)}{floor}"
     standing = overall(measured)
     if standing == "at the floor":
-        return f"nothing was found, n = {min(each.value.n for each in measured if each.value is not None)}"
+        known = [each for each in measured if each.value is not None]
+        return f"nothing was found, n = {_number_of_batches(min(known, key=_measured_batches))}"
     return NOT_MEASURED if standing is None else SAID.get(standing, "not all was measured")
 
 
 def _range(share: Estimate) -> str:
     """The interval of a share in percent; without one, the smallest and the largest value."""
     if share.low is None or share.high is None:
-        return f"({share.least:.0%} to {share.most:.0%})"
-    return f"[{share.low:.0%}, {share.high:.0%}]"
+        return f"({_percent(share.least)} to {_percent(share.most)})"
+    return f"[{_percent(share.low)}, {_percent(share.high)}]"
+
+
+def _percent(share: float) -> str:
+    """Whole percents, and a decimal where these would look like nothing or everything."""
+    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"
+
+
+def _measured_batches(finding: Finding) -> int:
+    return 0 if finding.value is None else finding.value.n
+
+
+def _number_of_batches(finding: Finding) -> str:
+    measured = _measured_batches(finding)
+    return f"{measured}" if measured == finding.planned else f"{measured} of {finding.planned} planned"
 
 
 def _epsilon(promise: Promise | None) -> str:

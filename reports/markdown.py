@@ -151,7 +151,11 @@ def _utility_table(trained: Sequence[Trained]) -> str:
         (row.setting, row.defense, row.reason, "", "", "", "", "")
         if row.accuracy is None or row.floor is None
         else (
-            *(row.setting, row.defense, f"{interval(row.accuracy)}, n = {row.accuracy.n}{row.gaps}"),
+            *(
+                row.setting,
+                row.defense,
+                f"{interval(row.accuracy)}, n = {row.accuracy.n}{', ' if row.gaps else ''}{row.gaps}",
+            ),
             *(number(row.floor), f"{row.sent:,.0f}", f"{row.seconds:.3g}", row.privacy, row.how),
         )
         for row in trained

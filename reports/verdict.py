@@ -205,6 +205,8 @@ def _open(finding: Finding) -> str:
 
 
 def _why_nothing_follows(block: Block, defense: str) -> str:
+    if false_alarms(block):
+        return "nothing was found, but something was in noise, so nothing here is to be trusted."
     if defense == NO_DEFENSE:
         return "nothing was found in undefended updates: the attacks are too weak for this setting, or it gives nothing away."
     if NO_DEFENSE not in block.defenses:

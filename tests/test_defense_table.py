@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from seethrough.reports import Claim
+from seethrough.reports import Cell, Claim
 from seethrough.reports.defense_table import DefenseLine, defense_lines
 from seethrough.reports.findings.claims import Promise
 from seethrough.reports.findings.grid import read_blocks, read_grid
@@ -52,3 +52,37 @@ def test_what_is_told_apart_is_not_said_to_be_unknown():
     blocks = read_blocks(read_grid(manifest(places, ("identifiability(gallery=50)",)), cells))
     (line,) = defense_lines(blocks, (), ())
     assert line.fate == "told apart" and line.pictures == "something came through, but nothing that helps a guesser"
+
+
+def test_what_leaks_at_worst_is_the_greatest_share_and_not_the_greatest_gain():
+    metrics = ("label_accuracy", "cohort_labels")
+    places = [place(trial) for trial in range(6)]
+    own = {"label_accuracy": (0.9, 0.5), "cohort_labels": (0.7, 0.0)}
+    rows = [score(value, floor, metric=name) for name, (value, floor) in own.items()]
+    blocks = read_blocks(read_grid(manifest(places, metrics), [measured(at, *rows) for at in places]))
+    (line,) = defense_lines(blocks, (), ())
+    assert line.labels.startswith("90%"), line.labels
+
+
+def test_no_defense_held_where_something_was_found_in_noise():
+    found = lines(none=LEAK, noise=FLOOR, random_update=LEAK)
+    assert {name: line.fate for name, line in found.items()} == {"none": "leaks", "noise": "undecided"}
+
+
+def test_a_number_that_some_batches_lack_says_of_how_many_it_is():
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(12)]
+    metric = "identifiability(gallery=50)"
+    cells = [
+        Cell(at.key, "failed", "broke") if at.trial >= 6 else measured(at, score(value, metric=metric))
+        for at, value in zip(places, (LEAK * 2) + (FLOOR * 2), strict=True)
+    ]
+    line = defense_lines(read_blocks(read_grid(manifest(places, (metric,)), cells)), (), ())
+    assert "n = 6 of 12 planned" in line[0].pictures and line[1].pictures == "nothing was found, n = 6 of 12 planned"
+
+
+def test_a_small_share_is_not_rounded_to_nothing():
+    places = [place(trial) for trial in range(6)]
+    rows = [score(0.004 + trial / 1e4, -0.5, metric="label_accuracy") for trial in range(6)]
+    blocks = read_blocks(read_grid(manifest(places, ("label_accuracy",)), [*map(measured, places, rows)]))
+    (line,) = defense_lines(blocks, (), ())
+    assert line.labels.startswith("0.4%"), line.labels

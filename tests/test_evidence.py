@@ -222,3 +222,17 @@ def test_few_recorded_clients_can_show_nothing_and_say_how_many_would(clients: i
     scores, named = lent(clients, np.eye(clients))
     found = evidence_of(scores, None, named)
     assert not found.powered and found.needs == 6
+
+
+def test_trials_that_know_different_truths_tell_nothing():
+    """A number beyond those that are lent, other numbers of clients, or one trial that lends nothing, ended in an IndexError
+    or in a test of something else."""
+    scores, named = lent(6, np.eye(6))
+    fewer, fewer_named = lent(4, np.eye(4))
+    beyond = [replace(which, number=which.number + 1) for which in named]
+    mixed = [replace(named[0], permuted=False), *named[1:]]
+    for some, whose in ((scores, beyond), (scores, mixed), (scores + fewer, named + fewer_named)):
+        rows = list(zip(some, whose, strict=True))
+        family = family_of([trials_of([(which, one) for one, which in rows])])
+        found = evidence_of(some, family, whose)
+        assert found.told == found.alone == 1.0 and not found.tells and not found.powered

@@ -13,10 +13,10 @@ from seethrough.audit.cells.store import Store
 from seethrough.audit.cli import main
 from seethrough.audit.policy import BUILT_IN, load_policy
 from seethrough.common.errors import InputError
-from seethrough.reports import Cell, Manifest
+from seethrough.reports import Cell, Manifest, Place, Recovery
 from seethrough.reports.gate import Policy, judge_policy
 from seethrough.reports.report import read_report
-from tests.reports_samples import manifest, measured, place, score
+from tests.reports_samples import manifest, measured, place, score, utility
 
 LEAK, FLOOR, SMALL = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05), (0.02,) * 6
 DOCUMENT = Path(__file__).parent.parent / "docs" / "gate.md"
@@ -54,6 +54,7 @@ HELD, BROKEN = run(none=LEAK, noise=FLOOR), run(none=LEAK, noise=LEAK)
         (BROKEN, {"leak_at_most": 0.9}, "met"),
         (BROKEN, {"leak_at_most": 0.3}, "violated"),
         (BROKEN, {"leak_at_most": 0.8}, "inconclusive"),  # within the interval
+        (BROKEN, {"leak_at_most": 0.5, "defenses": "noise"}, "violated"),
         (run(none=LEAK, noise=(0.0, 0.0)), {"leak_at_most": 0.5}, "inconclusive"),  # no interval
     ],
 )
@@ -187,3 +188,91 @@ def test_a_policy_does_not_pass_from_one_audit_to_the_cells_of_another(tmp_path:
     seethrough.audit(second, out, workers=1, policy="research", quiet=True)
     with pytest.raises(InputError, match="which know of no such policy"):
         seethrough.audit(both, out, workers=1, policy="research", quiet=True)
+
+
+def judged(cells: dict[Place, Cell], rule: dict[str, Any], metrics: tuple[str, ...] = ("ssim",), **planned: Any) -> str:
+    (outcome,) = outcomes((replace(manifest([*cells], metrics), **planned), [*cells.values()]), rule)
+    return outcome
+
+
+def column(
+    defense: str, values: tuple[float, ...], attack: str = "attack", setting: str = "setting"
+) -> dict[Place, Cell]:
+    places = [place(trial, attack, defense, setting=setting) for trial in range(len(values))]
+    return {at: measured(at, score(value)) for at, value in zip(places, values, strict=True)}
+
+
+def impossible(
+    defense: str, attack: str = "attack", setting: str = "setting", status: str = "n/a"
+) -> dict[Place, Cell]:
+    places = [place(trial, attack, defense, setting=setting) for trial in range(6)]
+    return {at: Cell(at.key, status, "it cannot be") for at in places}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", [{"attacks": "other"}, {"metrics": "other"}])
+def test_a_rule_of_no_leak_is_about_its_own_attacks_and_metrics(rule: dict[str, Any]):
+    """It had been met by what the whole defense came to."""
+    cells = column("none", LEAK) | column("noise", FLOOR)
+    cells |= column("none", LEAK, "other") | impossible("noise", "other")
+    assert judged(cells, {"require": "no_leak"}) == "met"
+    assert judged(cells, {"require": "no_leak"} | rule, ("ssim", "other")) == "inconclusive"
+    leaking = (
+        column("none", LEAK) | column("noise", FLOOR) | column("none", LEAK, "other") | column("noise", LEAK, "other")
+    )
+    assert judged(leaking, {"require": "no_leak", "attacks": "attack"}) == "met"
+    assert judged(leaking, {"require": "no_leak", "attacks": "other"}) == "violated"
+
+
+@pytest.mark.parametrize("status", ["failed", None])
+def test_a_defense_with_cells_that_failed_or_are_missing_is_not_shown_to_hold(status: str | None):
+    cells = column("none", LEAK) | column("noise", FLOOR * 2)
+    at = next(each for each in cells if each.defense == "noise")
+    cells[at] = Cell(at.key, "failed", "it broke") if status else Cell("another", "ok")
+    assert judged(cells, {"require": "no_leak"}) == "inconclusive"
+
+
+@pytest.mark.parametrize("rule", [{"leak_at_most": 0.9}, {"require": "measured"}, {"require": "no_leak"}])
+@pytest.mark.parametrize("where", [{"defense": "masks"}, {"defense": "noise", "setting": "another"}])
+def test_what_could_not_be_run_at_all_meets_nothing(where: dict[str, str], rule: dict[str, Any]):
+    cells = column("none", LEAK) | column("noise", FLOOR)
+    assert judged(cells, rule) == "met"
+    assert judged(cells | impossible(**where), rule) == "inconclusive"
+    assert judged(cells | impossible("noise", "labels only"), rule) == "met"  # by another attack it was measured
+
+
+def test_a_metric_that_cannot_be_had_is_not_measured():
+    cells = {at: measured(at, score(None, status="unavailable")) for at in column("noise", FLOOR)}
+    assert judged(cells, {"require": "measured"}) == "inconclusive"
+
+
+def test_trainings_that_failed_or_are_missing_were_not_measured():
+    at, cells = place(attack="training", defense="noise", threat=""), column("none", LEAK) | column("noise", FLOOR)
+    rule = {"require": "measured"}
+
+    def outcome(*training: Cell, **changes: str) -> str:
+        planned = replace(manifest([*cells]), trainings=(at,))
+        return outcomes((planned, [*cells.values(), *training]), rule | changes)[0]
+
+    assert outcome(measured(at, utility=utility(0.8))) == "met"
+    assert outcome() == outcome(Cell(at.key, "failed", "it broke")) == "inconclusive"
+    assert outcome(measured(at, utility=utility(float("nan")))) == "inconclusive"
+    assert outcome(attacks="attack") == "met"  # a training has no attack
+
+
+def test_a_refuted_guarantee_is_a_leak():
+    told = Recovery(20.0, 4, 4, 4, 3, 700, 0.01, 0.05)
+    cells = column("none", LEAK) | {at: replace(cell, recovery=told) for at, cell in column("noise", FLOOR).items()}
+    assert judged(cells, {"require": "no_leak"}) == "violated"
+    assert judged(cells, {"require": "no_leak", "attacks": "other"}) == "inconclusive"
+
+
+def test_where_a_recording_is_doubted_nothing_is_met():
+    cells = column("none", LEAK) | column("noise", FLOOR)
+    for rule in ({"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 0.9}):
+        assert judged(cells, rule, doubts=("the update is not of these weights",)) == "inconclusive"
+
+
+def test_a_name_with_brackets_means_no_other():
+    cells = column("none", LEAK) | column("d[1]", FLOOR) | column("d1", LEAK)
+    assert judged(cells, {"require": "no_leak", "defenses": "d[1]"}) == "met"
+    assert judged(cells, {"require": "no_leak", "defenses": "d[12]"}) == "violated"

@@ -10,7 +10,7 @@ from scipy import stats
 
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.specification.kinds import entries_of
-from seethrough.reports.findings.intervals import leak_of, of_shares, over_batches, value_of
+from seethrough.reports.findings.intervals import leak_of, leak_over_best, of_shares, over_batches, value_of
 from tests.reports_samples import score
 
 
@@ -192,3 +192,24 @@ def test_what_is_not_finite_enters_no_mean():
     assert (found.mean, found.n) == (0.5, 1)
     assert value_of([score(math.nan)]) is None
     assert leak_of([score(1.0)], [None]) is None
+
+
+@pytest.mark.parametrize("guessers", [1, 4])
+def test_the_leak_over_the_best_of_several_guessers_is_missed_no_more_often_than_over_one(guessers: int):
+    """The best guesser is chosen by the same trials: with the interval over that one alone, which is lowest by chance too, the
+    upper end was missed in 6 to 7 % instead of 2.5 %."""
+    rng, missed, audits = numpy.random.default_rng(0), [0, 0], 1_000
+    for _ in range(audits):
+        values = rng.normal(10.0, 1.0, 8)
+        guesses = [list(rng.normal(8.0, 1.0, 8)) for _ in range(guessers)]
+        found = leak_over_best([score(value, low=-math.inf, high=math.inf) for value in values], guesses)
+        missed[0] += found.high < 2.0
+        missed[1] += found.low > 2.0
+        assert found.low <= found.mean <= found.high
+    assert max(missed) <= 0.025 * audits + 2.6 * math.sqrt(0.025 * 0.975 * audits), missed
+
+
+def test_over_one_guesser_it_is_the_leak_over_that_one():
+    scores, guesses = [score(value) for value in (0.5, 0.7, 0.6, 0.9, 0.8, 0.4)], [0.1, 0.2, 0.1, 0.2, 0.1, 0.3]
+    assert leak_over_best(scores, [guesses]) == leak_of(scores, guesses)
+    assert leak_over_best(scores, []) is None

@@ -20,13 +20,15 @@ SILENT = ("at the floor", "no power")  # standings of which no defense is accuse
 
 
 def fate(block: Block, defense: str) -> Fate:
-    """What is said of a defense; of the positive control, which defends nothing, never that it held."""
+    """What is said of a defense; of the positive control, which defends nothing, never that it held, and of no defense where
+    the negative control fails."""
     standing = overall(tried(block.of(defense)))
     if standing == "leaks":
         return "leaks"
     if standing == "told apart":
         return "told apart"
-    return "held" if standing in SILENT and vouched_for(block, defense) else "undecided"
+    held = standing in SILENT and vouched_for(block, defense) and not false_alarms(block)
+    return "held" if held else "undecided"
 
 
 def fates(blocks: Sequence[Block], defended: bool) -> list[Fate]:

@@ -83,14 +83,23 @@ def _dealt(trial: Which) -> np.ndarray:
 
 
 def trials_of(rows: Iterable[tuple[Which, Score]], perfect: bool = False) -> list[Trial]:
-    """The trials that can be held against other batches: of what was recovered, or of all that the server can read."""
+    """The trials that can be held against other batches: of what was recovered, or of all that the server can read. None
+    where they should lend each other their truths, and do not know the same ones."""
     found = []
     for trial, score in rows:
         own, others = (score.perfect, score.perfect_swapped) if perfect else (score.value, score.swapped)
         gains = [gain_of(score, value, 0.0) for value in others if finite(value)]
         if finite(own) and gains and (len(gains) == len(others) or not trial.permuted):
             found.append((trial, np.asarray([gain_of(score, number_of(own), 0.0), *gains])))
-    return found
+    return found if _agree([trial for trial, _ in found]) else []
+
+
+def _agree(trials: Sequence[Which]) -> bool:
+    if not any(trial.permuted for trial in trials):
+        return True
+    return len({(trial.permuted, trial.others) for trial in trials}) == 1 and all(
+        0 <= trial.number <= trial.others for trial in trials
+    )
 
 
 def _sums(trials: Sequence[Trial], chosen: Mapping[Which, np.ndarray]) -> tuple[np.ndarray, float]:

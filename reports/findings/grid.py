@@ -8,7 +8,7 @@ from typing import Literal, TypeVar, get_args
 from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
 from .family import Family, Which, family_of, trials_of
-from .intervals import Estimate, finite, gain_of, leak_of, over_batches, value_of
+from .intervals import Estimate, finite, gain_of, leak_of, leak_over_best, over_batches, value_of
 from .text import last_line
 
 Item = TypeVar("Item")
@@ -66,7 +66,7 @@ class Finding:
     value: Estimate | None
     guesser: str  # the blind guesser that does best on average
     floor: float | None  # what it gets on average
-    leak: Estimate | None  # over that guesser, paired by trial; positive means that the attacker does better
+    leak: Estimate | None  # over the best guesser, paired by trial; positive means that the attacker does better
     worst: float | None  # the example that leaked most, over all trials
     planned: int  # trials
     states: tuple[tuple[State, int], ...]  # how many trials have no number, and why
@@ -181,7 +181,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         value=value_of(scores),
         guesser=guesser,
         floor=over_batches(known).mean if known else None,
-        leak=leak_of(scores, guesses),
+        leak=leak_over_best(scores, [guesses_by(scores, name) for name in guessers_of(scores)]),
         worst=(min if better == "lower" else max)(worst, default=None),
         planned=len(readings),
         states=tuple(states.items()),

@@ -55,8 +55,8 @@ def finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def over_batches(values: Sequence[float]) -> Estimate:
-    """The mean of one finite value a batch, with its interval.
+def over_batches(values: Sequence[float], rivals: int = 1) -> Estimate:
+    """The mean of one finite value a batch, with its interval, whose upper end holds for all of so many `rivals` together.
 
     Raises: ValueError, without values or with one that is not finite.
     """
@@ -71,16 +71,17 @@ def over_batches(values: Sequence[float]) -> Estimate:
         return _without(values, f"no interval: all {n} values are equal")
     scale = max(abs(value) for value in values)  # keeps sums and squares of extreme values within range
     unit = np.asarray([value / scale for value in values])
-    low, high = _student(unit)
+    low, high = _student(unit, rivals)
     method = "Student t"
     if np.ptp(unit) >= LEAST_SPREAD:
-        other = _bootstrap_t(unit)
+        other = _bootstrap_t(unit, rivals)
         low, high, method = min(low, other[0]), max(high, other[1]), "the wider of Student t and bootstrap-t"
     return replace(_without(values, method), low=low * scale, high=high * scale)
 
 
-def of_shares(values: Sequence[float], low: float = 0.0, high: float = 1.0) -> Estimate:
-    """The mean of one value a batch, all of them in [low, high], with Gaffke's interval; none for one batch.
+def of_shares(values: Sequence[float], low: float = 0.0, high: float = 1.0, rivals: int = 1) -> Estimate:
+    """The mean of one value a batch, all of them in [low, high], with Gaffke's interval; none for one batch. Its upper end
+    holds for all of so many `rivals` together.
 
     Raises: ValueError, as `over_batches`, and for a value out of range.
     """
@@ -89,7 +90,7 @@ def of_shares(values: Sequence[float], low: float = 0.0, high: float = 1.0) -> E
     if len(values) == 1:
         return _without(values, "no interval: one batch")
     unit = [(value - low) / (high - low) for value in values]
-    ends = (1 - _upper_limit(tuple(sorted(1 - value for value in unit))), _upper_limit(tuple(sorted(unit))))
+    ends = (1 - _upper_limit(tuple(sorted(1 - value for value in unit))), _upper_limit(tuple(sorted(unit)), rivals))
     scaled = [low + end * (high - low) for end in ends]
     found = _without(values, "exact for shares (Gaffke)")
     return replace(found, low=min(scaled[0], found.mean), high=max(scaled[1], found.mean))
@@ -107,9 +108,10 @@ def value_of(scores: Sequence[Score]) -> Estimate | None:
     return within(over_batches(values), *_range(first, values))
 
 
-def leak_of(scores: Sequence[Score], guesses: Sequence[float | None]) -> Estimate | None:
+def leak_of(scores: Sequence[Score], guesses: Sequence[float | None], rivals: int = 1) -> Estimate | None:
     """The estimate of how much better than `guesses`, one for each of `scores`, the attacker does, paired by trial; None
-    without any pair. Positive means that the attacker beats the guesser, whichever direction is the better one."""
+    without any pair. Positive means that the attacker beats the guesser, whichever direction is the better one. Its upper end
+    holds for all of so many `rivals` together."""
     pairs = [
         (score, guess) for score, guess in zip(scores, guesses, strict=True) if finite(score.value) and finite(guess)
     ]
@@ -122,8 +124,23 @@ def leak_of(scores: Sequence[Score], guesses: Sequence[float | None]) -> Estimat
     low, high = _range(first, met)
     widest = high - low
     if first.share and math.isfinite(widest):
-        return of_shares(values, -widest, widest)
-    return within(over_batches(values), -widest, widest)
+        return of_shares(values, -widest, widest, rivals)
+    return within(over_batches(values, rivals), -widest, widest)
+
+
+def leak_over_best(scores: Sequence[Score], guessers: Sequence[Sequence[float | None]]) -> Estimate | None:
+    """The estimate of how much better than the best of `guessers` the attacker does, None without any pair.
+
+    Which of them is the best on average is not known but seen in these trials, and the leak is the least over them. So each
+    lower end is one of the least, but an upper end only if it holds for all of them together (Bonferroni).
+    """
+    found = [leak for guesses in guessers if (leak := leak_of(scores, guesses, len(guessers))) is not None]
+    least = min(found, key=lambda leak: leak.mean, default=None)
+    if least is None or least.low is None or least.high is None or len(guessers) == 1:
+        return least
+    low = min(leak.low for leak in found if leak.low is not None)
+    high = max(least.mean, min(leak.high for leak in found if leak.high is not None))
+    return replace(least, low=low, high=high, method=f"{least.method}, over the best of {len(guessers)} guessers")
 
 
 def gain_of(score: Score, value: float, other: float) -> float:
@@ -160,13 +177,18 @@ def _range(score: Score, values: Sequence[float]) -> tuple[float, float]:
     return (score.low, score.high) if all(score.low <= value <= score.high for value in values) else UNBOUNDED
 
 
-def _student(values: np.ndarray) -> tuple[float, float]:
-    n = len(values)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return float(values.mean()) - half, float(values.mean()) + half
+def _beyond(rivals: int) -> float:
+    """The probability at which an upper end may be passed."""
+    return (1 - LEVEL) / 2 / rivals
 
 
-def _bootstrap_t(values: np.ndarray) -> tuple[float, float]:
+def _student(values: np.ndarray, rivals: int) -> tuple[float, float]:
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    below, above = (float(stats.t.isf(_beyond(number), len(values) - 1)) for number in (1, rivals))
+    return mean - below * error, mean + above * error
+
+
+def _bootstrap_t(values: np.ndarray, rivals: int) -> tuple[float, float]:
     """The mean less quantiles of the resampled (mean - values' mean) / standard error; a fixed stream, so that equal rows
     give equal reports. Resamples without spread, which have no standard error, are left out."""
     n, mean = len(values), values.mean()
@@ -174,7 +196,7 @@ def _bootstrap_t(values: np.ndarray) -> tuple[float, float]:
     errors = drawn.std(axis=1, ddof=1)
     spread = errors > LEAST_SPREAD * np.abs(values).max()
     quotients = (drawn.mean(axis=1)[spread] - mean) / errors[spread]
-    least, most = np.quantile(quotients, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    least, most = np.quantile(quotients, [_beyond(rivals), 1 - _beyond(1)])
     error = values.std(ddof=1)
     return float(mean - most * error), float(mean - least * error)
 
@@ -185,8 +207,8 @@ def _resamples(n: int) -> np.ndarray:
 
 
 @cache
-def _upper_limit(values: tuple[float, ...]) -> float:
-    """Gaffke's upper limit, at one half of 1 - LEVEL, of the mean of a variable in [0, 1], from its sorted values.
+def _upper_limit(values: tuple[float, ...], rivals: int = 1) -> float:
+    """Gaffke's upper limit of the mean of a variable in [0, 1], from its sorted values.
 
     The quantile of 1 - sum_i u_i (z_i+1 - z_i) with z_n+1 = 1 over sorted uniform draws u_1 <= ... <= u_n.
     """
@@ -194,9 +216,9 @@ def _upper_limit(values: tuple[float, ...]) -> float:
         return 1.0
     if set(values) <= {0.0, 1.0}:  # exact where batches are all or nothing: Clopper and Pearson
         hits = values.count(1.0)
-        return float(stats.beta.ppf((1 + LEVEL) / 2, hits + 1, len(values) - hits))
+        return float(stats.beta.isf(_beyond(rivals), hits + 1, len(values) - hits))
     steps = np.diff(np.asarray((*values, 1.0)))
-    return float(np.quantile(1 - _sorted_uniforms(len(values)) @ steps, (1 + LEVEL) / 2))
+    return float(np.quantile(1 - _sorted_uniforms(len(values)) @ steps, 1 - _beyond(rivals)))
 
 
 @cache

@@ -26,9 +26,14 @@ class Trained:
     seconds: float  # a round, all its clients
     claims: tuple[Claim, ...]
     unclaimed: tuple[str, ...]  # why there is none
-    gaps: str  # how many repeats have no number
+    states: tuple[tuple[str, int], ...]  # how many repeats have no number, and why
     reason: str  # why the gravest of them has none
     how: str  # rounds, clients, rates
+
+    @property
+    def gaps(self) -> str:
+        """How many repeats have no number, in words; empty without any."""
+        return ", ".join(f"{count} {state}" for state, count in self.states)
 
     @property
     def privacy(self) -> str:
@@ -95,7 +100,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
 def _trained(path: tuple[str, str], cells: Sequence[Cell | None]) -> Trained:
     done = [cell for cell in cells if cell is not None and cell.status == "ok" and cell.utility is not None]
     measured = [cell.utility for cell in done if cell.utility is not None and finite(cell.utility.accuracy)]
-    states = Counter(_state(cell) for cell in cells if cell not in done)
+    states = Counter(state for cell in cells if (state := _state(cell)) != "ok")
     notes = [last_line(cell.note) for cell in cells if cell is not None and cell.status != "ok"]
     listed = ", ".join(f"{count} {state}" for state, count in states.items())
     return Trained(
@@ -106,14 +111,16 @@ def _trained(path: tuple[str, str], cells: Sequence[Cell | None]) -> Trained:
         seconds=fmean(each.seconds for each in measured) if measured else 0.0,
         claims=unique(cell.claim for cell in done if cell.claim is not None),
         unclaimed=unique(cell.unclaimed for cell in done if cell.unclaimed),
-        gaps=f", {listed}" if listed else "",
+        states=tuple(states.items()),
         reason=f"{listed}: {notes[0]}" if notes else listed,
         how=_how(measured),
     )
 
 
 def _state(cell: Cell | None) -> str:
-    return "missing" if cell is None else cell.status
+    if cell is None or cell.status != "ok":
+        return "missing" if cell is None else cell.status
+    return "ok" if cell.utility is not None and finite(cell.utility.accuracy) else "nan"
 
 
 def _how(measured: Sequence[Utility]) -> str:

@@ -1,15 +1,15 @@
 """Whether a run meets a policy: each rule with its evidence. What was not shown is not met."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..findings.defense_verdicts import CONTROLS, false_alarms, fate
-from ..findings.grid import Block, Finding
-from ..findings.text import counted, interval
+from ..findings.defense_verdicts import false_alarms, fate
+from ..findings.grid import Block, Finding, unique
+from ..findings.text import brief, counted, interval
 from ..report import Report
 from .policy import Policy, Rule
+from .selection import Selection
 
 Outcome = Literal["met", "violated", "inconclusive"]
 WORST: tuple[Outcome, ...] = ("violated", "inconclusive", "met")
@@ -34,86 +34,103 @@ class Judged:
 
 
 def judge_policy(policy: Policy, report: Report) -> tuple[Judged, ...]:
-    """Every rule of `policy` over the numbers of `report`. Where the negative control finds something, no rule is met."""
-    broken = [block.setting for block in report.blocks if false_alarms(block)]
-    return tuple(_judged(rule, report.blocks, broken) for rule in policy.rules)
+    """Every rule of `policy` over the numbers of `report`. Where the negative control finds something, or a recorded update is
+    doubted, no rule is met."""
+    unsound = [
+        Violation("inconclusive", f"the negative control finds something in noise, at {block.setting}")
+        for block in report.blocks
+        if false_alarms(block)
+    ] + [Violation("inconclusive", f"doubted: {brief(doubt)}") for doubt in report.manifest.doubts]
+    return tuple(_judged(rule, report, unsound) for rule in policy.rules)
 
 
-def _judged(rule: Rule, blocks: tuple[Block, ...], broken: list[str]) -> Judged:
+def _judged(rule: Rule, report: Report, unsound: Sequence[Violation]) -> Judged:
     judges = {"no_leak": _no_leak, "leak": _leak, "measured": _measured, None: _small}
-    found = [each for block in blocks for each in judges[rule.require](rule, block)]
-    if broken:
-        found.append(Violation("inconclusive", f"the negative control finds something in noise, at {broken[0]}"))
+    chosen = Selection(rule, report)
+    found = [*judges[rule.require](rule, chosen)]
     if not found:
         found.append(Violation("inconclusive", "the run holds nothing that this rule is about"))
+    found += unsound
     outcome = min((each.outcome for each in found), key=WORST.index)
     return Judged(rule, outcome, tuple(sorted(found, key=lambda each: WORST.index(each.outcome))))
 
 
-def _no_leak(rule: Rule, block: Block) -> Iterator[Violation]:
+def _no_leak(rule: Rule, chosen: Selection) -> Iterator[Violation]:
     outcomes: dict[str, Outcome] = {"held": "met", "leaks": "violated"}
-    for defense in dict.fromkeys(finding.defense for finding in _of(rule, block)):
-        said = fate(block, defense)
-        yield Violation(outcomes.get(said, "inconclusive"), f"{_at(block)}{defense}: {said}")
+    for block, findings in chosen.found:
+        of_these = replace(block, findings=chosen.with_controls(block))
+        for defense in unique(finding.defense for finding in findings):
+            said, lacking = fate(of_these, defense), _lacking(of_these.of(defense))
+            outcome = outcomes.get(said, "inconclusive")
+            if outcome == "met" and lacking:
+                outcome = "inconclusive"
+            yield Violation(outcome, f"{_at(block)}{defense}: {said}{f', {lacking}' if lacking else ''}")
+    for row in chosen.refuted:
+        words = f"{row.attack} recovered {row.recovered} of {row.images} images, more than the guarantee allows"
+        yield Violation("violated", f"{row.setting}, {row.threat}: {row.defense}: {words}")
 
 
-def _leak(rule: Rule, block: Block) -> Iterator[Violation]:
-    found = _of(rule, block)
-    leaking = [finding for finding in found if finding.standing == "leaks"]
-    if leaking:
-        yield Violation("met", f"{_at(block)}{counted(len(leaking), 'combination')} of {len(found)} leak")
-    elif found:
-        tried = [finding for finding in found if finding.standing == "at the floor"]
-        outcome: Outcome = "violated" if len(tried) == len(found) else "inconclusive"
-        yield Violation(outcome, f"{_at(block)}none of {counted(len(found), 'combination')} leaks")
-
-
-def _measured(rule: Rule, block: Block) -> Iterator[Violation]:
-    found = _of(rule, block)
-    for finding in found:
-        lacking = [f"{count} {state}" for state, count in finding.states if state in UNMEASURED]
-        if lacking:
-            yield Violation("inconclusive", f"{_name(finding)}: {', '.join(lacking)} of {finding.planned}")
-    if found and not any(state in UNMEASURED for finding in found for state, _ in finding.states):
-        yield Violation("met", f"{_at(block)}{counted(len(found), 'combination')}, nothing failed or missing")
-
-
-def _small(rule: Rule, block: Block) -> Iterator[Violation]:
-    assert rule.leak_at_most is not None
-    for finding in _of(rule, block):
-        if finding.standing == "n/a":
-            continue
-        leak, most = finding.leak, rule.leak_at_most
-        if leak is None or leak.low is None or leak.high is None:
-            outcome: Outcome = "inconclusive"
+def _leak(rule: Rule, chosen: Selection) -> Iterator[Violation]:
+    for block, found in chosen.found:
+        leaking = [finding for finding in found if finding.standing == "leaks"]
+        if leaking:
+            yield Violation("met", f"{_at(block)}{counted(len(leaking), 'combination')} of {len(found)} leak")
         else:
-            outcome = "met" if leak.high <= most else "violated" if leak.low > most else "inconclusive"
-        if outcome == "met" and any(state in UNMEASURED for state, _ in finding.states):
-            outcome = "inconclusive"
-        said = "no number" if leak is None else f"leak {interval(leak, sign=True)}, n = {leak.n}"
-        yield Violation(outcome, f"{_name(finding)}: {said}; allowed: at most {most:g}")
+            tried = [finding for finding in found if finding.standing == "at the floor"]
+            outcome: Outcome = "violated" if len(tried) == len(found) else "inconclusive"
+            yield Violation(outcome, f"{_at(block)}none of {counted(len(found), 'combination')} leaks")
 
 
-def _of(rule: Rule, block: Block) -> list[Finding]:
-    if not (_fits(block.setting, rule.settings) and _fits(block.threat, rule.threats)):
-        return []
-    return [
-        finding
-        for finding in block.findings
-        if _fits(finding.attack, rule.attacks)
-        and _fits(finding.metric, rule.metrics)
-        and (finding.defense == rule.defenses or finding.defense not in CONTROLS)
-        and _fits(finding.defense, rule.defenses)
+def _measured(rule: Rule, chosen: Selection) -> Iterator[Violation]:
+    for block, findings in chosen.found:
+        for defense in unique(finding.defense for finding in findings):
+            mine = [finding for finding in findings if finding.defense == defense]
+            numbers = sum(finding.value is not None for finding in mine)
+            lacking = _lacking(mine)
+            said = lacking or (f"{counted(numbers, 'combination')} measured" if numbers else "nothing was measured")
+            yield Violation("met" if numbers and not lacking else "inconclusive", f"{_at(block)}{defense}: {said}")
+    for trained in chosen.trained:
+        unmeasured = trained.accuracy is None or any(state in UNMEASURED for state, _ in trained.states)
+        said = trained.gaps or ("measured" if trained.accuracy is not None else "not measured")
+        outcome: Outcome = "inconclusive" if unmeasured else "met"
+        yield Violation(outcome, f"{trained.setting}: training under {trained.defense}: {said}")
+
+
+def _small(rule: Rule, chosen: Selection) -> Iterator[Violation]:
+    for block, findings in chosen.found:
+        for defense, metric in unique((finding.defense, finding.metric) for finding in findings):
+            mine = [each for each in findings if (each.defense, each.metric) == (defense, metric)]
+            could = [finding for finding in mine if finding.standing != "n/a"]
+            yield from (_held_against(rule, finding) for finding in could)
+            if not could:
+                yield Violation("inconclusive", f"{_at(block)}{metric} through {defense}: no attack could be run")
+
+
+def _held_against(rule: Rule, finding: Finding) -> Violation:
+    assert rule.leak_at_most is not None
+    leak, most = finding.leak, rule.leak_at_most
+    if leak is None or leak.low is None or leak.high is None:
+        outcome: Outcome = "inconclusive"
+    else:
+        outcome = "met" if leak.high <= most else "violated" if leak.low > most else "inconclusive"
+    lacking = _lacking([finding])
+    if outcome == "met" and lacking:
+        outcome = "inconclusive"
+    said = "no number" if leak is None else f"leak {interval(leak, sign=True)}, n = {leak.n}"
+    named = f"{finding.setting}, {finding.threat}: {finding.metric} by {finding.attack} through {finding.defense}"
+    return Violation(outcome, f"{named}: {said}{f', {lacking}' if lacking else ''}; allowed: at most {most:g}")
+
+
+def _lacking(findings: Sequence[Finding]) -> str:
+    """What failed or is missing of these; empty where nothing is."""
+    said = [
+        f"{finding.metric} by {finding.attack}: {count} {state} of {finding.planned}"
+        for finding in findings
+        for state, count in finding.states
+        if state in UNMEASURED
     ]
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a pattern is the name, which may hold brackets of its own, or stands for it."""
-    return name == pattern or fnmatchcase(name, pattern)
-
-
-def _name(finding: Finding) -> str:
-    return f"{finding.setting}, {finding.threat}: {finding.metric} by {finding.attack} through {finding.defense}"
+    more = f", and {len(said) - 1} more" if len(said) > 1 else ""
+    return f"{said[0]}{more}" if said else ""
 
 
 def _at(block: Block) -> str:

@@ -1,0 +1,67 @@
+"""What of a report a rule is about."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from ..findings.defense_verdicts import CONTROLS, NO_DEFENSE
+from ..findings.grid import Block, Finding
+from ..findings.recoveries import Recovered
+from ..findings.utility import Trained
+from ..report import Report
+from .policy import Rule
+
+
+class Selection:
+    """The findings, trainings and refuted guarantees of `report` that `rule` chooses by their names."""
+
+    def __init__(self, rule: Rule, report: Report):
+        findings = [finding for block in report.blocks for finding in block.findings]
+        self._settings = _chosen(rule.settings, (finding.setting for finding in findings))
+        self._threats = _chosen(rule.threats, (finding.threat for finding in findings))
+        self._attacks = _chosen(rule.attacks, (finding.attack for finding in findings))
+        self._metrics = _chosen(rule.metrics, (finding.metric for finding in findings))
+        defenses = _chosen(rule.defenses, (finding.defense for finding in findings))
+        self._defenses = defenses if rule.defenses in defenses else defenses - set(CONTROLS)
+        both = ((block, self._of(block)) for block in report.blocks)
+        self.found: tuple[tuple[Block, tuple[Finding, ...]], ...] = tuple(pair for pair in both if pair[1])
+        self.refuted: tuple[Recovered, ...] = tuple(
+            row
+            for row in report.recoveries
+            if row.verdict == "refuted" and self._is_at(row.setting, row.threat, row.defense, row.attack)
+        )
+        whole = rule.threats == rule.attacks == rule.metrics == "*"  # a training has none of these
+        self.trained: tuple[Trained, ...] = tuple(
+            row for row in report.trained if whole and row.setting in self._settings and row.defense in self._defenses
+        )
+
+    def with_controls(self, block: Block) -> tuple[Finding, ...]:
+        """The findings that the rule is about, and those by the same attacks and metrics without a defense."""
+        return tuple(
+            finding
+            for finding in block.findings
+            if finding.defense in {*self._defenses, NO_DEFENSE} and self._is_by(finding)
+        )
+
+    def _of(self, block: Block) -> tuple[Finding, ...]:
+        return tuple(
+            finding
+            for finding in block.findings
+            if self._is_by(finding) and self._is_at(block.setting, block.threat, finding.defense, finding.attack)
+        )
+
+    def _is_by(self, finding: Finding) -> bool:
+        return finding.attack in self._attacks and finding.metric in self._metrics
+
+    def _is_at(self, setting: str, threat: str, defense: str, attack: str) -> bool:
+        return (
+            setting in self._settings
+            and threat in self._threats
+            and defense in self._defenses
+            and attack in self._attacks
+        )
+
+
+def _chosen(pattern: str, names: Iterable[str]) -> set[str]:
+    """The one name that the pattern is, which may hold brackets of its own, or all that it stands for."""
+    known = set(names)
+    return {pattern} if pattern in known else {name for name in known if fnmatchcase(name, pattern)}
