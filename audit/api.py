@@ -16,10 +16,13 @@ from rich.console import Console
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, refuted
 from seethrough.reports.csv_tables import results_csv
+from seethrough.reports.headline import failed_control
 from seethrough.reports.report import Report, read_report
 
+from .cells.finished import failed_cells, finished_cells, read_manifest
 from .cells.store import Store
-from .run import Device, failed_cells, finished_cells, read_manifest, run_audit
+from .device import Device
+from .run import run_audit
 from .specification.file import load_spec, spec_from
 from .specification.schema import AuditSpec
 
@@ -50,10 +53,11 @@ class Results:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What the command `seethrough run` ends with an error for: a guarantee that was refuted, cells that failed."""
+        """What the command `seethrough run` ends with an error for: a guarantee that was refuted, a control of the audit that
+        failed, cells that did."""
         failed = failed_cells(self.cells)
         said = f"{failed} of {len(self.cells)} cells failed; the report names them" if failed else ""
-        return tuple(filter(None, (refuted(self.manifest, self.cells), said)))
+        return tuple(filter(None, (refuted(self.manifest, self.cells), failed_control(self._report.blocks), said)))
 
     @property
     def table(self) -> pd.DataFrame:

@@ -1,31 +1,29 @@
 """One audit, from its spec to the tables and the report in its folder."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from rich.console import Console
 
+from seethrough.common.console import say, warn
 from seethrough.common.errors import InputError
 from seethrough.common.processes import afresh
 from seethrough.reports import Cell, Manifest, write_reports
 
 from .case import Case
 from .cells.compute import Computation
+from .cells.finished import finished_cells
 from .cells.progress import watching
 from .cells.runner import run_cells
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
+from .device import Device, check_device, device_for
 from .manifest import code_revision
 from .plan import Plan, make_plan
 from .policy import with_policy
 from .preparation import prepare_attacks
-from .specification.error_messages import SpecError
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def run_audit(
@@ -50,22 +48,22 @@ def run_audit(
     """
     _check(directory, workers, threads, device)
     for problem in problems():
-        _warn(err, problem)
-    chosen = _device(device)
+        warn(err, problem)
+    chosen = device_for(device)
     with err.status("reading data, preparing models"):
         plan = make_plan(spec, chosen, threads)
     for warning in plan.manifest.warnings:
-        _warn(err, f"privacy misconfigured: {warning}")
+        warn(err, f"privacy misconfigured: {warning}")
     for doubt in plan.manifest.doubts:
-        _warn(err, f"doubtful recording: {doubt}")
+        warn(err, f"doubtful recording: {doubt}")
     for limit in plan.manifest.limits:
-        _warn(err, f"cannot be shown: {limit}")
+        warn(err, f"cannot be shown: {limit}")
     store = Store(directory)
     with store.lock():
         earlier = _earlier(store)
         if earlier is not None and not _share_cells(earlier, plan.manifest):
             held = f"{directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
-            _warn(err, held)
+            warn(err, held)
             earlier = None
         manifest = with_policy(plan.manifest, earlier, store, policy)
         store.write_manifest(manifest)
@@ -85,8 +83,7 @@ def _check(directory: Path, workers: int, threads: int, device: str) -> None:
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name}: found {value!r:.60}; allowed: a whole number of at least {least}.")
-    if device not in get_args(Device):
-        raise InputError(f"device: found {device!r:.60}; allowed: {', '.join(get_args(Device))}.")
+    check_device(device)
 
 
 def _earlier(store: Store) -> Manifest | None:
@@ -100,40 +97,6 @@ def _earlier(store: Store) -> Manifest | None:
 def _share_cells(first: Manifest, second: Manifest) -> bool:
     keys = [{place.key for place in each.places + each.trainings} for each in (first, second)]
     return not keys[0].isdisjoint(keys[1])
-
-
-def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:
-    """The finished cells of the grid; a damaged one is named and left out."""
-    cells = []
-    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
-        try:
-            cell = store.read(key)
-        except DamagedFileError as error:
-            _warn(err, f"{error}; run the audit again to compute it anew")
-            continue
-        if cell is not None:
-            cells.append(cell)
-    return cells
-
-
-def read_manifest(store: Store) -> Manifest:
-    """What a run planned. Raises: InputError, if its folder holds none, or a damaged one."""
-    try:
-        return store.read_manifest()
-    except (FileNotFoundError, NotADirectoryError):
-        sentence = f"{store.directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote."
-        raise InputError(sentence) from None
-
-
-def failed_cells(cells: Sequence[Cell]) -> int:
-    """How many cells failed, or hold a score that did."""
-    return sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
-
-
-def _device(wanted: Device) -> torch.device:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SpecError(("device: found cuda, but torch sees no CUDA device; allowed here: auto, cpu.",))
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _workers(device: torch.device, threads: int) -> int:
@@ -153,22 +116,18 @@ def _compute(
     places = plan.manifest.places + plan.manifest.trainings
     left = pending(places, store, retry_failed)
     for sentence in left.damaged:
-        _warn(err, sentence)
+        warn(err, sentence)
     done = len({place.key for place in places}) - len(left.todo)
     trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
     failed = f" ({left.failed} failed; --retry-failed computes them again)" if left.failed else ""
     cells = f"{len(places)} cells{trainings}, {done} of them finished before{failed}"
-    out.print(f"{plan.manifest.name}: {cells}", markup=False, soft_wrap=True)
+    say(out, f"{plan.manifest.name}: {cells}")
     todo = {place.key: plan.cases[place.key] for place in left.todo}
     compute = Computation(todo, device.type, code_revision(), plan.environment)
     attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
     with err.status("preparing attacks") as status:
         for kept in prepare_attacks(attacked, store.directory, status.update):
-            out.print(kept, markup=False, highlight=False, soft_wrap=True)
+            say(out, kept)
     with watching(out, left.todo, done, workers) as watch:
         start = afresh(gpu=device.type == "cuda")
         run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code, start)
-
-
-def _warn(err: Console, sentence: str) -> None:
-    err.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)

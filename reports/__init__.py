@@ -6,9 +6,11 @@ from pathlib import Path
 from seethrough.common.files import write_text_atomically
 
 from .csv_tables import labels_csv, results_csv, utility_csv
+from .digest import report_json
 from .findings.grid import Standing, read_blocks, read_grid
 from .findings.labels import Told, told_labels
 from .findings.recoveries import recoveries, refutation
+from .headline import failed_control
 from .markdown import results_markdown
 from .overview import SummaryCell, SummaryRow, SummaryTable, summarize
 from .page import render_page
@@ -44,6 +46,7 @@ __all__ = [
     "SummaryTable",
     "Told",
     "Utility",
+    "failed_controls",
     "refuted",
     "summary",
     "told_labels",
@@ -52,13 +55,14 @@ __all__ = [
 
 
 def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) -> None:
-    """Write `results.csv`, `results.md` and `index.html`, `utility.csv` if there are trainings, and `labels.csv` if there are
-    labels that nothing scores; equal input gives equal bytes.
+    """Write `report.json`, `results.csv`, `results.md` and `index.html`; `utility.csv` if there are trainings, `labels.csv` if
+    there are labels that nothing scores. Equal input gives equal bytes.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
     report = read_report(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(directory / "report.json", report_json(report))
     write_text_atomically(directory / "results.csv", results_csv(report.readings))
     write_text_atomically(directory / "results.md", results_markdown(report))
     write_text_atomically(directory / "index.html", render_page(report))
@@ -77,6 +81,11 @@ def _write_or_remove(path: Path, text: str) -> None:
 def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:
     """Attack x defense with a short text in each cell, one table for each setting and threat model."""
     return summarize(read_blocks(read_grid(manifest, cells)))
+
+
+def failed_controls(manifest: Manifest, cells: Sequence[Cell]) -> str:
+    """One sentence, if a control of the audit fails, so that nothing else in it is to be believed; empty otherwise."""
+    return failed_control(read_blocks(read_grid(manifest, cells)))
 
 
 def refuted(manifest: Manifest, cells: Sequence[Cell]) -> str:

@@ -4,9 +4,11 @@ import csv
 import io
 from collections.abc import Sequence
 
+from seethrough.common.console import visible
+
 from .findings.evidence import chance_of, guesses_by
 from .findings.grid import Reading, grouped, strongest_guesser
-from .findings.text import last_line, visible
+from .findings.text import last_line
 from .row import Cell, Manifest, Place
 
 COLUMNS = (

@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 
-from .findings.defense_verdicts import NO_DEFENSE, Fate, defenses_of, false_alarms, fate, fates
+from .findings.defense_verdicts import NO_DEFENSE, Fate, defenses_of, false_alarms, fate, fates, is_blind
 from .findings.grid import Block, unique
 from .findings.text import counted, listed
 from .row import EXPLAINED
 
 MOST_NAMED = 4  # defenses that the headline names
 DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
+
+
+NEGATIVE_CONTROL_FAILS = "The negative control fails: something was found in noise, so nothing here is to be trusted."
+POSITIVE_CONTROL_FAILS = (
+    "The positive control fails: nothing was found in undefended updates either, so nothing here says that a defense "
+    "held"
+)
+
+
+def failed_control(blocks: Sequence[Block]) -> str:
+    """One sentence, if a control of the audit fails; empty otherwise."""
+    if any(false_alarms(block) for block in blocks):
+        return NEGATIVE_CONTROL_FAILS
+    return f"{POSITIVE_CONTROL_FAILS}." if is_blind(blocks) else ""
 
 
 def headline(blocks: Sequence[Block], doubts: Sequence[str] = ()) -> str:
@@ -18,7 +32,7 @@ def headline(blocks: Sequence[Block], doubts: Sequence[str] = ()) -> str:
 
 def _sentence(blocks: Sequence[Block]) -> str:
     if any(false_alarms(block) for block in blocks):
-        return "The negative control fails: something was found in noise, so nothing here is to be trusted."
+        return NEGATIVE_CONTROL_FAILS
     control, found = fates(blocks, defended=False), fates(blocks, defended=True)
     opening = _without_truth(blocks, control) if is_without_truth(blocks) else _opening(blocks, control)
     if not found:
@@ -44,6 +58,8 @@ def _opening(blocks: Sequence[Block], control: Sequence[Fate]) -> str:
     """What the positive control says; empty without one."""
     if not control:
         return ""
+    if is_blind(blocks):
+        return f"{POSITIVE_CONTROL_FAILS}; "
     if "leaks" in control:
         return "Undefended updates leak private data; "
     if "told apart" in control and _has_open_ones(blocks):

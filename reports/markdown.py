@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from seethrough.common.console import visible
+
 from .defense_table import DefenseLine
 from .findings.claims import Promise, bound
 from .findings.evidence import in_words
@@ -9,7 +11,7 @@ from .findings.grid import Block, Finding
 from .findings.labels import Told
 from .findings.problems import Statement
 from .findings.recoveries import Recovered, refutation
-from .findings.text import brief, interval, number, visible
+from .findings.text import brief, interval, number
 from .findings.utility import Tradeoff, Trained
 from .report import Report
 from .verdict import Verdict

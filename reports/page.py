@@ -9,11 +9,13 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from seethrough.common.console import visible
+
 from .findings.claims import bound
 from .findings.evidence import in_words
 from .findings.grid import STANDINGS, Block, Finding, Reading, State, unique
 from .findings.recoveries import refutation
-from .findings.text import average, brief, counted, interval, last_line, number, spread, visible
+from .findings.text import average, brief, counted, interval, last_line, number, spread
 from .overview import summarize
 from .parts.pictures import first_figures
 from .parts.scatter import scatter

@@ -3,9 +3,12 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from PIL import Image
 
+from seethrough.audit.cells.store import Store
 from seethrough.reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
 
 
@@ -114,3 +117,14 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
         *(name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings),
         limits=(text(),),
     ), cells
+
+
+def kept(folder: Path, audit: tuple[Manifest, list[Cell]]) -> Path:
+    """The audit in a folder, as a run leaves it; a file's name holds no slash."""
+    store, (planned, cells) = Store(folder), audit
+    places = tuple(replace(each, key=each.key.replace("/", "-")) for each in planned.places)
+    with store.lock():
+        store.write_manifest(replace(planned, places=places))
+        for cell in cells:
+            store.write(replace(cell, key=cell.key.replace("/", "-")))
+    return folder

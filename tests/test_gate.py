@@ -9,14 +9,13 @@ import pytest
 import yaml
 
 import seethrough
-from seethrough.audit.cells.store import Store
 from seethrough.audit.cli import main
 from seethrough.audit.policy import BUILT_IN, load_policy
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, Place, Recovery
 from seethrough.reports.gate import Policy, judge_policy
 from seethrough.reports.report import read_report
-from tests.reports_samples import manifest, measured, place, score, utility
+from tests.reports_samples import kept, manifest, measured, place, score, utility
 
 LEAK, FLOOR, SMALL = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05), (0.02,) * 6
 DOCUMENT = Path(__file__).parent.parent / "docs" / "gate.md"
@@ -79,17 +78,6 @@ def test_a_negative_control_that_finds_something_leaves_no_rule_met():
         alarmed, {"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 0.0, "defenses": "none"}
     )
     assert found == ["inconclusive", "inconclusive", "violated"]
-
-
-def kept(folder: Path, audit: tuple[Manifest, list[Cell]]) -> Path:
-    """The audit in a folder, as a run leaves it; a file's name holds no slash."""
-    store, (planned, cells) = Store(folder), audit
-    places = tuple(replace(each, key=each.key.replace("/", "-")) for each in planned.places)
-    with store.lock():
-        store.write_manifest(replace(planned, places=places))
-        for cell in cells:
-            store.write(replace(cell, key=cell.key.replace("/", "-")))
-    return folder
 
 
 @pytest.mark.parametrize(

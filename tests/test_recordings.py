@@ -27,11 +27,11 @@ from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.plan import make_plan
 from seethrough.audit.recorded_trial import played_back
-from seethrough.audit.recordings import record
 from seethrough.audit.recordings.cohort import rounds_of
 from seethrough.audit.recordings.importing import imported
 from seethrough.audit.recordings.settings import filled_in
 from seethrough.audit.recordings.starter import starter_for
+from seethrough.audit.recordings.write import record
 from seethrough.audit.run import run_audit
 from seethrough.audit.specification.file import load_spec, spec_from
 from seethrough.common.errors import InputError

@@ -219,7 +219,7 @@ def test_the_same_rows_give_the_same_bytes_in_any_order(tmp_path):
     plan, cells = with_text(numbered("word"), png())
     for directory, order in ((tmp_path / "a", cells), (tmp_path / "b", cells[::-1])):
         write_reports(directory, plan, order)
-    for name in ("results.csv", "results.md", "index.html"):
+    for name in ("report.json", "results.csv", "results.md", "index.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -233,6 +233,7 @@ def test_a_report_leaves_nothing_but_its_files(tmp_path):
     write_reports(tmp_path / "new" / "folder", *with_text(numbered("../x"), png()))
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "index.html",
+        "report.json",
         "results.csv",
         "results.md",
         "utility.csv",

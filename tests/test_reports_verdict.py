@@ -2,11 +2,12 @@ import math
 
 import pytest
 
+from seethrough.common.console import visible
 from seethrough.reports import summary
 from seethrough.reports.findings.claims import bound, promises
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import over_batches
-from seethrough.reports.findings.text import brief, interval, last_line, listed, number, visible
+from seethrough.reports.findings.text import brief, interval, last_line, listed, number
 from seethrough.reports.row import Claim, Guess
 from seethrough.reports.verdict import NOT_PROOF, judge
 from tests.reports_samples import manifest, measured, place, score
@@ -163,7 +164,7 @@ def test_attacks_too_weak_for_undefended_updates_are_named_and_nothing_held_agai
         .text.startswith("attack could not be shown to recover anything even without a defense")
     )
     assert verdict.tone == "undecided" and "none held" in verdict.headline
-    assert verdict.headline.startswith("No leak could be shown even in undefended updates, so nothing here says that")
+    assert verdict.headline.startswith("The positive control fails: nothing was found in undefended updates either, so")
 
 
 def test_a_perfect_attack_on_few_batches_is_neither_weak_nor_evidence_that_a_defense_held():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from seethrough.common.console import say, visible
 from seethrough.reports.row import Place
 
 from .runner import Event, Finished, Started
@@ -71,12 +72,12 @@ def _live(
 
         def show(event: Event) -> None:
             if isinstance(event, Started):
-                progress.update(task, description=described(event.place))
+                progress.update(task, description=visible(described(event.place)))
                 return
             estimate.add(event)
             progress.update(task, advance=1, left=estimate.left())
             if event.status == "failed":
-                progress.console.print(f"failed: {described(event.place)}", markup=False)
+                say(progress.console, f"failed: {described(event.place)}")
 
         yield show
 
@@ -97,7 +98,7 @@ def _lines(
             last[0] = time.monotonic()
             last_cell = f"{event.status}: {described(event.place)}, {event.seconds:.1f} s"
             text = f"{count} of {total} cells, {estimate.left()}; {last_cell}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+            say(console, text)
 
     yield show
 
@@ -116,7 +117,7 @@ def _inline(
             return
         estimate.add(event)
         if event.status == "failed":
-            console.print(f"failed: {described(event.place)}", markup=False)
+            say(console, f"failed: {described(event.place)}")
         if line is not None:
             line.update(Pretty(f"{done + len(estimate.finished)} of {total} cells, {estimate.left()}"))
 

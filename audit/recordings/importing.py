@@ -10,7 +10,8 @@ from torch import Tensor
 from seethrough.common.errors import InputError
 
 from ..data.npz import Npz
-from ..untrusted import UntrustedFileError, parse_yaml, read_tensors, read_yaml
+from ..untrusted import UntrustedFileError, parse_yaml, read_yaml
+from ..untrusted.tensors import read_tensors
 from .format import Kind
 from .write import record
 

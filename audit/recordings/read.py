@@ -15,8 +15,9 @@ from seethrough.recipes.trainable import trained
 
 from ..data.npz import Npz
 from ..models import bare
-from ..untrusted import UntrustedFileError, read_safetensors
+from ..untrusted import UntrustedFileError
 from ..untrusted.files import read_whole, sha256_of
+from ..untrusted.safetensors import read_safetensors
 from .digest import digest_of
 from .format import BEFORE, FACTS, SENT, TRUTH, Facts, facts_from
 from .names import fitted, is_buffer, is_counter, nameless

@@ -9,7 +9,9 @@ from torch import Generator, Tensor, nn
 from seethrough.common.entry import entry
 
 from ..models import bare
-from ..untrusted import UntrustedFileError, check_tensors, read_tensors, sha256_of
+from ..untrusted import UntrustedFileError, sha256_of
+from ..untrusted.safetensors import check_tensors
+from ..untrusted.tensors import read_tensors
 from ._base import Source, Weights
 
 WRAPPERS = ("module.", "_orig_mod.")  # of torch's DataParallel, and of torch.compile

@@ -50,6 +50,14 @@ def false_alarms(block: Block) -> tuple[Finding, ...]:
     )
 
 
+def is_blind(blocks: Sequence[Block]) -> bool:
+    """Whether the positive control fails: defenses were tried, and in undefended updates nothing was found either, with
+    batches enough to find something."""
+    control = [finding.standing for block in blocks for finding in tried(block.of(NO_DEFENSE))]
+    defended = any(defenses_of(block) for block in blocks)
+    return defended and "at the floor" in control and set(control) <= set(SILENT)
+
+
 def tone(found: Sequence[Fate]) -> str:
     """That of all fates together: "leaks", "held" or "undecided"."""
     if "leaks" in found:

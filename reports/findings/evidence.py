@@ -22,11 +22,11 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..row import Score
 from .family import Family, Trial, Which, trials_of
-from .intervals import finite, gain_of, number_of, over_batches
+from .intervals import finite, gain_of, mean_of, number_of
 from .significance_tests import permutation_test, sign_test, swap_test
 
 Item = TypeVar("Item")
@@ -91,7 +91,7 @@ def guesses_by(scores: Sequence[Score], name: str) -> list[float | None]:
 def chance_of(score: Score) -> float | None:
     """What the reconstruction gets on average, held against other private batches; None where there are none."""
     known = [value for value in score.swapped if finite(value)]
-    return over_batches(known).mean if known else None
+    return mean_of(known) if known else None
 
 
 def in_words(evidence: Evidence) -> str:
@@ -173,10 +173,10 @@ def _repeated(items: Sequence[Item], count: int) -> list[Item]:
 
 def _detectable(scores: Sequence[Score]) -> float | None:
     """(z_0.975 + z_0.8) standard errors of the mean score against other batches; None where it cannot be known."""
-    known = [[value for value in score.swapped if finite(value)] for score in scores]
+    known = [values[np.isfinite(values)] for score in scores if len(values := np.asarray(score.swapped, dtype=float))]
     with np.errstate(over="ignore", invalid="ignore"):
         variances = [float(np.var(values, ddof=1)) for values in known if len(values) > 1]
     if not variances or not all(map(math.isfinite, variances)):
         return None
-    reach = float(stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER))
+    reach = float(special.ndtri(1 - ALPHA) + special.ndtri(POWER))
     return reach * math.sqrt(math.fsum(variances)) / len(variances)

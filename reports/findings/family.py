@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..row import Score
-from .intervals import finite, gain_of, number_of
+from .intervals import finite
 from .significance_tests import permutations_of
 
 DRAWS = 9_999
@@ -88,9 +88,12 @@ def trials_of(rows: Iterable[tuple[Which, Score]], perfect: bool = False) -> lis
     found = []
     for trial, score in rows:
         own, others = (score.perfect, score.perfect_swapped) if perfect else (score.value, score.swapped)
-        gains = [gain_of(score, value, 0.0) for value in others if finite(value)]
-        if finite(own) and gains and (len(gains) == len(others) or not trial.permuted):
-            found.append((trial, np.asarray([gain_of(score, number_of(own), 0.0), *gains])))
+        if not finite(own) or not others:
+            continue
+        gains = np.asarray((own, *others), dtype=float) * (1 if score.better == "higher" else -1)
+        known = gains[np.isfinite(gains)]
+        if len(known) > 1 and (len(known) == len(gains) or not trial.permuted):
+            found.append((trial, known))
     return found if _agree([trial for trial, _ in found]) else []
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar, get_args
 from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
 from .family import Family, Which, family_of, trials_of
-from .intervals import Estimate, finite, gain_of, leak_of, leak_over_best, over_batches, value_of
+from .intervals import Estimate, finite, gain_of, leak_of, leak_over_best, mean_of, value_of
 from .text import last_line
 
 Item = TypeVar("Item")
@@ -180,7 +180,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         better=better,
         value=value_of(scores),
         guesser=guesser,
-        floor=over_batches(known).mean if known else None,
+        floor=mean_of(known) if known else None,
         leak=leak_over_best(scores, [guesses_by(scores, name) for name in guessers_of(scores)]),
         worst=(min if better == "lower" else max)(worst, default=None),
         planned=len(readings),
@@ -188,7 +188,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         note=gaps[0].note if gaps else "",
         remarks=unique(score.note for score in scores if score.note),
         over_decoy=leak_of(scores, [score.decoy for score in scores]),
-        chance=over_batches(chances).mean if chances else None,
+        chance=mean_of(chances) if chances else None,
         evidence=evidence,
     )
 
@@ -203,7 +203,7 @@ def strongest_guesser(scores: Sequence[Score]) -> str:
         ]
         for name in guessers_of(scores)
     }
-    averages = {name: over_batches(known).mean for name, known in gains.items() if known}
+    averages = {name: mean_of(known) for name, known in gains.items() if known}
     return max(averages, key=lambda name: averages[name], default="")
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ..row import Score
 
@@ -53,6 +53,13 @@ class Estimate:
 def finite(value: float | None) -> bool:
     """Whether there is a number that may enter a mean."""
     return value is not None and math.isfinite(value)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The mean of finite values, of which there is one at least; within their range, however large they are."""
+    least, most = min(values), max(values)
+    scale = max(most, -least) or 1.0
+    return min(most, max(least, statistics.fmean([value / scale for value in values]) * scale))
 
 
 def over_batches(values: Sequence[float], rivals: int = 1) -> Estimate:
@@ -164,12 +171,8 @@ def number_of(value: float | None) -> float:
 
 def _without(values: Sequence[float], method: str) -> Estimate:
     """The estimate without an interval."""
-    scale = max(abs(value) for value in values) or 1.0
-    mean = statistics.fmean(value / scale for value in values) * scale
-    least, most = min(values), max(values)
-    return Estimate(
-        min(most, max(least, mean)), None, None, len(values), method, statistics.median(values), least, most
-    )
+    ends = min(values), max(values)
+    return Estimate(mean_of(values), None, None, len(values), method, statistics.median(values), *ends)
 
 
 def _range(score: Score, values: Sequence[float]) -> tuple[float, float]:
@@ -184,7 +187,7 @@ def _beyond(rivals: int) -> float:
 
 def _student(values: np.ndarray, rivals: int) -> tuple[float, float]:
     mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
-    below, above = (float(stats.t.isf(_beyond(number), len(values) - 1)) for number in (1, rivals))
+    below, above = (float(special.stdtrit(len(values) - 1, 1 - _beyond(number))) for number in (1, rivals))
     return mean - below * error, mean + above * error
 
 
@@ -216,7 +219,7 @@ def _upper_limit(values: tuple[float, ...], rivals: int = 1) -> float:
         return 1.0
     if set(values) <= {0.0, 1.0}:  # exact where batches are all or nothing: Clopper and Pearson
         hits = values.count(1.0)
-        return float(stats.beta.isf(_beyond(rivals), hits + 1, len(values) - hits))
+        return float(special.betainccinv(hits + 1, len(values) - hits, _beyond(rivals)))
     steps = np.diff(np.asarray((*values, 1.0)))
     return float(np.quantile(1 - _sorted_uniforms(len(values)) @ steps, 1 - _beyond(rivals)))
 

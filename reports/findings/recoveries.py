@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.optimize import brentq
-
 from ..row import Cell, Claim, Manifest, Recovery
 from .grid import unique
 from .intervals import LEVEL
@@ -108,6 +106,8 @@ def interval_of_mean(mean: float, batches: int, doubt: float) -> tuple[float, fl
 
     Each is passed with probability at most `doubt`.
     """
+    from scipy.optimize import brentq  # takes as long to load as all else that a report needs
+
     reach = math.log(1 / doubt) / batches
 
     def excess(expected: float) -> float:

@@ -3,9 +3,10 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 ENUMERATED = 7  # trials whose orders can all be gone through
 CHOICES = 9_999  # drawn where there are more than can be gone through
@@ -27,9 +28,14 @@ def swap_test(trials: Sequence[tuple[float, Sequence[float]]]) -> float:
         for row in usable:
             sums = np.add.outer(sums, row).ravel()
         return float((sums >= own - TIE).mean())
-    rng = np.random.default_rng(0)
-    drawn = np.sum([row[rng.integers(0, len(row), CHOICES)] for row in usable], axis=0)
+    drawn = np.sum([row[_choices(place, len(row))] for place, row in enumerate(usable)], axis=0)
     return float((1 + (drawn >= own - TIE).sum()) / (1 + CHOICES))
+
+
+@cache
+def _choices(place: int, size: int) -> np.ndarray:
+    """The drawn choices for the trial at that place, of so many batches; the same in every test."""
+    return np.random.default_rng([place, size]).integers(0, size, CHOICES)
 
 
 def permutation_test(rows: Mapping[int, np.ndarray], size: int) -> float:
@@ -54,4 +60,4 @@ def permutations_of(size: int, drawn: int = CHOICES) -> np.ndarray:
 def sign_test(gains: Sequence[float]) -> float:
     """The probability of so many gains above zero among those that are not zero, if either sign were as likely."""
     above, below = sum(gain > TIE for gain in gains), sum(gain < -TIE for gain in gains)  # a NaN is neither
-    return float(stats.binom.sf(above - 1, above + below, 0.5)) if above + below else 1.0
+    return float(special.bdtrc(above - 1, above + below, 0.5)) if above + below else 1.0

@@ -1,20 +1,11 @@
 """Numbers and foreign text as a reader is shown them."""
 
 import math
-import re
 from collections.abc import Sequence
 
 from .intervals import Estimate
 
 MINUS = "\N{MINUS SIGN}"  # as wide as a digit, unlike a hyphen
-
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
-"""Control characters, marks that reorder what follows them, and halves of characters: all but tab and line feed."""
-
-
-def visible(text: str) -> str:
-    """`text` with every character that would hide or reorder others written out, as in `\\x00`."""
-    return _INVISIBLE.sub(lambda found: ascii(found.group())[1:-1], text.replace("\r\n", "\n"))
 
 
 def last_line(text: str) -> str:

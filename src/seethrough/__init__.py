@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .audit.data import Data
     from .audit.metrics import Metric
     from .audit.models import Model
-    from .audit.recordings import record
+    from .audit.recordings.write import record
     from .common.entry import entry
     from .common.errors import InputError
     from .defenses import Defense
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit": "",
     "spec": "audit.api",
-    "record": "audit.recordings",
+    "record": "audit.recordings.write",
     "Results": "audit.api",
     "InputError": "common.errors",
     "View": "attacks",

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch  # noqa: F401 - Flower looks for it among the modules that are loaded
 
-from .audit.recordings import record
+from .audit.recordings.write import record
 from .common.errors import InputError
 
 log = logging.getLogger(__name__)

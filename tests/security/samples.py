@@ -11,7 +11,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from seethrough.audit.untrusted import read_image, read_npz, read_safetensors, read_tensors, read_yaml
+from seethrough.audit.untrusted import read_image, read_npz, read_yaml
+from seethrough.audit.untrusted.safetensors import read_safetensors
+from seethrough.audit.untrusted.tensors import read_tensors
 
 Reader = Callable[[Path], Any]
 

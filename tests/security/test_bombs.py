@@ -13,11 +13,11 @@ from seethrough.audit.untrusted import (
     UntrustedFileError,
     read_image,
     read_npz,
-    read_safetensors,
-    read_tensors,
     read_yaml,
     sha256_of,
 )
+from seethrough.audit.untrusted.safetensors import read_safetensors
+from seethrough.audit.untrusted.tensors import read_tensors
 from tests.security import bombs
 from tests.security.samples import READERS
 

@@ -17,14 +17,13 @@ from PIL import Image
 
 from seethrough.audit.untrusted import (
     UntrustedFileError,
-    check_tensors,
     read_image,
     read_npz,
-    read_safetensors,
-    read_tensors,
     read_yaml,
     sha256_of,
 )
+from seethrough.audit.untrusted.safetensors import check_tensors, read_safetensors
+from seethrough.audit.untrusted.tensors import read_tensors
 from tests.security import samples
 
 

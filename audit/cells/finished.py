@@ -1,0 +1,39 @@
+"""What a run left behind: its manifest and its finished cells. Knows nothing of torch."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from seethrough.common.console import warn
+from seethrough.common.errors import InputError
+from seethrough.reports.row import Cell, Manifest
+
+from .store import DamagedFileError, Store
+
+
+def read_manifest(store: Store) -> Manifest:
+    """What a run planned. Raises: InputError, if its folder holds none, or a damaged one."""
+    try:
+        return store.read_manifest()
+    except (FileNotFoundError, NotADirectoryError):
+        sentence = f"{store.directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote."
+        raise InputError(sentence) from None
+
+
+def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:
+    """The finished cells of the grid; a damaged one is named and left out."""
+    cells = []
+    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
+        try:
+            cell = store.read(key)
+        except DamagedFileError as error:
+            warn(err, f"{error}; run the audit again to compute it anew")
+            continue
+        if cell is not None:
+            cells.append(cell)
+    return cells
+
+
+def failed_cells(cells: Sequence[Cell]) -> int:
+    """How many cells failed, or hold a score that did."""
+    return sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)

@@ -1,0 +1,108 @@
+"""The commands that read what a run left behind, without torch: report, check."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from seethrough.common.console import say, visible
+
+from .shell import FAILED, INCONCLUSIVE, REFUTED, UNCONTROLLED, app, err, out, stop
+
+if TYPE_CHECKING:
+    from seethrough.reports import Cell, Manifest, Told
+
+SHOWN = 20  # trials whose labels are printed
+
+
+@app.command()
+def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
+    """Write the tables and the report of a finished or interrupted run anew."""
+    from seethrough.reports import write_reports
+
+    from ..cells.finished import finished_cells, read_manifest
+    from ..cells.store import Store
+
+    store = Store(directory)
+    manifest = read_manifest(store)
+    with store.lock():
+        cells = finished_cells(store, manifest, err)
+        write_reports(directory, manifest, cells)
+    show(manifest, cells, directory)
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
+    policy: Annotated[str, typer.Option(help="strict, research, or a YAML file of your own.")] = "strict",
+) -> None:
+    """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
+    from seethrough.reports.gate import judge_policy
+    from seethrough.reports.report import read_report
+
+    from ..cells.finished import finished_cells, read_manifest
+    from ..cells.store import Store
+    from ..policy import is_fixed, load_policy
+
+    chosen, digest = load_policy(policy)
+    store = Store(directory)
+    manifest = read_manifest(store)
+    found = judge_policy(chosen, read_report(manifest, finished_cells(store, manifest, err)))
+    before = "was fixed before" if is_fixed(manifest, chosen, digest) else "was not fixed before"
+    say(out, f"policy {chosen.name}, SHA-256 {digest[:12]}, {before} the run's first cell")
+    for each in found:
+        say(out, f"{each.outcome}: {each.rule.name} ({each.rule.severity})")
+        for evidence in each.evidence[:SHOWN]:
+            say(out, f"    {evidence.outcome}: {evidence.words}")
+        if len(each.evidence) > SHOWN:
+            say(out, f"    and {len(each.evidence) - SHOWN} more")
+    outcomes = {each.outcome for each in found}
+    if outcomes != {"met"}:
+        raise SystemExit(REFUTED if "violated" in outcomes else INCONCLUSIVE)
+
+
+def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:
+    """The summary of a run, where its documents lie, and the exit code of what is wrong with it."""
+    from seethrough.reports import failed_controls, refuted, summary, told_labels
+
+    from ..cells.finished import failed_cells
+
+    for grid in summary(manifest, cells):
+        table = Table(title=_plain(f"{grid.setting}; {grid.threat}"), title_justify="left")
+        for heading in ("defense", "attack", "finding (value vs a guesser's)"):
+            table.add_column(heading, overflow="fold")
+        for position, defense in enumerate(grid.defenses):
+            table.add_section()
+            for row in grid.rows:
+                cell, named = row.cells[position], _plain(defense) if row is grid.rows[0] else ""
+                said = f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"
+                table.add_row(named, _plain(row.attack), _plain(said))
+        out.print(table)
+    _show_labels(told_labels(manifest, cells))
+    say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
+    say(out, f"report: {directory / 'index.html'}")
+    contradiction = refuted(manifest, cells)
+    if contradiction:
+        stop(contradiction, REFUTED)
+    uncontrolled = failed_controls(manifest, cells)
+    if uncontrolled:
+        stop(uncontrolled, UNCONTROLLED)
+    failed = failed_cells(cells)
+    if failed:
+        said = f"{failed} of {len(cells)} cells failed; the report names them, --retry-failed computes them again"
+        stop(said, FAILED)
+
+
+def _show_labels(told: "Sequence[Told]") -> None:
+    for each in told[:SHOWN]:
+        say(out, f"{each.client}, {each.place.attack} through {each.place.defense}: found {each.words}")
+    if len(told) > SHOWN:
+        say(out, f"and labels of {len(told) - SHOWN} more in labels.csv")
+
+
+def _plain(text: str) -> str:
+    """Text for a table, which reads markup."""
+    return escape(visible(text))

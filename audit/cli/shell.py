@@ -1,0 +1,63 @@
+"""What all commands share: the two consoles, and how a command ends."""
+
+import signal
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from seethrough.common.console import say
+from seethrough.common.errors import InputError
+
+FAILED, USAGE, REFUTED, INCONCLUSIVE, UNCONTROLLED, INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How much private training data does a federated-learning server see? Attacks against defenses, in numbers.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End the command with a sentence and an exit code."""
+    say(err, message, "red")
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """The command `seethrough`.
+
+    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted or a policy violated, 4
+    whether a policy is met is not known, 5 a control of the audit failed, 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except InputError as error:
+        stop(str(error), USAGE)
+    except OSError as error:
+        stop(str(error), FAILED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(out, f"seethrough {version('seethrough')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which one.")
+    ] = False,
+) -> None:
+    """Options that need no command."""

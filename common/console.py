@@ -1,0 +1,23 @@
+"""What is said in a terminal: plain text, in which nothing that others wrote can move the cursor or color a line."""
+
+import re
+
+from rich.console import Console
+
+_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+"""Control characters, marks that reorder what follows them, and halves of characters: all but tab and line feed."""
+
+
+def visible(text: str) -> str:
+    """`text` with every character that would hide or reorder others written out, as in `\\x00`."""
+    return _INVISIBLE.sub(lambda found: ascii(found.group())[1:-1], text.replace("\r\n", "\n"))
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print `text` as it is, on as many columns as it takes."""
+    console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(console: Console, sentence: str) -> None:
+    """Print what is wrong, and goes on."""
+    say(console, sentence, "yellow")
