@@ -22,40 +22,40 @@ _MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "<": "&lt;", ">":
 def results_markdown(report: Report) -> str:
     """Markdown with the verdict, then one attack x defense table for every setting, threat model and metric."""
     refuted = refutation(report.recoveries)
-    parts = [f"# {_escaped(report.manifest.name)}"]
-    parts += [f"**{_escaped(refuted)}**"] if refuted else []
-    parts += [f"> {_escaped(warning)}" for warning in report.manifest.warnings + report.manifest.doubts]
+    parts = [f"# {escaped(report.manifest.name)}"]
+    parts += [f"**{escaped(refuted)}**"] if refuted else []
+    parts += [f"> {escaped(warning)}" for warning in report.manifest.warnings + report.manifest.doubts]
     parts += _verdict_parts(report.verdict)
     parts += [_defenses_table(report.defenses)] if report.defenses else []
     for block in report.blocks:
-        parts.append(f"## {_escaped(block.setting)}, {_escaped(block.threat)}")
+        parts.append(f"## {escaped(block.setting)}, {escaped(block.threat)}")
         told = [
             each for each in report.labels if (each.place.setting, each.place.threat) == (block.setting, block.threat)
         ]
         parts += ["### Labels that were found, with no truth to score them", _labels_table(told)] if told else []
         for metric in block.metrics:
-            parts += [f"### {_escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
+            parts += [f"### {escaped(metric)}{_direction(block, metric)}", _metric_table(block, metric)]
     parts += ["## Claimed privacy", _claims_table(report.promises)]
     if report.recoveries:
         parts += ["## Images recovered, and what the guarantees allow", _recoveries_table(report.recoveries)]
     parts += ["## Utility", _utility_table(report.trained)] if report.trained else []
     for plot in report.plots:
-        parts += [f"### {_escaped(plot.title)}", _tradeoff_table(plot)]
+        parts += [f"### {escaped(plot.title)}", _tradeoff_table(plot)]
     return "\n\n".join(parts) + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` without a table, a link or markup of its own."""
     return visible(text).translate(_MARKUP).replace("](", "]\\(")
 
 
 def _verdict_parts(verdict: Verdict) -> list[str]:
-    parts = [f"**{_escaped(verdict.headline)}**"]
+    parts = [f"**{escaped(verdict.headline)}**"]
     if verdict.problems:
         parts.append(_statements(verdict.problems))
     for section in verdict.sections:
-        parts += [f"**{_escaped(section.setting)}, {_escaped(section.threat)}**", _statements(section.statements)]
-    return parts + [f"> {_escaped(caveat)}" for caveat in verdict.caveats]
+        parts += [f"**{escaped(section.setting)}, {escaped(section.threat)}**", _statements(section.statements)]
+    return parts + [f"> {escaped(caveat)}" for caveat in verdict.caveats]
 
 
 def _statements(statements: Sequence[Statement]) -> str:
@@ -63,8 +63,8 @@ def _statements(statements: Sequence[Statement]) -> str:
         line
         for each in statements
         for line in (
-            f"- **{_escaped(each.subject)}**: {_escaped(each.text)}",
-            *(f"  - {_escaped(point)}" for point in each.points),
+            f"- **{escaped(each.subject)}**: {escaped(each.text)}",
+            *(f"  - {escaped(point)}" for point in each.points),
         )
     )
 
@@ -84,19 +84,19 @@ def _defenses_table(lines: Sequence[DefenseLine]) -> str:
         for line in lines
     ]
     head = ("setting", "threat", "defense", "verdict", "labels", "pictures", "accuracy it leaves", "claimed epsilon")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _labels_table(told: Sequence[Told]) -> str:
     rows = [(each.client, each.place.defense, each.place.attack, each.words) for each in told]
-    return _table(("client", "defense", "attack", "labels"), rows)
+    return table(("client", "defense", "attack", "labels"), rows)
 
 
 def _metric_table(block: Block, metric: str) -> str:
     rows = [
         (attack, *(_words(block.of(defense, attack, metric)) for defense in block.defenses)) for attack in block.attacks
     ]
-    return _table(("attack", *block.defenses), rows)
+    return table(("attack", *block.defenses), rows)
 
 
 def _words(findings: Sequence[Finding]) -> str:
@@ -128,7 +128,7 @@ def _claims_table(promises: Sequence[Promise]) -> str:
             or [("", "", promise.words)]
         )
     ]
-    return _table(("setting", "defense", "epsilon", "delta", "statement"), rows)
+    return table(("setting", "defense", "epsilon", "delta", "statement"), rows)
 
 
 def _recoveries_table(recoveries: Sequence[Recovered]) -> str:
@@ -145,7 +145,7 @@ def _recoveries_table(recoveries: Sequence[Recovered]) -> str:
         for row in recoveries
     ]
     head = ("setting", "threat", "defense", "attack", "from", "recovered", "blind (kappa)", "bound (gamma)", "verdict")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _utility_table(trained: Sequence[Trained]) -> str:
@@ -163,7 +163,7 @@ def _utility_table(trained: Sequence[Trained]) -> str:
         for row in trained
     ]
     head = ("setting", "defense", "held-out accuracy", "before training", "bytes", "seconds", "epsilon", "training")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _tradeoff_table(plot: Tradeoff) -> str:
@@ -179,9 +179,9 @@ def _tradeoff_table(plot: Tradeoff) -> str:
         )
         for p in plot.points
     ]
-    return _table(("", "defense", "held-out accuracy", "leak", "strongest attack", "epsilon", "Pareto front"), rows)
+    return table(("", "defense", "held-out accuracy", "leak", "strongest attack", "epsilon", "Pareto front"), rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(escaped(cell) for cell in line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""The commands that read what a run left behind, without torch: report, check."""
+"""The commands that read what a run left behind, without torch: report, check, compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from seethrough.common.console import say, visible
+from seethrough.common.errors import InputError
 
 from .shell import FAILED, INCONCLUSIVE, REFUTED, UNCONTROLLED, app, err, out, stop
 
 if TYPE_CHECKING:
     from seethrough.reports import Cell, Manifest, Told
+    from seethrough.reports.report import Report
 
 SHOWN = 20  # trials whose labels are printed
 
@@ -41,17 +43,13 @@ def check(
 ) -> None:
     """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
     from seethrough.reports.gate import judge_policy
-    from seethrough.reports.report import read_report
 
-    from ..cells.finished import finished_cells, read_manifest
-    from ..cells.store import Store
     from ..policy import is_fixed, load_policy
 
     chosen, digest = load_policy(policy)
-    store = Store(directory)
-    manifest = read_manifest(store)
-    found = judge_policy(chosen, read_report(manifest, finished_cells(store, manifest, err)))
-    before = "was fixed before" if is_fixed(manifest, chosen, digest) else "was not fixed before"
+    report = _report_of(directory)
+    found = judge_policy(chosen, report)
+    before = "was fixed before" if is_fixed(report.manifest, chosen, digest) else "was not fixed before"
     say(out, f"policy {chosen.name}, SHA-256 {digest[:12]}, {before} the run's first cell")
     for each in found:
         say(out, f"{each.outcome}: {each.rule.name} ({each.rule.severity})")
@@ -62,6 +60,47 @@ def check(
     outcomes = {each.outcome for each in found}
     if outcomes != {"met"}:
         raise SystemExit(REFUTED if "violated" in outcomes else INCONCLUSIVE)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote: what was.")],
+    second: Annotated[Path, typer.Argument(help="Another one: what is now.")],
+    markdown: Annotated[Path | None, typer.Option("--out", help="A Markdown file for every number.")] = None,
+) -> None:
+    """Compare two runs: exit code 0 where nothing leaks more, 3 where something does, 4 where that is not known."""
+    from seethrough.common.files import write_text_atomically
+    from seethrough.reports import comparison
+
+    if markdown is not None and not markdown.resolve().parent.is_dir():
+        raise InputError(f"{markdown}: found no folder {markdown.parent}; allowed: a file in a folder that exists.")
+    found = comparison.compare(_report_of(first), _report_of(second))
+    say(out, comparison.headline(found))
+    told = comparison.notable(found)
+    for each in told[:SHOWN]:
+        say(out, f"    {comparison.in_words(each)}")
+    if len(told) > SHOWN:
+        say(out, f"    and {len(told) - SHOWN} more; --out FILE writes all of them")
+    for line in found.others[:SHOWN]:
+        say(out, f"    differs: {line}")
+    if markdown is not None:
+        write_text_atomically(markdown, comparison.comparison_markdown(found))
+        say(out, f"comparison: {markdown}")
+    if found.changed("leaks more"):
+        raise SystemExit(REFUTED)
+    if any(each.change in ("not comparable", "too few batches") for each in found.differences) or not found.differences:
+        raise SystemExit(INCONCLUSIVE)
+
+
+def _report_of(directory: Path) -> "Report":
+    from seethrough.reports.report import read_report
+
+    from ..cells.finished import finished_cells, read_manifest
+    from ..cells.store import Store
+
+    store = Store(directory)
+    manifest = read_manifest(store)
+    return read_report(manifest, finished_cells(store, manifest, err))
 
 
 def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:

@@ -1,0 +1,85 @@
+"""A comparison in words."""
+
+from collections.abc import Sequence
+
+from ..findings.intervals import Estimate
+from ..findings.text import brief, counted, interval, listed
+from ..markdown import escaped, table
+from .compare import CHANGES, Comparison, Difference
+
+COLUMNS = (
+    "setting",
+    "threat",
+    "defense",
+    "attack",
+    "metric",
+    "change",
+    "first",
+    "second",
+    "more leaked",
+    "n",
+    "p, of all",
+)
+SHOWN = 50  # things that differ beside the numbers
+
+
+def headline(found: Comparison) -> str:
+    """One sentence on all numbers."""
+    counts = [(change, len(found.changed(change))) for change in CHANGES]
+    said = [f"{count} {change}" for change, count in counts if count]
+    return f"Of {counted(len(found.differences), 'number')} {listed(said)}." if said else "Neither run holds a number."
+
+
+def notable(found: Comparison) -> tuple[Difference, ...]:
+    """The differences that somebody must look at, the gravest first."""
+    grave = CHANGES[: CHANGES.index("no difference shown")]
+    return tuple(each for change in grave for each in found.changed(change))
+
+
+def in_words(each: Difference) -> str:
+    """One difference on a line."""
+    setting, threat, defense, attack, metric = each.path
+    where = f"{setting}, {threat}: {metric} by {attack} through {defense}"
+    if each.more is None:
+        return f"{each.change}: {where}: {brief(each.reason)}"
+    said = f"{interval(each.more, sign=True)}, n = {each.more.n}"
+    return f"{each.change}: {where}: {said}{'' if each.p is None else f', p = {each.p:.4f} among all'}"
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """Markdown: the sentence, every number, and what else differs."""
+    first, second = found.names
+    parts = [f"# {escaped(first)} and {escaped(second)}", f"**{escaped(headline(found))}**"]
+    parts += [
+        "> Positive: more leaked in the second run. Paired by the attacked batch; intervals at 95 % are for each number by "
+        "itself, p is for all of them together (signs of whole batches flipped, minP)."
+    ]
+    ordered = sorted(found.differences, key=lambda each: CHANGES.index(each.change))
+    parts.append(table(COLUMNS, map(_row, ordered)))
+    if found.others:
+        parts += ["## What else differs", _list(found.others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(each: Difference) -> Sequence[str]:
+    if each.more is None:
+        return (*each.path, f"{each.change}: {brief(each.reason)}", "", "", "", "", "")
+    p = "" if each.p is None else f"{each.p:.4f}"
+    return (
+        *each.path,
+        each.change,
+        _said(each.first),
+        _said(each.second),
+        interval(each.more, sign=True),
+        str(each.more.n),
+        p,
+    )
+
+
+def _said(estimate: Estimate | None) -> str:
+    return "" if estimate is None else interval(estimate)
+
+
+def _list(lines: Sequence[str]) -> str:
+    more = [f"- and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join([*(f"- {escaped(line)}" for line in lines[:SHOWN]), *more])

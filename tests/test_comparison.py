@@ -1,0 +1,146 @@
+"""Two runs side by side: what leaks more is said so, chance is not, and what cannot be compared says why."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from seethrough.audit.cli import main
+from seethrough.reports import Cell, Described, Manifest
+from seethrough.reports.comparison import Difference, compare, comparison_markdown, headline
+from seethrough.reports.report import read_report
+from tests.reports_samples import kept, manifest, measured, place, score
+
+WAS = (0.1, 0.3, 0.2, 0.4, 0.1, 0.2, 0.3, 0.2)
+
+
+def run(values, defense: str = "noise", better: str = "higher", **planned) -> tuple[Manifest, list[Cell]]:
+    places = [place(trial, defense=defense) for trial in range(len(values))]
+    cells = [measured(at, score(float(value), better=better)) for at, value in zip(places, values, strict=True)]
+    return replace(manifest(places), **planned), cells
+
+
+def only(first, second) -> Difference:
+    (found,) = compare(read_report(*first), read_report(*second)).differences
+    return found
+
+
+@pytest.mark.parametrize(
+    ("now", "change"),
+    [
+        (WAS, "the same"),
+        (tuple(value + 0.2 for value in WAS), "leaks more"),
+        (tuple(value - 0.2 for value in WAS), "leaks less"),
+        (tuple(value + (0.1 if at % 2 else -0.1) for at, value in enumerate(WAS)), "no difference shown"),
+    ],
+)
+def test_what_changed_is_told_by_the_batches_of_both(now: tuple[float, ...], change: str):
+    found = only(run(WAS), run(now))
+    assert found.change == change and found.more.n == 8
+    assert found.more.mean == pytest.approx(np.mean(now) - np.mean(WAS))
+    assert (found.p is None) == (change == "the same")
+
+
+def test_where_lower_is_better_for_the_attacker_less_is_more():
+    found = only(run(WAS, better="lower"), run([value - 0.2 for value in WAS], better="lower"))
+    assert found.change == "leaks more" and found.more.mean == pytest.approx(0.2)
+
+
+def test_few_batches_show_no_change():
+    assert only(run(WAS[:5]), run([value + 0.5 for value in WAS[:5]])).change == "too few batches"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 1}, "seed 0 and 1"),
+        ({"settings": (Described("setting", ("a batch of 8",)),)}, "another setting of that name: a batch of 8"),
+        ({"threats": (Described("threat", ("about threat", "labels")),)}, "another threat model of that name: labels"),
+        ({"hashes": (("data of setting", "11"),)}, "other data"),
+    ],
+)
+def test_what_was_not_measured_alike_is_not_compared(changes: dict, words: str):
+    found = only(run(WAS), run(WAS, **changes))
+    assert found.change == "not comparable" and words in found.reason and found.more is None
+
+
+def test_what_only_one_run_has_is_said_of_it():
+    found = compare(read_report(*run(WAS)), read_report(*run(WAS, "clipping"))).differences
+    assert [(each.path[2], each.reason) for each in found] == [
+        ("noise", "only in the first run"),
+        ("clipping", "only in the second run"),
+    ]
+
+
+def test_a_number_that_was_lost_is_not_the_same():
+    planned, cells = run(WAS)
+    failed = [Cell(cell.key, "failed", "broke") for cell in cells]
+    assert only((planned, failed), (planned, failed)).change == "measured in neither"
+    lost = only((planned, cells), (planned, failed))
+    assert lost.change == "not comparable" and lost.reason == "in the first run measured, in the second 8 failed"
+
+
+def test_chance_is_called_a_change_at_most_once_in_twenty_comparisons():
+    """Of thirty numbers at once; each by itself would be called one in three of four comparisons."""
+    rng, wrong, comparisons = np.random.default_rng(0), 0, 100
+    places = [place(trial, f"attack {attack}") for attack in range(30) for trial in range(8)]
+
+    def drawn():
+        return manifest(places), [measured(at, score(float(rng.normal(0, 0.1)))) for at in places]
+
+    for _ in range(comparisons):
+        found = compare(read_report(*drawn()), read_report(*drawn()))
+        wrong += bool(found.changed("leaks more") or found.changed("leaks less"))
+    assert stats.binomtest(wrong, comparisons, 0.05, alternative="greater").pvalue > 0.01, wrong
+
+
+def test_a_change_of_one_number_in_thirty_is_found():
+    rng = np.random.default_rng(1)
+    places = [place(trial, f"attack {attack}") for attack in range(30) for trial in range(40)]
+    values = {at: rng.normal(0, 0.1) for at in places}
+    first = [measured(at, score(float(values[at]))) for at in places]
+    moved = {at: 0.2 if at.attack == "attack 7" else rng.normal(0, 0.02) for at in places}
+    second = [measured(at, score(float(values[at] + moved[at]))) for at in places]
+    found = compare(read_report(manifest(places), first), read_report(manifest(places), second))
+    assert [each.path[3] for each in found.changed("leaks more")] == ["attack 7"]
+
+
+def test_what_else_differs_is_listed_and_names_break_no_table():
+    first, second = run(WAS), run(WAS, defense="no|i*se", spec="name: another", versions=(("python", "4"),))
+    found = compare(read_report(*first), read_report(*second))
+    assert found.others == ("python: 3 and 4", "spec -name: an audit", "spec +name: another")
+    text = comparison_markdown(found)
+    assert r"no\|i\*se" in text and "python: 3 and 4" in text and headline(found) in text
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        (run(WAS), 0),
+        (run([value + 0.2 for value in WAS]), 3),
+        (run(WAS, "clipping"), 4),
+        (run([v - 0.2 for v in WAS]), 0),
+    ],
+)
+def test_the_exit_code_is_the_answer(second, code: int, tmp_path: Path, monkeypatch, capsys):
+    folders = [str(kept(tmp_path / name, audit)) for name, audit in (("a", run(WAS)), ("b", second))]
+    monkeypatch.setattr("sys.argv", ["seethrough", "compare", *folders, "--out", str(tmp_path / "c.md")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert (stopped.value.code or 0) == code
+    assert capsys.readouterr().out.startswith("Of ") and (tmp_path / "c.md").read_text().startswith("# an audit and")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["nowhere"], "found no manifest.json"), (["run", "--out", "no/where.md"], "found no folder")],
+)
+def test_a_folder_that_is_wrong_is_one_sentence(arguments, words: str, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    kept(tmp_path / "run", run(WAS))
+    monkeypatch.setattr("sys.argv", ["seethrough", "compare", "run", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and words in " ".join(capsys.readouterr().err.split())
