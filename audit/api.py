@@ -14,8 +14,9 @@ import pandas as pd
 from rich.console import Console
 
 from seethrough.common.errors import InputError
-from seethrough.reports import Cell, Manifest, refuted
+from seethrough.reports import Cell, Manifest
 from seethrough.reports.csv_tables import results_csv
+from seethrough.reports.findings.recoveries import refutation
 from seethrough.reports.headline import failed_control
 from seethrough.reports.report import Report, read_report
 
@@ -57,7 +58,7 @@ class Results:
         failed, cells that did."""
         failed = failed_cells(self.cells)
         said = f"{failed} of {len(self.cells)} cells failed; the report names them" if failed else ""
-        return tuple(filter(None, (refuted(self.manifest, self.cells), failed_control(self._report.blocks), said)))
+        return tuple(filter(None, (refutation(self._report.recoveries), failed_control(self._report.blocks), said)))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -91,20 +92,24 @@ def audit(
     device: Device = "auto",
     retry_failed: bool = False,
     policy: str = "",
+    include_private: bool = False,
     quiet: bool = False,
 ) -> Results:
     """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
 
     `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
     processes (0: one for each core), `threads` those of each (another number gives other rounding). `policy`, a file or the
-    name of one that is built in, is fixed before the first cell, for `seethrough check`. A refuted guarantee and failed cells
-    are warned of, and stand in the results' `problems`.
+    name of one that is built in, is fixed before the first cell, for `seethrough check`. Pictures that may show real people
+    are left out of the page, unless `include_private`. A refuted guarantee, a control that fails and failed cells are warned
+    of, and stand in the results' `problems`.
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
     console = Console(quiet=quiet)
     chosen, folder = _read(spec), _folder(out)
-    manifest, cells = run_audit(chosen, folder, console, console, workers, threads, device, retry_failed, policy)
+    manifest, cells = run_audit(
+        chosen, folder, console, console, workers, threads, device, retry_failed, policy, include_private
+    )
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:
         warnings.warn(problem, RuntimeWarning, stacklevel=2)

@@ -106,6 +106,8 @@ def manifest_of(
         warnings=lint(spec),
         limits=(*_unsearchable(spec), *powerless(spec)),
         doubts=tuple(dict.fromkeys(doubts(spec))),
+        margins=tuple(spec.margins.items()),
+        personal=tuple(each.name for each in spec.settings if each.recording or not each.data.published),
     )
 
 

@@ -37,7 +37,7 @@ def with_policy(manifest: Manifest, earlier: Manifest | None, store: Store, name
     Raises: InputError, if cells are finished that the policy was not fixed before.
     """
     keys = _keys(manifest)
-    finished = keys.intersection(store.keys())
+    finished = keys.intersection(store.cell_keys())
     known = () if earlier is None or not finished <= _keys(earlier) else earlier.hashes
     fixed = {(name, digest) for name, digest in known if name.startswith(FIXED)}
     if named:

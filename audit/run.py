@@ -1,6 +1,7 @@
 """One audit, from its spec to the tables and the report in its folder."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,11 +37,13 @@ def run_audit(
     device: Device = "auto",
     retry_failed: bool = False,
     policy: str = "",
+    include_private: bool = False,
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
     `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
-    its hash before the first cell. How far it is goes to `out`, what is wrong to `err`. Returns what was planned and the
+    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`. How
+    far it is goes to `out`, what is wrong to `err`. Returns what was planned and the
     finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
@@ -66,12 +69,14 @@ def run_audit(
             warn(err, held)
             earlier = None
         manifest = with_policy(plan.manifest, earlier, store, policy)
+        if earlier is not None and earlier.redacted:
+            manifest = replace(manifest, redacted=earlier.redacted)
         store.write_manifest(manifest)
         try:
             _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
         finally:
             cells = finished_cells(store, manifest, err)
-            write_reports(directory, manifest, cells)
+            write_reports(directory, manifest, cells, include_private)
     return manifest, cells
 
 

@@ -7,12 +7,7 @@ from seethrough.common.files import write_text_atomically
 
 from .csv_tables import labels_csv, results_csv, utility_csv
 from .digest import report_json
-from .findings.grid import Standing, read_blocks, read_grid
-from .findings.labels import Told, told_labels
-from .findings.recoveries import recoveries, refutation
-from .headline import failed_control
 from .markdown import results_markdown
-from .overview import SummaryCell, SummaryRow, SummaryTable, summarize
 from .page import render_page
 from .report import read_report
 from .row import (
@@ -39,24 +34,16 @@ __all__ = [
     "Place",
     "Recovery",
     "Score",
-    "Standing",
     "Status",
-    "SummaryCell",
-    "SummaryRow",
-    "SummaryTable",
-    "Told",
     "Utility",
-    "failed_controls",
-    "refuted",
-    "summary",
-    "told_labels",
     "write_reports",
 ]
 
 
-def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) -> None:
+def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], include_private: bool = False) -> None:
     """Write `report.json`, `results.csv`, `results.md` and `index.html`; `utility.csv` if there are trainings, `labels.csv` if
-    there are labels that nothing scores. Equal input gives equal bytes.
+    there are labels that nothing scores. Equal input gives equal bytes. Pictures that may show real people are left out,
+    unless `include_private`.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
@@ -65,7 +52,7 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell]) ->
     write_text_atomically(directory / "report.json", report_json(report))
     write_text_atomically(directory / "results.csv", results_csv(report.readings))
     write_text_atomically(directory / "results.md", results_markdown(report))
-    write_text_atomically(directory / "index.html", render_page(report))
+    write_text_atomically(directory / "index.html", render_page(report, include_private))
     _write_or_remove(directory / "labels.csv", labels_csv(manifest, cells))
     _write_or_remove(directory / "utility.csv", utility_csv(manifest, cells) if manifest.trainings else "")
 
@@ -76,18 +63,3 @@ def _write_or_remove(path: Path, text: str) -> None:
         write_text_atomically(path, text)
     else:
         path.unlink(missing_ok=True)
-
-
-def summary(manifest: Manifest, cells: Sequence[Cell]) -> tuple[SummaryTable, ...]:
-    """Attack x defense with a short text in each cell, one table for each setting and threat model."""
-    return summarize(read_blocks(read_grid(manifest, cells)))
-
-
-def failed_controls(manifest: Manifest, cells: Sequence[Cell]) -> str:
-    """One sentence, if a control of the audit fails, so that nothing else in it is to be believed; empty otherwise."""
-    return failed_control(read_blocks(read_grid(manifest, cells)))
-
-
-def refuted(manifest: Manifest, cells: Sequence[Cell]) -> str:
-    """One sentence, if more images were recovered than a guarantee allows; empty otherwise."""
-    return refutation(recoveries(manifest, cells))

@@ -8,6 +8,7 @@ from .findings.defense_verdicts import RANDOM_UPDATE, Fate, fate, tried
 from .findings.grid import Block, Finding, Standing, overall
 from .findings.intervals import Estimate
 from .findings.utility import Trained
+from .recommendation import Severity, advice, severity_of
 
 LABELS, PICTURES = ("label_accuracy", "cohort_labels"), ("identifiability",)
 NOT_MEASURED = "not measured"
@@ -31,6 +32,8 @@ class DefenseLine:
     pictures: str
     accuracy: Estimate | None  # of a model that is trained under it
     epsilon: str
+    severity: Severity
+    advice: str
 
 
 def defense_lines(
@@ -38,21 +41,29 @@ def defense_lines(
 ) -> tuple[DefenseLine, ...]:
     """One line for each setting, threat model and defense, in the order of the spec; none for the negative control."""
     claimed = {(each.setting, each.defense): each for each in promises}
-    accuracies = {(each.setting, each.defense): each.accuracy for each in trained}
+    costs = {(each.setting, each.defense): each for each in trained}
     return tuple(
-        DefenseLine(
-            block.setting,
-            block.threat,
-            defense,
-            fate(block, defense),
-            _worst(block.of(defense), LABELS, "labels right"),
-            _worst(block.of(defense), PICTURES, "pictures picked out"),
-            accuracies.get((block.setting, defense)),
-            _epsilon(claimed.get((block.setting, defense))),
-        )
+        _line(block, defense, claimed.get((block.setting, defense)), costs.get((block.setting, defense)))
         for block in blocks
         for defense in block.defenses
         if defense != RANDOM_UPDATE
+    )
+
+
+def _line(block: Block, defense: str, promise: Promise | None, trained: Trained | None) -> DefenseLine:
+    said, findings = fate(block, defense), block.of(defense)
+    severity = severity_of(said, findings)
+    return DefenseLine(
+        setting=block.setting,
+        threat=block.threat,
+        defense=defense,
+        fate=said,
+        labels=_worst(findings, LABELS, "labels right"),
+        pictures=_worst(findings, PICTURES, "pictures picked out"),
+        accuracy=None if trained is None else trained.accuracy,
+        epsilon=_epsilon(promise),
+        severity=severity,
+        advice=advice(defense, severity, findings, trained),
     )
 
 

@@ -56,6 +56,10 @@ class Digest(BaseModel):
     warnings: tuple[str, ...]
     limits: tuple[str, ...]
     doubts: tuple[str, ...]
+    margins: dict[str, float]
+    """By metric, the leak that must be excluded before a defense is said to hold."""
+    redacted: str
+    """What was taken out of the run for good; empty where nothing was."""
     caveats: tuple[str, ...]
     spec: str
     versions: dict[str, str]
@@ -99,6 +103,8 @@ def digest_of(report: Report) -> Digest:
         warnings=manifest.warnings,
         limits=manifest.limits,
         doubts=manifest.doubts,
+        margins=dict(manifest.margins),
+        redacted=manifest.redacted,
         caveats=verdict.caveats,
         spec=manifest.spec,
         versions=dict(manifest.versions),

@@ -79,11 +79,14 @@ def _defenses_table(lines: Sequence[DefenseLine]) -> str:
         (
             *(line.setting, line.threat, line.defense, line.fate, line.labels, line.pictures),
             "not measured" if line.accuracy is None else interval(line.accuracy),
-            line.epsilon,
+            *(line.epsilon, line.severity, line.advice),
         )
         for line in lines
     ]
-    head = ("setting", "threat", "defense", "verdict", "labels", "pictures", "accuracy it leaves", "claimed epsilon")
+    head = (
+        *("setting", "threat", "defense", "verdict", "labels", "pictures", "accuracy it leaves", "claimed epsilon"),
+        *("severity", "what to do"),
+    )
     return table(head, rows)
 
 

@@ -19,6 +19,7 @@ from .findings.text import average, brief, counted, interval, last_line, number,
 from .overview import summarize
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
+from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
 
@@ -77,8 +78,9 @@ class Coverage:
     gaps: tuple[Reading, ...]  # metrics without a number, in a cell that was computed
 
 
-def render_page(report: Report) -> str:
-    """The page as HTML."""
+def render_page(report: Report, include_private: bool = False) -> str:
+    """The page as HTML; pictures that may show real people are left out, unless `include_private`."""
+    private = () if include_private else report.manifest.personal
     coverage = _coverage(report.readings) + _covered_trainings(report.manifest, report.cells)
     return _template().render(
         style=Markup(_packaged("page.css")),
@@ -94,7 +96,9 @@ def render_page(report: Report) -> str:
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
         signs=SIGNS,
-        figures=first_figures(report.readings),
+        figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
+        left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
+        severities=RULE,
         coverage=coverage,
         codes=unique(each.cell.code for each in coverage if each.cell is not None and each.cell.code),
     )

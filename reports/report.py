@@ -33,7 +33,7 @@ class Report:
 def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
     """The report of what was planned and of the cells that were computed, in any order."""
     readings = read_grid(manifest, cells)
-    blocks = read_blocks(readings)
+    blocks = read_blocks(readings, manifest.margins)
     trained, promised = trainings(manifest, cells), promises(manifest, cells)
     return Report(
         manifest=manifest,

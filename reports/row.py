@@ -162,3 +162,8 @@ class Manifest:
     label_trials: int | None = None  # of attacks on labels alone; None: as many
     limits: tuple[str, ...] = ()  # what so few batches cannot show, one sentence each
     doubts: tuple[str, ...] = ()  # what is to be doubted of recorded updates, one sentence each
+    personal: tuple[str, ...] = ()  # settings whose images may show real people
+    margins: tuple[
+        tuple[str, float], ...
+    ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
+    redacted: str = ""  # what was taken out of the run for good, in words

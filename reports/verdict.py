@@ -10,6 +10,7 @@ from .findings.defense_verdicts import (
     false_alarms,
     fate,
     fates,
+    not_excluded,
     tone,
     tried,
     vouched_for,
@@ -26,6 +27,8 @@ NOT_PROOF = (
     "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, may "
     "recover what these could not."
 )
+
+MOST_MARGINS = 3  # findings beyond their margin that are named
 
 KINDS = {
     EXPLAINED: "how well the images explain the update",
@@ -205,6 +208,13 @@ def _open(finding: Finding) -> str:
 
 
 def _why_nothing_follows(block: Block, defense: str) -> str:
+    beyond = not_excluded(block, defense)
+    if beyond and not false_alarms(block):
+        said = [
+            f"{each.metric} by {each.attack} (at most {_at_most(each)}, allowed {margin:g})" for each, margin in beyond
+        ]
+        more = f" and {len(said) - MOST_MARGINS} more" if len(said) > MOST_MARGINS else ""
+        return f"nothing was found, but a leak beyond the margin is not excluded for {', '.join(said[:MOST_MARGINS])}{more}."
     if false_alarms(block):
         return "nothing was found, but something was in noise, so nothing here is to be trusted."
     if defense == NO_DEFENSE:
@@ -212,6 +222,10 @@ def _why_nothing_follows(block: Block, defense: str) -> str:
     if NO_DEFENSE not in block.defenses:
         return "nothing was found, but without an undefended run that may be for attacks that are too weak."
     return "nothing was found, but by no attack and metric that finds a leak without a defense."
+
+
+def _at_most(finding: Finding) -> str:
+    return "unknown" if finding.leak is None or finding.leak.high is None else number(finding.leak.high)
 
 
 def _control(block: Block) -> tuple[Statement, ...]:

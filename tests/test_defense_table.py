@@ -1,6 +1,7 @@
 """The first table: one line for each defense, in words that need no other table."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ from seethrough.reports import Cell, Claim
 from seethrough.reports.defense_table import DefenseLine, defense_lines
 from seethrough.reports.findings.claims import Promise
 from seethrough.reports.findings.grid import read_blocks, read_grid
-from tests.reports_samples import manifest, measured, place, score
+from seethrough.reports.report import read_report
+from tests.reports_samples import manifest, measured, place, score, utility
 
 LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)
 
@@ -86,3 +88,53 @@ def test_a_small_share_is_not_rounded_to_nothing():
     blocks = read_blocks(read_grid(manifest(places, ("label_accuracy",)), [*map(measured, places, rows)]))
     (line,) = defense_lines(blocks, (), ())
     assert line.labels.startswith("0.4%"), line.labels
+
+
+def lines_of(metric: str, values: tuple[float, ...], **changes) -> DefenseLine:
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(len(values))]
+    rows = [score(value, metric=metric, **changes) for value in (*values, *values)]
+    blocks = read_blocks(read_grid(manifest(places, (metric,)), [*map(measured, places, rows)]))
+    return defense_lines(blocks, (), ())[1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "severity", "advice"),
+    [
+        ("identifiability(gallery=50)", LEAK, "critical", "Do not rely on it: pictures come back."),
+        ("identifiability", (0.3, 0.4, 0.35, 0.4, 0.3, 0.45), "high", "Do not rely on it: pictures leak in part."),
+        ("ssim", LEAK, "high", "Do not rely on it: pictures leak in part."),
+        ("label_accuracy", LEAK, "medium", "Only where labels are no secret: these leak."),
+        ("cohort_distance", LEAK, "medium", "Only where labels are no secret: these leak."),
+        ("ssim", LEAK[:2], "unknown", "Not known: audit 6 batches."),
+    ],
+)
+def test_severity_and_advice_follow_what_leaks(metric: str, values: tuple[float, ...], severity: str, advice: str):
+    line = lines_of(metric, values)
+    assert (line.severity, line.advice) == (severity, advice)
+
+
+def test_a_defense_that_held_but_lets_nothing_be_learned_says_so():
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(6)]
+    rows = [score(value, metric="ssim") for value in (*LEAK, *FLOOR)]
+    trained = [place(repeat, "training", "noise", threat="") for repeat in range(6)]
+    for accuracies, said in (
+        ((0.8, 0.82, 0.79, 0.81, 0.8, 0.83), ""),
+        ((0.1, 0.12, 0.08, 0.11, 0.09, 0.1), " But a model"),
+    ):
+        planned = replace(manifest(places, ("ssim",)), trainings=tuple(trained))
+        cells = [*map(measured, places, rows)]
+        cells += [measured(at, utility=utility(value)) for at, value in zip(trained, accuracies, strict=True)]
+        line = read_report(planned, cells).defenses[1]
+        assert (line.fate, line.severity) == ("held", "none")
+        assert line.advice.startswith(f"Held against these attacks.{said}"), line.advice
+
+
+@pytest.mark.parametrize(("margin", "fate"), [(0.5, "held"), (0.01, "undecided")])
+def test_held_needs_a_larger_leak_excluded_where_a_margin_is_stated(margin: float, fate: str):
+    """Not to have found a leak is not that there is only a small one."""
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(6)]
+    cells = [measured(at, score(value)) for at, value in zip(places, (*LEAK, *FLOOR), strict=True)]
+    report = read_report(replace(manifest(places), margins=(("ssim", margin),)), cells)
+    assert report.defenses[1].fate == fate
+    said = report.verdict.sections[0].statements[-1].text
+    assert ("a leak beyond the margin is not excluded for ssim by attack" in said) == (fate == "undecided"), said

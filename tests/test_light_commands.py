@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seethrough.reports import Cell, Manifest, failed_controls
-from seethrough.reports.findings.grid import read_blocks, read_grid
-from seethrough.reports.headline import headline
+from seethrough.reports import Cell, Manifest
+from seethrough.reports.headline import failed_control, headline
+from seethrough.reports.report import read_report
 from tests.reports_samples import kept, manifest, measured, place, score
 
 LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)
@@ -66,8 +66,9 @@ def test_a_policy_is_checked_without_torch(tmp_path: Path):
 )
 def test_a_control_that_fails_is_the_first_word_and_has_its_own_exit_code(columns, words: str, tmp_path: Path):
     audit = run(**columns)
-    assert failed_controls(*audit).startswith(words) and bool(failed_controls(*audit)) == bool(words)
-    assert headline(read_blocks(read_grid(*audit))).startswith(words)
+    blocks = read_report(*audit).blocks
+    assert failed_control(blocks).startswith(words) and bool(failed_control(blocks)) == bool(words)
+    assert headline(blocks).startswith(words)
     said = without_torch("report", str(kept(tmp_path / "run", audit)))
     assert said.returncode == (5 if words else 0), said.stderr
     assert " ".join(said.stderr.split()).startswith(words)

@@ -22,8 +22,8 @@ from seethrough.defenses import Batch, Guarantee, NoDefense
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.bound import gaussian_bound
-from seethrough.reports import Claim, Recovery, refuted
-from seethrough.reports.findings.recoveries import interval_of_mean, recoveries
+from seethrough.reports import Claim, Recovery
+from seethrough.reports.findings.recoveries import interval_of_mean, recoveries, refutation
 from tests.reports_samples import manifest, measured, place
 
 SETTING = Setting(name="s", data=Digits(), model=ConvNet(width=8), batch_size=2)
@@ -131,7 +131,7 @@ def cells(recovered: int, bound: float | None, trials: int = 8):
 def test_a_guarantee_is_refuted_if_even_the_lower_limit_exceeds_its_bound(recovered, bound, verdict):
     (row,) = recoveries(*cells(recovered, bound))
     assert row.verdict == verdict
-    sentence = refuted(*cells(recovered, bound))
+    sentence = refutation(recoveries(*cells(recovered, bound)))
     assert bool(sentence) == (verdict == "refuted")
     if sentence:
         assert f"at least {row.low:.3f}, where the guarantee allows {bound:.3f}" in sentence and "dp" in sentence

@@ -95,8 +95,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def page_of(directory, plan, cells):
-    write_reports(directory, plan, cells)
+def page_of(directory, plan, cells, include_private=False):
+    write_reports(directory, plan, cells, include_private)
     return (directory / "index.html").read_text(encoding="utf-8")
 
 
@@ -165,12 +165,12 @@ def test_pictures_stand_side_by_side_for_the_first_trial_that_has_them(tmp_path)
     at = [place(trial) for trial in range(3)]
     shown = Pictures((png(1), png(2)), (png(3), png(4)), (png(5),))
     cells = [measured(at[0]), measured(at[2], pictures=Pictures((png(9),), (), ())), measured(at[1], pictures=shown)]
-    page = Page(page_of(tmp_path, manifest(at), cells))
+    page = Page(page_of(tmp_path, replace(manifest(at), personal=("setting",)), cells, include_private=True))
     sources = [value.removeprefix("data:image/png;base64,") for tag, name, value in page.attributes if name == "src"]
     assert sources == [png(1), png(3), png(5), png(2), png(4)]  # the second example has no decoy
     described = [value for tag, name, value in page.attributes if name == "alt"]
     assert described[:3] == ["original 1", "reconstruction 1", "decoy control 1"]
-    assert "Reconstructions of real data are personal data." in page.text
+    assert "This page holds personal data: private images and what was recovered of them." in page.text
     assert "trial 1" in page.text
 
 

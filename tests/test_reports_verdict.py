@@ -3,11 +3,12 @@ import math
 import pytest
 
 from seethrough.common.console import visible
-from seethrough.reports import summary
 from seethrough.reports.findings.claims import bound, promises
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import over_batches
 from seethrough.reports.findings.text import brief, interval, last_line, listed, number
+from seethrough.reports.overview import summarize
+from seethrough.reports.report import read_report
 from seethrough.reports.row import Claim, Guess
 from seethrough.reports.verdict import NOT_PROOF, judge
 from tests.reports_samples import manifest, measured, place, score
@@ -283,7 +284,7 @@ def test_how_often_a_whole_report_may_be_wrong_is_said_in_it():
 
 
 def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
-    (table,) = summary(*grid(("none", LEAK), ("noise", FLOOR), ("masks", (None,))))
+    (table,) = summarize(read_report(*grid(("none", LEAK), ("noise", FLOOR), ("masks", (None,)))).blocks)
     (row,) = table.rows
     assert (table.defenses, row.attack) == (("none", "noise", "masks"), "attack")
     assert [(cell.standing, cell.text) for cell in row.cells] == [
@@ -294,7 +295,8 @@ def test_the_summary_has_a_short_text_for_every_attack_through_every_defense():
 
 
 def test_a_combination_that_was_not_planned_says_so():
-    (table,) = summary(manifest([place(attack="a", defense="x"), place(attack="b", defense="y")]), [])
+    planned = manifest([place(attack="a", defense="x"), place(attack="b", defense="y")])
+    (table,) = summarize(read_report(planned, []).blocks)
     assert [cell.text for row in table.rows for cell in row.cells] == ["", "not planned", "not planned", ""]
 
 

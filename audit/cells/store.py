@@ -61,7 +61,7 @@ class Store:
             raise DamagedFileError(f"{path} is damaged: it holds the cell {cell.key!r:.140}")
         return cell
 
-    def keys(self) -> tuple[str, ...]:
+    def cell_keys(self) -> tuple[str, ...]:
         """The keys of all cell files, whole or damaged, sorted."""
         stems = (path.stem for path in (self.directory / "cells").glob("*.json"))
         return tuple(sorted(stem for stem in stems if KEY.fullmatch(stem)))
@@ -69,6 +69,14 @@ class Store:
     def set_aside(self, key: str) -> Path:
         """Where the file of that cell now lies, out of the way."""
         return self._set_aside(self.path(key))
+
+    def remove_damaged(self) -> None:
+        """Delete what was moved aside."""
+        attic = self.directory / "damaged"
+        for path in sorted(attic.glob("*")):
+            path.unlink()
+        if attic.is_dir():
+            sync_directory(attic)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep the manifest, as `write` keeps a cell."""

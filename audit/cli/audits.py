@@ -14,7 +14,7 @@ from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
-from .results import show
+from .results import IncludePrivate, show
 from .shell import FAILED, INTERRUPTED, app, err, out, stop
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
@@ -42,6 +42,7 @@ def run(
     policy: Annotated[
         str, typer.Option(help="What `check` will hold the run against; fixed before the first cell.")
     ] = "",
+    include_private: IncludePrivate = False,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from ..api import default_spec
@@ -51,7 +52,9 @@ def run(
 
     audit = default_spec() if spec is None else load_spec(spec)
     try:
-        manifest, cells = run_audit(audit, directory, out, err, workers, threads, device, retry_failed, policy)
+        manifest, cells = run_audit(
+            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private
+        )
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except RunError as error:

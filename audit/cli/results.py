@@ -1,4 +1,4 @@
-"""The commands that read what a run left behind, without torch: report, check, compare."""
+"""The commands that read what a run left behind, without torch: report, redact, check, compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,23 @@ from seethrough.common.errors import InputError
 from .shell import FAILED, INCONCLUSIVE, REFUTED, UNCONTROLLED, app, err, out, stop
 
 if TYPE_CHECKING:
-    from seethrough.reports import Cell, Manifest, Told
+    from seethrough.reports import Cell, Manifest
+    from seethrough.reports.findings.labels import Told
     from seethrough.reports.report import Report
 
 SHOWN = 20  # trials whose labels are printed
 
 
+IncludePrivate = Annotated[
+    bool, typer.Option("--include-private", help="Show pictures on the page that may be of real people.")
+]
+
+
 @app.command()
-def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
+def report(
+    directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
+    include_private: IncludePrivate = False,
+) -> None:
     """Write the tables and the report of a finished or interrupted run anew."""
     from seethrough.reports import write_reports
 
@@ -32,8 +41,24 @@ def report(directory: Annotated[Path, typer.Argument(help="A folder that `seethr
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
-        write_reports(directory, manifest, cells)
+        write_reports(directory, manifest, cells, include_private)
     show(manifest, cells, directory)
+
+
+@app.command()
+def redact(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
+    """Take all pictures and found labels out of a run for good, and write its documents anew. Numbers stay."""
+    from seethrough.reports import write_reports
+
+    from ..cells.finished import finished_cells, read_manifest
+    from ..cells.redaction import redacted
+    from ..cells.store import Store
+
+    store = Store(directory)
+    with store.lock():
+        manifest = redacted(store, read_manifest(store))
+        write_reports(directory, manifest, finished_cells(store, manifest, err))
+    say(out, f"{directory}: {manifest.redacted}")
 
 
 @app.command()
@@ -105,11 +130,15 @@ def _report_of(directory: Path) -> "Report":
 
 def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:
     """The summary of a run, where its documents lie, and the exit code of what is wrong with it."""
-    from seethrough.reports import failed_controls, refuted, summary, told_labels
+    from seethrough.reports.findings.recoveries import refutation
+    from seethrough.reports.headline import failed_control
+    from seethrough.reports.overview import summarize
+    from seethrough.reports.report import read_report
 
     from ..cells.finished import failed_cells
 
-    for grid in summary(manifest, cells):
+    report = read_report(manifest, cells)
+    for grid in summarize(report.blocks):
         table = Table(title=_plain(f"{grid.setting}; {grid.threat}"), title_justify="left")
         for heading in ("defense", "attack", "finding (value vs a guesser's)"):
             table.add_column(heading, overflow="fold")
@@ -120,13 +149,13 @@ def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:
                 said = f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"
                 table.add_row(named, _plain(row.attack), _plain(said))
         out.print(table)
-    _show_labels(told_labels(manifest, cells))
+    _show_labels(report.labels)
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
-    contradiction = refuted(manifest, cells)
+    contradiction = refutation(report.recoveries)
     if contradiction:
         stop(contradiction, REFUTED)
-    uncontrolled = failed_controls(manifest, cells)
+    uncontrolled = failed_control(report.blocks)
     if uncontrolled:
         stop(uncontrolled, UNCONTROLLED)
     failed = failed_cells(cells)

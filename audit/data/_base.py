@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -54,6 +55,10 @@ class Images:
 
 class Data:
     """Where images come from. Parameters are its fields; there is one method to write."""
+
+    published: ClassVar[bool] = False
+    """Whether anybody may see these images, as those of a public data set. Others may show real people, so a report leaves
+    pictures of them out unless it is told to keep them."""
 
     def load(self) -> Images:
         """Every image and label. Raises: UntrustedFileError, naming the file and what is wrong with it."""

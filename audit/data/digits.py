@@ -1,6 +1,7 @@
 """scikit-learn's handwritten digits: the embedded default, which needs no download."""
 
 from functools import cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from ._base import Data, Images
 @entry
 class Digits(Data):
     """1,797 handwritten digits (UCI, 8x8, 17 gray levels), enlarged bilinearly to `size` x `size` pixels."""
+
+    published: ClassVar[bool] = True
 
     size: int = Field(default=28, ge=8, le=256)
 

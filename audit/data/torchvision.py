@@ -1,7 +1,7 @@
 """torchvision's data sets by name."""
 
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,8 @@ Name = Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100"]
 @entry
 class Torchvision(Data):
     """MNIST, FashionMNIST, CIFAR10 or CIFAR100, training and test images together, read from (or put into) `root`."""
+
+    published: ClassVar[bool] = True
 
     dataset: Name
     root: str = Field(default="data", min_length=1)

@@ -209,6 +209,8 @@ class AuditSpec(Section):
         tuple[AnyMetric, ...], Field(min_length=1), AfterValidator(lambda values: _distinct(values, label_of))
     ]
     utility: Utility | None = None  # None measures no utility
+    margins: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """By metric, the leak that must be excluded before a defense is said to have held."""
 
     _source: str = PrivateAttr("the spec")
     _text: str = PrivateAttr("")
@@ -232,6 +234,18 @@ class AuditSpec(Section):
         """How many batches the attack is tried on: of recordings, those that there are."""
         wanted = self.trials if attack.recovers_images or self.label_trials is None else self.label_trials
         return min(wanted, setting.clients) if setting.clients else wanted
+
+    @field_validator("margins")
+    @classmethod
+    def _of_known_metrics(cls, margins: dict[str, float], known: ValidationInfo) -> dict[str, float]:
+        metrics = [label_of(metric) for metric in known.data.get("metrics", ())]
+        names = [*metrics, *(metric.partition("(")[0] for metric in metrics)]
+        unknown = [name for name in margins if metrics and name not in names]
+        if unknown:
+            raise PydanticCustomError(
+                "margins", "the names of metrics of this audit: {known}", {"known": ", ".join(dict.fromkeys(names))}
+            )
+        return margins
 
     @field_validator("utility")
     @classmethod

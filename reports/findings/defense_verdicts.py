@@ -1,7 +1,8 @@
 """What becomes of each defense: `leaks`, `told apart`, `held` or `undecided`.
 
 Safe is a finding too, and needs power: a defense held only if some attack finds a leak without it, and the same attack
-by the same metric, with batches enough to find one, is at the floor under it.
+by the same metric, with batches enough to find one, is at the floor under it. Where the spec states a margin for the metric,
+the interval must exclude a larger leak, too: equivalence, and not that no difference was shown.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,12 @@ def fate(block: Block, defense: str) -> Fate:
         return "leaks"
     if standing == "told apart":
         return "told apart"
-    held = standing in SILENT and vouched_for(block, defense) and not false_alarms(block)
+    held = (
+        standing in SILENT
+        and vouched_for(block, defense)
+        and not false_alarms(block)
+        and not not_excluded(block, defense)
+    )
     return "held" if held else "undecided"
 
 
@@ -79,6 +85,18 @@ def vouched_for(block: Block, defense: str) -> tuple[Finding, ...]:
         for finding in block.of(defense)
         if finding.standing == "at the floor"
         and any(each.standing == "leaks" for each in block.of(NO_DEFENSE, finding.attack, finding.metric))
+    )
+
+
+def not_excluded(block: Block, defense: str) -> tuple[tuple[Finding, float], ...]:
+    """The findings at the floor, by attacks that leak without the defense, whose interval reaches beyond the margin of their
+    metric, with that margin: that a leak was not found is not that it is small."""
+    margins = dict(block.margins)
+    return tuple(
+        (finding, margin)
+        for finding in vouched_for(block, defense)
+        if (margin := margins.get(finding.metric, margins.get(finding.metric.partition("(")[0]))) is not None
+        and (finding.leak is None or finding.leak.high is None or finding.leak.high > margin)
     )
 
 

@@ -87,6 +87,9 @@ class Block:
     defenses: tuple[str, ...]
     metrics: tuple[str, ...]
     findings: tuple[Finding, ...]
+    margins: tuple[
+        tuple[str, float], ...
+    ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
 
     def of(self, defense: str, attack: str | None = None, metric: str | None = None) -> tuple[Finding, ...]:
         """The findings through a defense, by an attack and of a metric where these are given."""
@@ -106,14 +109,14 @@ def read_grid(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
     return tuple(_reading(place, metric, by_key.get(place.key)) for place in manifest.places for metric in metrics)
 
 
-def read_blocks(readings: Sequence[Reading]) -> tuple[Block, ...]:
+def read_blocks(readings: Sequence[Reading], margins: tuple[tuple[str, float], ...] = ()) -> tuple[Block, ...]:
     """The findings by setting and threat model, in the order of the spec."""
     directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
     groups = grouped(readings)
     family = family_of(trials_of(_measured(group)) for group in groups.values())
     findings = [_finding(path, group, directions.get(path[-1], ""), family) for path, group in groups.items()]
     return tuple(
-        _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)])
+        _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)], margins)
         for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
     )
 
@@ -217,7 +220,7 @@ def _standing(evidence: Evidence | None, measured: int, planned: int) -> Standin
     return "told apart" if evidence.tells else "at the floor"
 
 
-def _block(setting: str, threat: str, findings: Sequence[Finding]) -> Block:
+def _block(setting: str, threat: str, findings: Sequence[Finding], margins: tuple[tuple[str, float], ...]) -> Block:
     return Block(
         setting=setting,
         threat=threat,
@@ -225,4 +228,5 @@ def _block(setting: str, threat: str, findings: Sequence[Finding]) -> Block:
         defenses=unique(finding.defense for finding in findings),
         metrics=unique(finding.metric for finding in findings),
         findings=tuple(findings),
+        margins=margins,
     )

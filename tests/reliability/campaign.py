@@ -91,7 +91,7 @@ def attempt(state: Campaign, store: Store, kill_after: float | None) -> bool:
 
 def instant(rng: random.Random, state: Campaign, store: Store) -> float:
     """Seconds after which to kill, uniform over about the time that the rest of the grid takes."""
-    return rng.uniform(0, 0.05 + state.duration * (1 - len(store.keys()) / len(KEYS)))
+    return rng.uniform(0, 0.05 + state.duration * (1 - len(store.cell_keys()) / len(KEYS)))
 
 
 def campaign(folder: Path, kills: int, workers: int, seed: int) -> dict[str, int | float]:

@@ -48,7 +48,7 @@ def test_any_manifest_returns_as_it_was(shared, manifest):
 
 def test_a_cell_file_is_strict_json_behind_its_hash():
     document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
-    assert (document["format"], document["schema"]) == ("seethrough cell", 4)
+    assert (document["format"], document["schema"]) == ("seethrough cell", 5)
     assert document["content"]["scores"][0]["decoy"] == "NaN"
     assert document["content"]["scores"][0]["perfect"] is None
 
@@ -89,10 +89,10 @@ def foreign(document: object) -> bytes:
     return checksummed(json.dumps(document).encode())
 
 
-NEWER = foreign({"format": "seethrough cell", "schema": 5, "content": {"key": KEY}})
+NEWER = foreign({"format": "seethrough cell", "schema": 6, "content": {"key": KEY}})
 FOREIGN = [
     NEWER,
-    foreign({"format": "other", "schema": 4}),
+    foreign({"format": "other", "schema": 5}),
     foreign([1]),
     checksummed(b"no json"),
     checksummed(b"[" * 10**6),
@@ -140,7 +140,7 @@ def test_pending_names_each_missing_key_once_and_failed_ones_on_request(tmp_path
     store.write(Cell("k002", "n/a", "impossible"))
     assert pending([*grid, *grid], store).todo == grid[3:]
     assert pending(grid, store, retry_failed=True).todo == (grid[1], grid[3])
-    assert store.keys() == ("k000", "k001", "k002")
+    assert store.cell_keys() == ("k000", "k001", "k002")
 
 
 def test_a_run_removes_the_temporary_files_of_dead_writers_and_nothing_else(tmp_path):

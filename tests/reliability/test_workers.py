@@ -216,7 +216,7 @@ class Explosive:
 def test_workers_that_cannot_start_end_the_run_with_a_sentence(tmp_path):
     with pytest.raises(RunError, match="3 workers in a row died before they took a cell; the last one ended with exit"):
         run_cells(places(4), Explosive(), Store(tmp_path), 2, 1, ignore, start_method="forkserver")
-    assert Store(tmp_path).keys() == ()
+    assert Store(tmp_path).cell_keys() == ()
 
 
 def test_cells_that_cannot_be_kept_end_the_run_with_a_sentence(tmp_path):
@@ -279,7 +279,7 @@ def test_a_signal_to_the_run_ends_all_its_workers(tmp_path, number, start_method
     assert process.returncode == -number
     assert errors.count("Traceback") == (1 if number == signal.SIGINT else 0), errors
     with Store(out).lock():
-        assert Store(out).keys() == ()
+        assert Store(out).cell_keys() == ()
         assert not list(Path(out).rglob("*.tmp"))
 
 

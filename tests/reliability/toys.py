@@ -70,7 +70,7 @@ def ignore(event: Event) -> None:
 
 def table(store: Store) -> dict[str, bytes]:
     """What a run leaves, byte for byte but for the seconds; damage raises."""
-    keys = store.keys()
+    keys = store.cell_keys()
     cells = [store.read(key) for key in keys]
     return {cell.key: encode(replace(cell, seconds=0.0)) for cell in cells if cell is not None}
 

@@ -1,0 +1,71 @@
+"""How grave it is what came through a defense, and what to do about it; both by rules that the page states."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from .findings.defense_verdicts import NO_DEFENSE, Fate
+from .findings.grid import Finding
+from .findings.utility import Trained
+
+Severity = Literal["critical", "high", "medium", "low", "none", "unknown"]
+
+IMAGES = ("identifiability", "psnr", "psnr_shrunk", "ssim", "lpips")
+PICKED_OUT = "identifiability"
+MANY = 0.5  # of the images, from which on it is critical that they can be picked out
+
+RULE: dict[Severity, str] = {
+    "critical": f"of the images, at least {MANY:.0%} can be picked out among others by what was recovered",
+    "high": "single images leak, by any metric",
+    "medium": "labels leak, or what the images of a client have in common",
+    "low": "the update said something of its own batch, but nothing that helps a guesser",
+    "none": "the defense held",
+    "unknown": "neither was shown",
+}
+
+
+def severity_of(fate: Fate, findings: Sequence[Finding]) -> Severity:
+    """The severity of what came through a defense, by what leaks."""
+    if fate != "leaks":
+        return {"told apart": "low", "held": "none"}.get(fate, "unknown")  # type: ignore[return-value]
+    leaking = [finding for finding in findings if finding.standing == "leaks"]
+    of_images = [finding for finding in leaking if _kind(finding) in IMAGES]
+    picked_out = [each.value.mean for each in of_images if _kind(each) == PICKED_OUT and each.value is not None]
+    if max(picked_out, default=0.0) >= MANY:
+        return "critical"
+    return "high" if of_images else "medium"
+
+
+def advice(defense: str, severity: Severity, findings: Sequence[Finding], trained: Trained | None) -> str:
+    """One sentence on what to do."""
+    if defense == NO_DEFENSE and severity not in ("unknown", "none"):
+        return "Do not send updates without a defense."
+    said = {
+        "critical": "Do not rely on it: pictures come back.",
+        "high": "Do not rely on it: pictures leak in part.",
+        "medium": "Only where labels are no secret: these leak.",
+        "low": "Not shown to be safe: try stronger attacks.",
+        "none": "Held against these attacks.",
+        "unknown": _undecided(findings),
+    }[severity]
+    return f"{said} {_cost(trained)}".rstrip() if severity in ("medium", "low", "none") else said
+
+
+def _undecided(findings: Sequence[Finding]) -> str:
+    needed = [
+        finding.evidence.needs
+        for finding in findings
+        if finding.standing == "inconclusive" and finding.evidence is not None and finding.evidence.needs
+    ]
+    return f"Not known: audit {max(needed)} batches." if needed else "Not known; below it says why."
+
+
+def _cost(trained: Trained | None) -> str:
+    """Whether anything is learned under it."""
+    if trained is None or trained.accuracy is None or trained.floor is None or trained.accuracy.low is None:
+        return ""
+    learned = trained.accuracy.low > trained.floor
+    return "" if learned else "But a model was not shown to learn under it."
+
+
+def _kind(finding: Finding) -> str:
+    return finding.metric.partition("(")[0]

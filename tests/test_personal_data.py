@@ -1,0 +1,87 @@
+"""Pictures of real people: left out of a report unless asked for, and taken out of a run for good."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seethrough.audit.cells.store import DamagedFileError, Store
+from seethrough.audit.cli import main
+from seethrough.audit.data import Data
+from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.folder import Folder
+from seethrough.audit.data.npz import Npz
+from seethrough.audit.data.torchvision import Torchvision
+from seethrough.reports import Cell, Manifest, Pictures
+from seethrough.reports.row import FoundLabels
+from tests.reports_samples import kept, manifest, measured, place, png, score
+
+PERSON = png(77)
+PICTURES = Pictures((PERSON,), (PERSON,), (PERSON,))
+
+
+def audit(personal: tuple[str, ...] = ("setting",)) -> tuple[Manifest, list[Cell]]:
+    found = FoundLabels("alice", (("ill", 3),))
+    cells = [measured(place(trial), score(0.8), pictures=PICTURES, labels=found) for trial in range(6)]
+    return replace(manifest([place(trial) for trial in range(6)]), personal=personal), cells
+
+
+def typed(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["seethrough", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code or 0
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_published_data_sets_are_shown_unasked():
+    assert Digits.published and Torchvision.published
+    assert not (Data.published or Folder.published or Npz.published)
+
+
+def test_pictures_of_real_people_are_left_out_unless_asked_for(tmp_path: Path, monkeypatch):
+    folder = kept(tmp_path / "run", audit())
+    assert typed(monkeypatch, "report", str(folder)) == 0
+    page = (folder / "index.html").read_text()
+    assert PERSON not in page and "Pictures are left out" in page and "--include-private" in page
+    assert typed(monkeypatch, "report", str(folder), "--include-private") == 0
+    page = (folder / "index.html").read_text()
+    assert PERSON in page and "This page holds personal data" in page
+
+
+def test_pictures_of_a_published_data_set_need_no_word(tmp_path: Path, monkeypatch):
+    folder = kept(tmp_path / "run", audit(personal=()))
+    assert typed(monkeypatch, "report", str(folder)) == 0
+    page = (folder / "index.html").read_text()
+    assert PERSON in page and "personal data" not in page.partition("<main>")[2].partition("Method")[0]
+
+
+def test_a_redacted_run_holds_no_picture_and_no_found_label_and_says_so(tmp_path: Path, monkeypatch, capsys):
+    folder = kept(tmp_path / "run", audit())
+    typed(monkeypatch, "report", str(folder), "--include-private")
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "a.json.1").write_text(PERSON)
+    before = {cell.key: cell.scores for cell in audit()[1]}
+    assert (folder / "labels.csv").exists() and any(PERSON in text for text in texts(folder).values())
+    assert typed(monkeypatch, "redact", str(folder)) == 0
+    for name, text in texts(folder).items():
+        assert PERSON not in text and "alice" not in text, name
+    store = Store(folder)
+    cells = [store.read(key) for key in store.cell_keys()]
+    assert [cell.scores for cell in cells] == [*before.values()] and len(cells) == 6
+    assert "were taken out" in store.read_manifest().redacted
+    assert "Redacted: pictures and found labels were taken out" in (folder / "index.html").read_text()
+    assert typed(monkeypatch, "redact", str(folder)) == 0  # twice is once
+
+
+def test_a_run_with_a_damaged_cell_does_not_claim_to_be_redacted(tmp_path: Path, monkeypatch, capsys):
+    folder = kept(tmp_path / "run", audit())
+    victim = sorted((folder / "cells").glob("*.json"))[0]
+    victim.write_bytes(victim.read_bytes()[:-3])
+    assert typed(monkeypatch, "redact", str(folder)) == 2
+    assert "damaged" in capsys.readouterr().err and not Store(folder).read_manifest().redacted
+    with pytest.raises(DamagedFileError):
+        Store(folder).read(victim.stem)
