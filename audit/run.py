@@ -73,7 +73,7 @@ def run_audit(
             manifest = replace(manifest, redacted=earlier.redacted)
         store.write_manifest(manifest)
         try:
-            _compute(plan, store, out, err, workers or _workers(chosen, threads), threads, chosen, retry_failed)
+            _compute(plan, store, out, err, workers or workers_for(chosen, threads), threads, chosen, retry_failed)
         finally:
             cells = finished_cells(store, manifest, err)
             write_reports(directory, manifest, cells, include_private)
@@ -104,7 +104,8 @@ def _share_cells(first: Manifest, second: Manifest) -> bool:
     return not keys[0].isdisjoint(keys[1])
 
 
-def _workers(device: torch.device, threads: int) -> int:
+def workers_for(device: torch.device, threads: int) -> int:
+    """As many workers as cores allow with so many threads each; one on a GPU."""
     return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
 
 

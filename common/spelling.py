@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Final, Union
 
 from pydantic import BeforeValidator, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from .catalog import name_of
 from .section import refuse_unknown_keys
+
+ALWAYS_SAID: Final[JsonDict] = {"said": "always"}
+"""Marks a parameter without which nobody knows what was run: `Field(default=4, json_schema_extra=ALWAYS_SAID)`."""
 
 
 class ReadAs:
@@ -35,13 +39,18 @@ def entry_type(entries: dict[str, type], also: str = "") -> Any:
 
 
 def label_of(value: object) -> str:
-    """An entry as a table names it: its name, and those of its parameters that differ from their defaults."""
+    """An entry as a table names it: its name, and those of its parameters that differ from their defaults or are marked by
+    ALWAYS_SAID."""
     changed = [
         f"{field.name}={getattr(value, field.name)}"
         for field in dataclasses.fields(value)  # type: ignore[arg-type]
-        if getattr(value, field.name) != default_of(field)
+        if getattr(value, field.name) != default_of(field) or _is_always_said(field)
     ]
     return f"{name_of(type(value))}({', '.join(changed)})" if changed else name_of(type(value))
+
+
+def _is_always_said(field: dataclasses.Field[Any]) -> bool:
+    return isinstance(field.default, FieldInfo) and field.default.json_schema_extra == ALWAYS_SAID
 
 
 def named(value: object) -> Any:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
+from seethrough.common.spelling import ALWAYS_SAID
 
 from ._base import Aggregate, Defense, Message, Params, Update, coordinates
 from .parts.flat import flattened, shaped_like
@@ -35,7 +36,7 @@ class SecureAggregation(Defense):
     more than half of `clients`) abort the round.
     """
 
-    clients: int = Field(default=4, ge=1, le=100)
+    clients: int = Field(default=4, ge=1, le=100, json_schema_extra=ALWAYS_SAID)
     clipping_range: float = Field(default=8.0, gt=0, allow_inf_nan=False)
     quantization_range: int = Field(default=2**22, ge=1, le=2**40)
     modulus_range: int = Field(default=2**32, ge=2, le=2**48)

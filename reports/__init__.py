@@ -9,7 +9,7 @@ from .csv_tables import labels_csv, results_csv, utility_csv
 from .digest import report_json
 from .markdown import results_markdown
 from .page import render_page
-from .report import read_report
+from .report import Report, read_report
 from .row import (
     Cell,
     Claim,
@@ -40,10 +40,10 @@ __all__ = [
 ]
 
 
-def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], include_private: bool = False) -> None:
+def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], include_private: bool = False) -> Report:
     """Write `report.json`, `results.csv`, `results.md` and `index.html`; `utility.csv` if there are trainings, `labels.csv` if
     there are labels that nothing scores. Equal input gives equal bytes. Pictures that may show real people are left out,
-    unless `include_private`.
+    unless `include_private`. Returns what they say.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
@@ -55,6 +55,7 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], in
     write_text_atomically(directory / "index.html", render_page(report, include_private))
     _write_or_remove(directory / "labels.csv", labels_csv(manifest, cells))
     _write_or_remove(directory / "utility.csv", utility_csv(manifest, cells) if manifest.trainings else "")
+    return report
 
 
 def _write_or_remove(path: Path, text: str) -> None:

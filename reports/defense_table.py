@@ -61,7 +61,7 @@ def _line(block: Block, defense: str, promise: Promise | None, trained: Trained 
         labels=_worst(findings, LABELS, "labels right"),
         pictures=_worst(findings, PICTURES, "pictures picked out"),
         accuracy=None if trained is None else trained.accuracy,
-        epsilon=_epsilon(promise),
+        epsilon=_epsilon(promise, trained),
         severity=severity,
         advice=advice(defense, severity, findings, trained),
     )
@@ -103,9 +103,12 @@ def _number_of_batches(finding: Finding) -> str:
     return f"{measured}" if measured == finding.planned else f"{measured} of {finding.planned} planned"
 
 
-def _epsilon(promise: Promise | None) -> str:
+def _epsilon(promise: Promise | None, trained: Trained | None) -> str:
+    """Of what was attacked, and of the training whose accuracy stands beside it, where that is another one."""
     if promise is None or not promise.known:
         return "not known yet"
-    if not promise.claims:
-        return "none"
-    return ", ".join(bound(claim.epsilon) for claim in promise.claims)
+    attacked = ", ".join(bound(claim.epsilon) for claim in promise.claims) or "none"
+    if trained is None or not trained.claims:
+        return attacked
+    whole = bound(max(claim.epsilon for claim in trained.claims))
+    return attacked if whole == attacked else f"{attacked} for what was attacked, {whole} for the training"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -263,3 +264,16 @@ def test_list_names_every_entry_with_its_parameters(tmp_path):
     text = typed("list", cwd=tmp_path).stdout
     for word in ("gradinversion", "dp_sgd", "noise_multiplier", "resnet20", "torchvision", "lpips", "label_accuracy"):
         assert word in text
+
+
+def test_a_plan_says_what_an_audit_takes_and_keeps_nothing(tmp_path):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    before = sorted(tmp_path.iterdir())
+    said = typed("plan", "spec.yaml", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "small: 12 cells (4 of label_minimum, 4 of inverting_gradients(steps=3), 4 of latent_prior)." in said.stdout
+    assert "not even a perfect attack could be called a leak by psnr: it needs 6" in said.stdout
+    assert "not known before it is tried" in said.stdout
+    timed = typed("plan", "spec.yaml", "--rehearse", "--workers", "1", cwd=tmp_path)
+    assert re.search(r"About \d+ min \d\d s on 1 worker, by one trial of each combination", timed.stdout), timed
+    assert sorted(tmp_path.iterdir()) == before

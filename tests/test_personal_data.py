@@ -64,6 +64,7 @@ def test_a_redacted_run_holds_no_picture_and_no_found_label_and_says_so(tmp_path
     typed(monkeypatch, "report", str(folder), "--include-private")
     (folder / "damaged").mkdir()
     (folder / "damaged" / "a.json.1").write_text(PERSON)
+    (folder / "report.pdf").write_text(PERSON)
     before = {cell.key: cell.scores for cell in audit()[1]}
     assert (folder / "labels.csv").exists() and any(PERSON in text for text in texts(folder).values())
     assert typed(monkeypatch, "redact", str(folder)) == 0

@@ -183,7 +183,7 @@ def test_entries_may_be_written_short_or_long(tmp_path):
     read = load_spec(written(tmp_path, spec))
     assert read.defenses[1] == Clipping(max_norm=2.0)
     assert isinstance(read.defenses[2], Chain)
-    assert defense_label(read.defenses[2]) == "clipping(max_norm=1.0) + secure_aggregation"
+    assert defense_label(read.defenses[2]) == "clipping(max_norm=1.0) + secure_aggregation(clients=4)"
     assert read.attacks[0] == GradInversion(steps=7)
 
 

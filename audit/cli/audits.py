@@ -1,4 +1,4 @@
-"""The commands that make an audit: run, new, import, list, schema."""
+"""The commands that make an audit: run, plan, new, import, list, schema."""
 
 import json
 import os
@@ -45,6 +45,8 @@ def run(
     include_private: IncludePrivate = False,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
+    from seethrough.reports.report import read_report
+
     from ..api import default_spec
     from ..cells.runner import RunError
     from ..run import run_audit
@@ -59,7 +61,30 @@ def run(
         stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except RunError as error:
         stop(str(error), FAILED)
-    show(manifest, cells, directory)
+    show(read_report(manifest, cells), directory)
+
+
+@app.command()
+def plan(
+    spec: Annotated[
+        Path | None, typer.Argument(help="The audit, a YAML file; without it, the built-in default audit.")
+    ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Compute one trial of each combination for its time.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes, as for `run`.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where attacks would run, as for `run`.")] = "auto",
+) -> None:
+    """Say what an audit will take, and what its batches could show; nothing is kept."""
+    from ..api import default_spec
+    from ..forecast import forecast
+    from ..specification.file import load_spec
+
+    audit = default_spec() if spec is None else load_spec(spec)
+    with err.status("reading data, preparing models"):
+        said = forecast(audit, rehearse, workers, device=device)
+    for sentence in said:
+        say(out, sentence)
 
 
 @app.command(name="list")

@@ -1,6 +1,7 @@
 """The commands that read what a run left behind, without torch: report, redact, check, compare."""
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,17 @@ from seethrough.common.errors import InputError
 from .shell import FAILED, INCONCLUSIVE, REFUTED, UNCONTROLLED, app, err, out, stop
 
 if TYPE_CHECKING:
-    from seethrough.reports import Cell, Manifest
     from seethrough.reports.findings.labels import Told
     from seethrough.reports.report import Report
+
+
+class Also(str, Enum):
+    """Documents that are made when they are asked for."""
+
+    TEX = "tex"
+    JUNIT = "junit"
+    PDF = "pdf"
+
 
 SHOWN = 20  # trials whose labels are printed
 
@@ -30,9 +39,13 @@ IncludePrivate = Annotated[
 def report(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     include_private: IncludePrivate = False,
+    also: Annotated[
+        list[Also] | None, typer.Option(help="A further document: LaTeX tables, JUnit XML, or the page as a PDF.")
+    ] = None,
 ) -> None:
     """Write the tables and the report of a finished or interrupted run anew."""
     from seethrough.reports import write_reports
+    from seethrough.reports.exports import write_export
 
     from ..cells.finished import finished_cells, read_manifest
     from ..cells.store import Store
@@ -41,8 +54,10 @@ def report(
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
-        write_reports(directory, manifest, cells, include_private)
-    show(manifest, cells, directory)
+        written = write_reports(directory, manifest, cells, include_private)
+        for wanted in also or ():
+            say(out, f"wrote {write_export(directory, written, wanted.value)}")
+    show(written, directory)
 
 
 @app.command()
@@ -128,16 +143,14 @@ def _report_of(directory: Path) -> "Report":
     return read_report(manifest, finished_cells(store, manifest, err))
 
 
-def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:
+def show(report: "Report", directory: Path) -> None:
     """The summary of a run, where its documents lie, and the exit code of what is wrong with it."""
     from seethrough.reports.findings.recoveries import refutation
     from seethrough.reports.headline import failed_control
     from seethrough.reports.overview import summarize
-    from seethrough.reports.report import read_report
 
     from ..cells.finished import failed_cells
 
-    report = read_report(manifest, cells)
     for grid in summarize(report.blocks):
         table = Table(title=_plain(f"{grid.setting}; {grid.threat}"), title_justify="left")
         for heading in ("defense", "attack", "finding (value vs a guesser's)"):
@@ -158,9 +171,11 @@ def show(manifest: "Manifest", cells: "list[Cell]", directory: Path) -> None:
     uncontrolled = failed_control(report.blocks)
     if uncontrolled:
         stop(uncontrolled, UNCONTROLLED)
-    failed = failed_cells(cells)
+    failed = failed_cells(report.cells)
     if failed:
-        said = f"{failed} of {len(cells)} cells failed; the report names them, --retry-failed computes them again"
+        said = (
+            f"{failed} of {len(report.cells)} cells failed; the report names them, --retry-failed computes them again"
+        )
         stop(said, FAILED)
 
 

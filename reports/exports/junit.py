@@ -1,0 +1,39 @@
+"""JUnit XML, as pipelines show it: a test for each defense, failed where it leaks and skipped where nothing is shown."""
+
+from xml.etree import ElementTree
+
+from seethrough.common.console import visible
+
+from ..defense_table import DefenseLine
+from ..findings.defense_verdicts import NO_DEFENSE
+from ..report import Report
+
+
+def junit_xml(report: Report) -> str:
+    """One suite for each setting and threat model."""
+    suites = ElementTree.Element("testsuites", name=visible(report.manifest.name))
+    for block in report.blocks:
+        mine = [
+            line
+            for line in report.defenses
+            if (line.setting, line.threat) == (block.setting, block.threat) and line.defense != NO_DEFENSE
+        ]
+        leaking = sum(line.fate == "leaks" for line in mine)
+        skipped = sum(line.fate not in ("leaks", "held") for line in mine)
+        counts = {"tests": str(len(mine)), "failures": str(leaking), "skipped": str(skipped), "errors": "0"}
+        suite = ElementTree.SubElement(suites, "testsuite", counts, name=visible(f"{block.setting}, {block.threat}"))
+        for line in mine:
+            _case(suite, line)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _case(suite: ElementTree.Element, line: DefenseLine) -> None:
+    case = ElementTree.SubElement(suite, "testcase", classname=suite.get("name", ""), name=visible(line.defense))
+    said = visible(f"{line.fate}, {line.severity}: labels: {line.labels}; pictures: {line.pictures}. {line.advice}")
+    if line.fate == "leaks":
+        ElementTree.SubElement(case, "failure", message=said, type=line.severity)
+    elif line.fate != "held":
+        ElementTree.SubElement(case, "skipped", message=said)
+    else:
+        ElementTree.SubElement(case, "system-out").text = said

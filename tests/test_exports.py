@@ -1,0 +1,84 @@
+"""Further documents of a report: they can be read by what they are made for, whatever the names are."""
+
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from seethrough.audit.cli import main
+from seethrough.common.errors import InputError
+from seethrough.reports.exports import pdf, write_export
+from seethrough.reports.exports.junit import junit_xml
+from seethrough.reports.exports.latex import latex_tables
+from seethrough.reports.report import read_report
+from tests.reports_samples import kept, manifest, measured, place, png, score, with_text
+
+LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)
+AWKWARD = ["a_b & c%", "<x>", "\x1b[2J", "\\input{/etc/passwd}", "$x^2~{#}", "\ud800"]
+
+
+def audit(**columns: tuple[float, ...]):
+    places = [place(trial, defense=defense) for defense, values in columns.items() for trial in range(len(values))]
+    values = [value for column in columns.values() for value in column]
+    return manifest(places), [measured(at, score(value)) for at, value in zip(places, values, strict=True)]
+
+
+def awkward():
+    numbers, names = itertools.count(), itertools.cycle(AWKWARD)
+    return read_report(*with_text(lambda: f"{next(names)} {next(numbers)}", png()))
+
+
+def test_junit_fails_what_leaks_and_skips_what_is_not_shown():
+    root = ElementTree.fromstring(junit_xml(read_report(*audit(none=LEAK, bad=LEAK, good=FLOOR, few=(0.9,)))))
+    (suite,) = root
+    assert suite.attrib | {"name": ""} == {"tests": "3", "failures": "1", "skipped": "1", "errors": "0", "name": ""}
+    assert {case.get("name"): case[0].tag for case in suite} == {
+        "bad": "failure",
+        "good": "system-out",
+        "few": "skipped",
+    }
+
+
+def test_names_break_neither_xml_nor_latex():
+    assert len(ElementTree.fromstring(junit_xml(awkward())))
+    text = latex_tables(awkward())
+    assert "\x1b" not in text and "\\input{" not in re.sub(r"%.*", "", text)
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            assert len(re.findall(r"(?<!\\)&", line)) == 6, line
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX is installed")
+def test_latex_takes_the_tables(tmp_path: Path):
+    body = latex_tables(awkward())
+    (tmp_path / "t.tex").write_text(
+        rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "t.tex"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_they_are_made_when_they_are_asked_for(tmp_path: Path, monkeypatch, capsys):
+    folder = kept(tmp_path / "run", audit(none=LEAK, noise=FLOOR))
+    monkeypatch.setattr("sys.argv", ["seethrough", "report", str(folder), "--also", "tex", "--also", "junit"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert (folder / "report.tex").read_text().count("tabular") == 4
+    assert (folder / "junit.xml").exists() and not (folder / "report.pdf").exists()
+
+
+def test_where_nothing_prints_a_pdf_one_sentence_says_what_would(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pdf.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        InputError, match=r"pdf: found neither WeasyPrint nor a Chromium; allowed: .*`pip install weasyprint`"
+    ):
+        write_export(tmp_path, read_report(*audit(none=LEAK)), "pdf")
+    assert list(tmp_path.iterdir()) == []
