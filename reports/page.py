@@ -1,6 +1,7 @@
 """index.html: the audit as one self-contained page, without script and without network."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ from .parts.scatter import scatter
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
+
+MOST_REMARKS = 6  # below a table
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,17 @@ def _template() -> Template:
         number=number, spread=spread, interval=interval, facts_of=_facts_of, direction=_direction
     )
     environment.globals.update(scale_of=_scale_of, remarks_of=_remarks_of, methods_of=_methods_of)
-    environment.globals.update(in_words=in_words, guessers_in=_guessers_in, standings=STANDINGS)
+    environment.globals.update(in_words=in_words, breakable=_breakable, guessers_in=_guessers_in, standings=STANDINGS)
     return environment.from_string(_packaged("page.html"))
 
 
 def _packaged(name: str) -> str:
     return resources.files("seethrough.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _breakable(name: str) -> Markup:
+    """A name with its parameters, which may go on to the next line behind each of its parts."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_(,=+])", visible(name)))
 
 
 def _shown(value: object) -> object:
@@ -131,7 +139,10 @@ def _facts_of(parts: Sequence[Described], name: str) -> tuple[str, ...]:
 
 
 def _remarks_of(block: Block, metric: str) -> tuple[str, ...]:
-    return unique(remark for finding in _of_metric(block, metric) for remark in finding.remarks)
+    """What numbers rest on, each once; of many, the first ones and how many more."""
+    found = unique(remark for finding in _of_metric(block, metric) for remark in finding.remarks)
+    more = (f"and {len(found) - MOST_REMARKS} more such remarks, in results.csv",) if len(found) > MOST_REMARKS else ()
+    return (*found[:MOST_REMARKS], *more)
 
 
 def _methods_of(block: Block, metric: str) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.elements.append(tag)
+        if tag != "wbr":  # where a name may be cut, which is up to the name
+            self.elements.append(tag)
         self.attributes += [(tag, name, value) for name, value in attrs]
 
     def handle_data(self, data):
