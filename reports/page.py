@@ -17,12 +17,14 @@ from .findings.evidence import in_words
 from .findings.grid import STANDINGS, Block, Finding, Reading, State, unique
 from .findings.recoveries import refutation
 from .findings.text import average, brief, counted, interval, last_line, number, spread
+from .glossary import GLOSSARY
 from .overview import summarize
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
+from .standards import standards
 
 MOST_REMARKS = 6  # below a table
 
@@ -102,6 +104,8 @@ def render_page(report: Report, include_private: bool = False) -> str:
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
         severities=RULE,
+        standards=standards(),
+        glossary=GLOSSARY,
         coverage=coverage,
         codes=unique(each.cell.code for each in coverage if each.cell is not None and each.cell.code),
     )
