@@ -16,6 +16,7 @@ from .case import Case
 from .cells.compute import Computation
 from .cells.finished import finished_cells
 from .cells.progress import watching
+from .cells.redaction import redact
 from .cells.runner import run_cells
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .device import Device, check_device, device_for
@@ -69,14 +70,17 @@ def run_audit(
             warn(err, held)
             earlier = None
         manifest = with_policy(plan.manifest, earlier, store, policy)
-        if earlier is not None and earlier.redacted:
-            manifest = replace(manifest, redacted=earlier.redacted)
         store.write_manifest(manifest)
         try:
             _compute(plan, store, out, err, workers or workers_for(chosen, threads), threads, chosen, retry_failed)
         finally:
+            if earlier is not None and earlier.redacted:  # what is new goes the same way, and is claimed last
+                redact(store)
+                manifest = replace(manifest, redacted=earlier.redacted)
             cells = finished_cells(store, manifest, err)
             write_reports(directory, manifest, cells, include_private)
+            if manifest.redacted:
+                store.write_manifest(manifest)
     return manifest, cells
 
 

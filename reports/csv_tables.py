@@ -39,7 +39,9 @@ def results_csv(readings: Sequence[Reading]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     guessers = {
-        path: strongest_guesser([reading.score for reading in group if reading.score is not None])
+        path: strongest_guesser(
+            [reading.score for reading in group if reading.state == "ok" and reading.score is not None]
+        )
         for path, group in grouped(readings).items()
     }
     writer.writerows(_csv_row(reading, guessers[reading.path]) for reading in readings)

@@ -7,10 +7,13 @@ from .findings.claims import Promise, bound
 from .findings.defense_verdicts import RANDOM_UPDATE, Fate, fate, tried
 from .findings.grid import Block, Finding, Standing, overall
 from .findings.intervals import Estimate
+from .findings.recoveries import Recovered
+from .findings.text import interval, number
 from .findings.utility import Trained
-from .recommendation import Severity, advice, severity_of
+from .recommendation import IMAGES, IN_COMMON, LABELS, Severity, advice, kind_of, severity_of
 
-LABELS, PICTURES = ("label_accuracy", "cohort_labels"), ("identifiability",)
+LABEL_SHARES, PICTURE_SHARES = ("label_accuracy", "cohort_labels"), ("identifiability",)
+REFUTED = "Its guarantee is refuted by what came back: rely on no bound of this run."
 NOT_MEASURED = "not measured"
 SAID: dict[Standing, str] = {
     "told apart": "something came through, but nothing that helps a guesser",
@@ -37,49 +40,70 @@ class DefenseLine:
 
 
 def defense_lines(
-    blocks: Sequence[Block], promises: Sequence[Promise], trained: Sequence[Trained]
+    blocks: Sequence[Block],
+    promises: Sequence[Promise],
+    trained: Sequence[Trained],
+    recovered: Sequence[Recovered] = (),
 ) -> tuple[DefenseLine, ...]:
     """One line for each setting, threat model and defense, in the order of the spec; none for the negative control."""
     claimed = {(each.setting, each.defense): each for each in promises}
     costs = {(each.setting, each.defense): each for each in trained}
+    broken = {(each.setting, each.threat, each.defense) for each in recovered if each.verdict == "refuted"}
     return tuple(
-        _line(block, defense, claimed.get((block.setting, defense)), costs.get((block.setting, defense)))
+        _line(
+            block,
+            defense,
+            claimed.get((block.setting, defense)),
+            costs.get((block.setting, defense)),
+            (block.setting, block.threat, defense) in broken,
+        )
         for block in blocks
         for defense in block.defenses
         if defense != RANDOM_UPDATE
     )
 
 
-def _line(block: Block, defense: str, promise: Promise | None, trained: Trained | None) -> DefenseLine:
+def _line(
+    block: Block, defense: str, promise: Promise | None, trained: Trained | None, is_refuted: bool
+) -> DefenseLine:
     said, findings = fate(block, defense), block.of(defense)
-    severity = severity_of(said, findings)
+    severity = "critical" if is_refuted else severity_of(said, findings)
     return DefenseLine(
         setting=block.setting,
         threat=block.threat,
         defense=defense,
-        fate=said,
-        labels=_worst(findings, LABELS, "labels right"),
-        pictures=_worst(findings, PICTURES, "pictures picked out"),
+        fate="leaks" if is_refuted else said,
+        labels=_worst(findings, LABEL_SHARES, LABELS, "labels right"),
+        pictures=_worst(findings, PICTURE_SHARES, (*IMAGES, *IN_COMMON), "pictures picked out"),
         accuracy=None if trained is None else trained.accuracy,
         epsilon=_epsilon(promise, trained),
         severity=severity,
-        advice=advice(defense, severity, findings, trained),
+        advice=REFUTED if is_refuted else advice(defense, severity, findings, trained),
     )
 
 
-def _worst(findings: Sequence[Finding], metrics: Sequence[str], what: str) -> str:
-    """The share that leaked most, with its interval, n and guesser; or what there is to say instead."""
-    measured = [finding for finding in tried(findings) if finding.metric.partition("(")[0] in metrics]
-    leaking = [finding for finding in measured if finding.standing == "leaks"]
-    most = max(leaking, key=lambda finding: finding.value.mean if finding.value else 0.0, default=None)
+def _worst(findings: Sequence[Finding], shares: Sequence[str], metrics: Sequence[str], what: str) -> str:
+    """The share that leaked most, or another of these metrics that leaks, with interval, n and guesser; or what there is to
+    say instead."""
+    measured = [finding for finding in tried(findings) if kind_of(finding) in metrics]
+    leaking = [finding for finding in measured if finding.standing == "leaks" and finding.value is not None]
+    most = max((each for each in leaking if kind_of(each) in shares), key=_mean, default=None)
     if most is not None and most.value is not None:
         floor = "" if most.floor is None else f"; {most.guesser}: {_percent(most.floor)}"
         return f"{_percent(most.value.mean)} {_range(most.value)} of {what}, n = {_number_of_batches(most)}{floor}"
+    if leaking and leaking[0].value is not None:
+        first, value = leaking[0], leaking[0].value
+        floor = "" if first.floor is None else f"; {first.guesser}: {number(first.floor, value.mean)}"
+        return f"{first.metric} {interval(value)}, n = {_number_of_batches(first)}{floor}"
     standing = overall(measured)
     if standing == "at the floor":
         known = [each for each in measured if each.value is not None]
         return f"nothing was found, n = {_number_of_batches(min(known, key=_measured_batches))}"
     return NOT_MEASURED if standing is None else SAID.get(standing, "not all was measured")
+
+
+def _mean(finding: Finding) -> float:
+    return 0.0 if finding.value is None else finding.value.mean
 
 
 def _range(share: Estimate) -> str:
@@ -107,8 +131,8 @@ def _epsilon(promise: Promise | None, trained: Trained | None) -> str:
     """Of what was attacked, and of the training whose accuracy stands beside it, where that is another one."""
     if promise is None or not promise.known:
         return "not known yet"
-    attacked = ", ".join(bound(claim.epsilon) for claim in promise.claims) or "none"
-    if trained is None or not trained.claims:
+    attacked = "none" if promise.reasons else ", ".join(bound(claim.epsilon) for claim in promise.claims) or "none"
+    if trained is None or not (trained.claims or trained.unclaimed):
         return attacked
-    whole = bound(max(claim.epsilon for claim in trained.claims))
+    whole = "none" if trained.unclaimed else bound(max(claim.epsilon for claim in trained.claims))
     return attacked if whole == attacked else f"{attacked} for what was attacked, {whole} for the training"

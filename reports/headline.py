@@ -8,6 +8,7 @@ from .findings.text import counted, listed
 from .row import EXPLAINED
 
 MOST_NAMED = 4  # defenses that the headline names
+REFUTED = "A guarantee is refuted by what was recovered, so no bound here is to be trusted. "
 DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
 
 
@@ -25,9 +26,10 @@ def failed_control(blocks: Sequence[Block]) -> str:
     return f"{POSITIVE_CONTROL_FAILS}." if is_blind(blocks) else ""
 
 
-def headline(blocks: Sequence[Block], doubts: Sequence[str] = ()) -> str:
-    """One sentence on all `blocks`, and another where there are `doubts` of recordings."""
-    return _sentence(blocks) + (DOUBTED if doubts else "")
+def headline(blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False) -> str:
+    """One sentence on all `blocks`, another before it where a guarantee is refuted, and one behind it where there are
+    `doubts` of recordings."""
+    return (REFUTED if refuted else "") + _sentence(blocks) + (DOUBTED if doubts else "")
 
 
 def _sentence(blocks: Sequence[Block]) -> str:

@@ -7,7 +7,7 @@ from .defense_table import DefenseLine, defense_lines
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
 from .findings.labels import Told, told_labels
-from .findings.recoveries import Recovered, recoveries
+from .findings.recoveries import Recovered, recoveries, refutation
 from .findings.utility import Tradeoff, Trained, tradeoffs, trainings
 from .row import Cell, Manifest
 from .verdict import Verdict, judge
@@ -35,16 +35,17 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings, manifest.margins)
     trained, promised = trainings(manifest, cells), promises(manifest, cells)
+    recovered = recoveries(manifest, cells)
     return Report(
         manifest=manifest,
         cells=tuple(cells),
         readings=readings,
         blocks=blocks,
-        verdict=judge(readings, blocks, manifest.doubts),
+        verdict=judge(readings, blocks, manifest.doubts, bool(refutation(recovered))),
         promises=promised,
-        recoveries=recoveries(manifest, cells),
+        recoveries=recovered,
         labels=told_labels(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
-        defenses=defense_lines(blocks, promised, trained),
+        defenses=defense_lines(blocks, promised, trained, recovered),
     )

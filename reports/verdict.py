@@ -66,10 +66,12 @@ class Verdict:
     caveats: tuple[str, ...]
 
 
-def judge(readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = ()) -> Verdict:
-    """The verdict over all that was planned; `doubts` are those of recorded updates."""
+def judge(
+    readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False
+) -> Verdict:
+    """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is."""
     return Verdict(
-        headline=headline(blocks, doubts),
+        headline=headline(blocks, doubts, refuted),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),

@@ -77,9 +77,58 @@ def test_what_only_one_run_has_is_said_of_it():
 def test_a_number_that_was_lost_is_not_the_same():
     planned, cells = run(WAS)
     failed = [Cell(cell.key, "failed", "broke") for cell in cells]
-    assert only((planned, failed), (planned, failed)).change == "measured in neither"
+    impossible = [Cell(cell.key, "n/a", "it cannot be") for cell in cells]
+    assert only((planned, impossible), (planned, impossible)).change == "measured in neither"
+    assert only((planned, failed), (planned, failed)).change == "not comparable"
     lost = only((planned, cells), (planned, failed))
     assert lost.change == "not comparable" and lost.reason == "in the first run measured, in the second 8 failed"
+
+
+def test_a_number_that_was_lost_in_some_batches_is_not_the_same():
+    """With one batch of eight left it had been "the same", and the gate had let it through."""
+    planned, cells = run(WAS)
+    rest = [*cells[:1], *(Cell(cell.key, "failed", "broke") for cell in cells[1:])]
+    lost = only((planned, cells), (planned, rest))
+    assert (lost.change, lost.reason) == ("not comparable", "of 8 batches of the first run, 7 failed in the second")
+    assert only((planned, cells), run(WAS[:6])).reason == "of 8 batches of the first run, 2 not planned in the second"
+    assert only((planned, rest), (planned, cells)).change == "the same"  # the first run lacked them
+    worse = run([value + 0.4 for value in WAS[:7]])
+    assert only((planned, cells), worse).change == "leaks more"  # by those that are left
+
+
+def test_a_change_that_so_many_numbers_could_never_show_is_not_called_none():
+    """Six batches in each of two settings: the change of one cannot get below p = 0.06 among both."""
+    places = [place(trial, setting=setting) for setting in ("a", "b") for trial in range(6)]
+    values = dict.fromkeys(places, 0.0)
+    jitter = (0.01, -0.02, 0.03, -0.01, 0.02, -0.03)
+    now = {at: 0.9 if at.setting == "a" else jitter[at.trial] for at in places}
+    first, second = ([measured(at, score(v[at])) for at in places] for v in (values, now))
+    found = compare(read_report(manifest(places), first), read_report(manifest(places), second)).differences
+    assert [each.change for each in found] == ["too few batches", "too few batches"]
+
+
+def test_findings_that_changed_alike_are_called_alike():
+    """Ranks among drawn signs had broken exact ties by chance."""
+    places = [place(trial, setting=f"setting {at}") for at in range(4) for trial in range(10)]
+    first = [measured(at, score(0.1)) for at in places]
+    second = [measured(at, score(0.1 + 0.05 * (1 + at.trial))) for at in places]
+    found = compare(read_report(manifest(places), first), read_report(manifest(places), second)).differences
+    assert {each.change for each in found} == {"leaks more"} and len({each.p for each in found}) == 1
+
+
+def test_other_weights_or_facts_of_a_metric_are_another_metric():
+    other = {"metrics": (Described("ssim", ("another window",)),)}
+    assert "another metric of that name: another window" in only(run(WAS), run(WAS, **other)).reason
+    assert only(run(WAS), run(WAS, hashes=(("weights of ssim", "11"),))).reason == "other weights of ssim"
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e300])
+def test_tiny_and_huge_numbers_differ_too(scale: float):
+    free = {"low": -float("inf"), "high": float("inf")}
+    places = [place(trial) for trial in range(8)]
+    first = [measured(at, score(value * scale, **free)) for at, value in zip(places, WAS, strict=True)]
+    second = [measured(at, score((value + 0.2) * scale, **free)) for at, value in zip(places, WAS, strict=True)]
+    assert only((manifest(places), first), (manifest(places), second)).change == "leaks more"
 
 
 def test_chance_is_called_a_change_at_most_once_in_twenty_comparisons():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from seethrough.reports import Cell, Claim
+from seethrough.reports import Cell, Claim, Recovery
 from seethrough.reports.defense_table import DefenseLine, defense_lines
 from seethrough.reports.findings.claims import Promise
 from seethrough.reports.findings.grid import read_blocks, read_grid
@@ -104,7 +104,13 @@ def lines_of(metric: str, values: tuple[float, ...], **changes) -> DefenseLine:
         ("identifiability", (0.3, 0.4, 0.35, 0.4, 0.3, 0.45), "high", "Do not rely on it: pictures leak in part."),
         ("ssim", LEAK, "high", "Do not rely on it: pictures leak in part."),
         ("label_accuracy", LEAK, "medium", "Only where labels are no secret: these leak."),
-        ("cohort_distance", LEAK, "medium", "Only where labels are no secret: these leak."),
+        (
+            "cohort_distance",
+            LEAK,
+            "medium",
+            "Only where it is no secret what a client's images have in common: that leaks.",
+        ),
+        ("face_match", LEAK, "high", "Do not rely on it: face_match leaked."),
         ("ssim", LEAK[:2], "unknown", "Not known: audit 6 batches."),
     ],
 )
@@ -138,3 +144,87 @@ def test_held_needs_a_larger_leak_excluded_where_a_margin_is_stated(margin: floa
     assert report.defenses[1].fate == fate
     said = report.verdict.sections[0].statements[-1].text
     assert ("a leak beyond the margin is not excluded for ssim by attack" in said) == (fate == "undecided"), said
+
+
+def test_a_picture_metric_that_leaks_is_named_though_no_picture_can_be_picked_out():
+    places = [place(trial) for trial in range(6)]
+    rows = [(score(value, metric="ssim"), score(0.0, metric="identifiability")) for value in LEAK]
+    cells = [measured(at, *row) for at, row in zip(places, rows, strict=True)]
+    (line,) = read_report(manifest(places, ("ssim", "identifiability")), cells).defenses
+    assert line.pictures.startswith("ssim 0.800 [") and line.severity == "high"
+
+
+def test_what_is_told_apart_by_some_and_open_by_others_is_not_called_harmless():
+    places = [place(trial) for trial in range(6)]
+    told = [score(0.3, 0.3, metric="ssim", swapped=(0.0,) * 19) for _ in places]
+    few = [
+        score(0.9, metric="identifiability") if at.trial < 2 else score(None, metric="identifiability", status="nan")
+        for at in places
+    ]
+    cells = [measured(at, *row) for at, *row in zip(places, told, few, strict=True)]
+    (line,) = read_report(manifest(places, ("ssim", "identifiability")), cells).defenses
+    assert (line.fate, line.severity) == ("told apart", "unknown")
+
+
+EPSILONS = [
+    ((1.5,), False, None, "1.5"),
+    ((1.5,), False, ((9.0,), False), "1.5 for what was attacked, 9 for the training"),
+    ((1.5,), False, ((), True), "1.5 for what was attacked, none for the training"),
+    ((1.5,), False, ((9.0,), True), "1.5 for what was attacked, none for the training"),
+    ((1.5,), True, None, "none"),
+    ((), False, None, "none"),
+]
+
+
+@pytest.mark.parametrize(("claimed", "unclaimed", "trained", "said"), EPSILONS)
+def test_epsilon_is_that_of_what_stands_beside_it(claimed, unclaimed: bool, trained, said: str):
+    places = [place(trial) for trial in range(6)]
+    cells = [measured(at, score(0.8), claim=Claim(claimed[0], 1e-5, "s") if claimed else None) for at in places]
+    if unclaimed:
+        cells[0] = replace(cells[0], claim=None, unclaimed="no noise")
+    repeats = [place(repeat, "training", threat="") for repeat in range(2)] if trained else []
+    for at in repeats:
+        epsilons, without = trained
+        claim = Claim(epsilons[0], 1e-5, "s") if epsilons and not (without and at.trial) else None
+        cells.append(measured(at, utility=utility(0.8), claim=claim, unclaimed="" if claim else "none"))
+    (line,) = read_report(replace(manifest(places), trainings=tuple(repeats)), cells).defenses
+    assert line.epsilon == said
+
+
+@pytest.mark.parametrize("status", ["unavailable", "n/a"])
+def test_a_margin_is_not_kept_by_what_was_not_measured(status: str):
+    metrics = ("ssim", "label_accuracy")
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(6)]
+    cells = []
+    for at, value in zip(places, (*LEAK, *FLOOR), strict=True):
+        label = (
+            score(value, metric="label_accuracy")
+            if at.defense == "none"
+            else score(None, metric="label_accuracy", status=status)
+        )
+        cells.append(measured(at, score(value), label))
+    for margins, fate in (((), "held"), ((("label_accuracy", 0.9),), "undecided")):
+        assert read_report(replace(manifest(places, metrics), margins=margins), cells).defenses[1].fate == fate
+
+
+def test_a_defense_whose_guarantee_is_refuted_did_not_hold():
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(6)]
+    told = Recovery(20.0, 4, 4, 4, 3, 700, 0.01, 0.05)
+    cells = [
+        measured(at, score(value), recovery=told if at.defense == "noise" else None)
+        for at, value in zip(places, (*LEAK, *FLOOR), strict=True)
+    ]
+    report = read_report(manifest(places), cells)
+    line = report.defenses[1]
+    assert (line.fate, line.severity) == ("leaks", "critical") and "refuted" in line.advice
+    assert report.verdict.headline.startswith("A guarantee is refuted by what was recovered")
+
+
+def test_a_defense_with_gaps_says_so():
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(12)]
+    cells = [
+        Cell(at.key, "failed", "broke") if at.defense == "noise" and at.trial > 5 else measured(at, score(value))
+        for at, value in zip(places, (*LEAK, *LEAK, *FLOOR, *FLOOR), strict=True)
+    ]
+    line = read_report(manifest(places), cells).defenses[1]
+    assert line.fate == "held" and "some cells failed or are missing" in line.advice

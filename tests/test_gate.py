@@ -264,3 +264,38 @@ def test_a_name_with_brackets_means_no_other():
     cells = column("none", LEAK) | column("d[1]", FLOOR) | column("d1", LEAK)
     assert judged(cells, {"require": "no_leak", "defenses": "d[1]"}) == "met"
     assert judged(cells, {"require": "no_leak", "defenses": "d[12]"}) == "violated"
+
+
+@pytest.mark.parametrize("status", ["failed", "n/a", None])
+def test_a_negative_control_that_was_not_measured_leaves_no_rule_met(status: str | None):
+    """All of `strict` had been met, with the control failed in every cell."""
+    cells = column("none", LEAK) | column("noise", FLOOR)
+    control = {at: Cell(at.key if status else "x", status or "ok", "why") for at in column("random_update", FLOOR)}  # type: ignore[arg-type]
+    for rule in ({"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 0.9}):
+        assert judged(cells | column("random_update", FLOOR), rule) == "met"
+        assert judged(cells | control, rule) == "inconclusive"
+
+
+def test_a_positive_control_that_fails_leaves_no_rule_met():
+    assert judged(column("none", FLOOR) | column("noise", FLOOR), {"leak_at_most": 0.5}) == "inconclusive"
+
+
+def test_no_leak_in_half_of_the_cells_violates_no_rule_of_a_leak():
+    cells = column("none", FLOOR * 2)
+    for at in [*cells][6:]:
+        cells[at] = Cell(at.key, "failed", "broke")
+    assert judged(cells, {"require": "leak", "defenses": "none"}) == "inconclusive"
+
+
+def test_what_could_be_had_in_some_trials_only_is_not_measured():
+    cells = column("none", LEAK * 2) | column("noise", FLOOR * 2)
+    for at in [at for at in cells if at.defense == "noise"][6:]:
+        cells[at] = measured(at, score(None, status="unavailable"))
+    for rule in ({"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 0.9}):
+        assert judged(cells, rule) == "inconclusive"
+
+
+def test_trainings_of_a_defense_that_no_attack_met_count_too():
+    at, cells = place(attack="training", defense="masks", threat=""), column("none", LEAK) | column("noise", FLOOR)
+    planned = replace(manifest([*cells]), trainings=(at,))
+    assert outcomes((planned, [*cells.values()]), {"require": "measured", "defenses": "masks"}) == ["inconclusive"]

@@ -98,7 +98,7 @@ def test_a_mistake_that_shows_only_with_the_data_is_one_sentence_too(tmp_path):
 def test_a_refuted_guarantee_and_failed_cells_are_warned_of(results, monkeypatch):
     assert results.problems == ()
     failed = tuple(replace(cell, status="failed", note="broke") for cell in results.cells)
-    monkeypatch.setattr("seethrough.audit.api.refuted", lambda manifest, cells: "1 guarantee refuted")
+    monkeypatch.setattr("seethrough.audit.api.refutation", lambda rows: "1 guarantee refuted")
     monkeypatch.setattr("seethrough.audit.api.run_audit", lambda *given: (results.manifest, failed))
     with pytest.warns(RuntimeWarning) as warned:
         broken = seethrough.audit(SPEC, results.directory)

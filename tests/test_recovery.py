@@ -10,8 +10,8 @@ from scipy import stats
 
 from seethrough.attacks import Reconstruction
 from seethrough.attacks.inverting_gradients import InvertingGradients
-from seethrough.audit import cli
 from seethrough.audit.case import Case, divided, public_batch
+from seethrough.audit.cli import audits
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.recovery import allowed, blind_recovery, error_at, recovery_of
@@ -171,7 +171,7 @@ metrics: [psnr]
 
 def run(folder) -> None:
     (folder / "spec.yaml").write_text(SPEC)
-    cli.run(folder / "spec.yaml", folder / "out", workers=1, threads=1, device="cpu", retry_failed=False)
+    audits.run(folder / "spec.yaml", folder / "out", workers=1, threads=1, device="cpu", retry_failed=False)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from seethrough.reports import Cell, Guess, Recovery, Score, write_reports
 from seethrough.reports.csv_tables import COLUMNS, results_csv
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import finite
+from seethrough.reports.report import read_report
 from tests.reports_samples import manifest, measured, place, png, score, with_text
 
 FLOATS = some.floats() | some.sampled_from([math.nan, math.inf, -math.inf, -0.0, 1e-320, 2.0**53 + 1, 1e308])
@@ -210,3 +211,16 @@ def test_any_rows_make_a_report(tmp_path_factory, drawn):
     assert len(parsed((directory / "results.csv").read_bytes().decode())) == len(
         read_grid(manifest(at, ["psnr"]), cells)
     )
+
+
+def test_the_guesser_of_the_csv_is_that_of_the_page(tmp_path):
+    """One infinite score had given the table another guesser than the page and report.json."""
+    places = [place(trial) for trial in range(7)]
+    guesses = (Guess("often", 0.2), Guess("once", 0.1))
+    cells = [measured(at, score(0.8 + at.trial / 100, guesses=guesses)) for at in places[:6]]
+    cells.append(measured(places[6], score(math.inf, guesses=(Guess("often", 0.0), Guess("once", 90.0)))))
+    report = read_report(manifest(places), cells)
+    (finding,) = report.blocks[0].findings
+    text = results_csv(report.readings)
+    assert finding.guesser == "often"
+    assert {row["guesser"] for row in csv.DictReader(io.StringIO(text)) if row["status"] == "ok"} == {"often"}

@@ -70,13 +70,10 @@ class Store:
         """Where the file of that cell now lies, out of the way."""
         return self._set_aside(self.path(key))
 
-    def remove_damaged(self) -> None:
-        """Delete what was moved aside."""
-        attic = self.directory / "damaged"
-        for path in sorted(attic.glob("*")):
-            path.unlink()
-        if attic.is_dir():
-            sync_directory(attic)
+    def strange_files(self) -> tuple[Path, ...]:
+        """Files among the cells that are none by their names, sorted."""
+        paths = sorted(path for path in (self.directory / "cells").glob("*") if not path.name.startswith("."))
+        return tuple(path for path in paths if path.suffix != ".json" or not KEY.fullmatch(path.stem))
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep the manifest, as `write` keeps a cell."""

@@ -1,6 +1,7 @@
 """The commands that read what a run left behind, without torch: report, redact, check, compare."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,19 +61,21 @@ def report(
     show(written, directory)
 
 
-@app.command()
-def redact(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
+@app.command(name="redact")
+def redact_run(directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")]) -> None:
     """Take all pictures and found labels out of a run for good, and write its documents anew. Numbers stay."""
     from seethrough.reports import write_reports
 
     from ..cells.finished import finished_cells, read_manifest
-    from ..cells.redaction import redacted
+    from ..cells.redaction import REDACTED, redact
     from ..cells.store import Store
 
     store = Store(directory)
     with store.lock():
-        manifest = redacted(store, read_manifest(store))
+        manifest = replace(read_manifest(store), redacted=REDACTED)
+        redact(store)
         write_reports(directory, manifest, finished_cells(store, manifest, err))
+        store.write_manifest(manifest)
     say(out, f"{directory}: {manifest.redacted}")
 
 
@@ -165,12 +168,11 @@ def show(report: "Report", directory: Path) -> None:
     _show_labels(report.labels)
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
-    contradiction = refutation(report.recoveries)
+    uncontrolled, contradiction = failed_control(report.blocks), refutation(report.recoveries)
+    if uncontrolled:  # then nothing else is to be believed, a refutation neither
+        stop(f"{uncontrolled} {contradiction}".strip(), UNCONTROLLED)
     if contradiction:
         stop(contradiction, REFUTED)
-    uncontrolled = failed_control(report.blocks)
-    if uncontrolled:
-        stop(uncontrolled, UNCONTROLLED)
     failed = failed_cells(report.cells)
     if failed:
         said = (

@@ -1,9 +1,7 @@
 """Numbers of two runs, paired by the batch that was attacked.
 
-Two runs with the same seed attack the same batches, if the setting is the same. So each batch gives a difference, and if the
-two runs were alike, either sign would be as likely, in all findings at once: flipping the signs of whole batches gives every
-finding the sums that chance would, and the best rank of all findings a distribution that is known (minP, Westfall and Young,
-1993). What is said to leak more or less is so at 5 % for all findings of the comparison together.
+Two runs with the same seed attack the same batches, if the setting is the same. So each batch gives a difference; what is said
+to leak more or less is so at 5 % for all findings of the comparison together (`significance.py`).
 """
 
 import difflib
@@ -12,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-
 from ..findings.grid import Reading, grouped
-from ..findings.intervals import Estimate, finite, leak_of, number_of, value_of
+from ..findings.intervals import Estimate, finite, gain_of, leak_of, number_of, value_of
 from ..report import Report
 from ..row import Described, Manifest, Score
+from .significance import Chance, Path, chances
 
 Change = Literal[
     "leaks more",
@@ -30,10 +27,8 @@ Change = Literal[
 ]
 CHANGES: tuple[Change, ...] = get_args(Change)  # the one to look at first coming first
 LEVEL = 0.05
-LEAST_BATCHES = 6  # 2 of 64 signs are as extreme as six that agree
-DRAWS = 9_999
-TIE = 1e-9
-Path = tuple[str, ...]
+ROUNDING = 1e-9  # relative to the largest value; less is the same
+FAULTS = ("failed", "nan", "missing")
 Pair = tuple[int, Score, Score]  # the trial, and its scores in both runs
 
 
@@ -47,7 +42,7 @@ class Difference:
     second: Estimate | None
     more: Estimate | None  # by how much more leaks in the second, over the batches of both
     p: float | None  # among all findings that are compared; None where there is no test
-    reason: str = ""  # why it cannot be compared
+    reason: str = ""  # why it cannot be compared, or what the second run lost
 
 
 @dataclass(frozen=True)
@@ -75,12 +70,11 @@ def compare(first: Report, second: Report) -> Comparison:
     }
     pairs = {path: [] if reasons[path] else _paired(ours[path], theirs[path]) for path in paths}
     changes = {path: _changes(pairs[path]) for path in paths}
-    chances = _chances({path: each for path, each in changes.items() if len(each) >= LEAST_BATCHES})
-    unmeasured = {path: [_states(each.get(path, [])) for each in (ours, theirs)] for path in paths if not pairs[path]}
+    by_chance = chances(changes)
     found = tuple(
-        _unmeasured(path, reasons[path], *unmeasured[path])
-        if path in unmeasured
-        else _difference(path, pairs[path], changes[path], chances.get(path))
+        _difference(path, pairs[path], changes[path], by_chance.get(path), _lost(ours[path], theirs[path]))
+        if pairs[path]
+        else _unmeasured(path, reasons[path], ours.get(path, []), theirs.get(path, []))
         for path in paths
     )
     return Comparison((first.manifest.name, second.manifest.name), found, _others(first.manifest, second.manifest))
@@ -90,18 +84,22 @@ def _why_not(path: Path, first: Manifest, second: Manifest) -> str:
     """Why the two runs did not measure the same at that place; empty where they did."""
     if first.seed != second.seed:
         return f"seed {first.seed} and {second.seed}: other batches"
-    setting, threat = path[:2]
+    setting, threat, *_, metric = path
     for kind, name, ours, theirs in (
         ("setting", setting, first.settings, second.settings),
         ("threat model", threat, first.threats, second.threats),
+        ("metric", metric, first.metrics, second.metrics),
     ):
         one, other = _facts(ours, name), _facts(theirs, name)
         if one != other:
             changed = [fact for fact in other if fact not in one] or [fact for fact in one if fact not in other]
             return f"another {kind} of that name: {'; '.join(changed)}"
-    data = f"data of {setting}"
-    if dict(first.hashes).get(data) != dict(second.hashes).get(data):
-        return "other data"
+    for artifact, words in (
+        (f"data of {setting}", "other data"),
+        (f"weights of {metric}", f"other weights of {metric}"),
+    ):
+        if dict(first.hashes).get(artifact) != dict(second.hashes).get(artifact):
+            return words
     return ""
 
 
@@ -124,32 +122,23 @@ def _is_measured(reading: Reading) -> bool:
 
 
 def _changes(pairs: Sequence[Pair]) -> dict[int, float]:
-    """By trial, how much more leaks in the second run."""
-    return {trial: _more(one, other) for trial, one, other in pairs}
+    """By trial, how much more leaks in the second run, in units of the largest value; what is rounding is nothing."""
+    scale = max((abs(number_of(score.value)) for _, *both in pairs for score in both), default=0.0) or 1.0
+    changes = {
+        trial: gain_of(two, number_of(two.value) / scale, number_of(one.value) / scale) for trial, one, two in pairs
+    }
+    return {trial: 0.0 if abs(change) <= ROUNDING else change for trial, change in changes.items()}
 
 
-def _more(first: Score, second: Score) -> float:
-    gained = number_of(second.value) - number_of(first.value)
-    return gained if second.better == "higher" else -gained
-
-
-def _chances(changes: dict[Path, dict[int, float]]) -> dict[Path, float]:
-    """The probability that chance makes any finding look as different as each of these does."""
-    signs: dict[tuple[str, int], np.ndarray] = {}
-    ranks, drawn = {}, np.full(DRAWS, DRAWS + 1)
-    rng = np.random.default_rng(0)
-    for path, by_trial in changes.items():
-        largest = max(map(abs, by_trial.values()))
-        if largest <= TIE:
-            continue
-        sums = np.zeros(DRAWS)
-        for trial, change in by_trial.items():
-            sign = signs.setdefault((path[0], trial), rng.choice((-1.0, 1.0), DRAWS))
-            sums += sign * (change / largest)
-        extreme, own = np.sort(np.abs(sums)), abs(sum(by_trial.values()) / largest)
-        ranks[path] = 1 + DRAWS - int(np.searchsorted(extreme, own - TIE))
-        np.minimum(drawn, DRAWS - np.searchsorted(extreme, np.abs(sums) - TIE), out=drawn)
-    return {path: float((1 + (drawn < rank).sum()) / (1 + DRAWS)) for path, rank in ranks.items()}
+def _lost(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
+    """What the second run has no number of, though the first one has; empty where there is nothing."""
+    states = {reading.place.trial: "ok" if _is_measured(reading) else reading.state for reading in theirs}
+    lost = Counter(states.get(each.place.trial, "not planned") for each in ours if _is_measured(each))
+    measured = lost.pop("ok", 0)
+    if not lost:
+        return ""
+    named = ", ".join(f"{count} {state}" for state, count in lost.items())
+    return f"of {measured + lost.total()} batches of the first run, {named} in the second"
 
 
 def _states(readings: Sequence[Reading]) -> str:
@@ -158,26 +147,29 @@ def _states(readings: Sequence[Reading]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _unmeasured(path: Path, reason: str, first: str, second: str) -> Difference:
+def _unmeasured(path: Path, reason: str, ours: Sequence[Reading], theirs: Sequence[Reading]) -> Difference:
     """What is said where no batch has a number in both runs."""
-    if not reason and first == second:
+    first, second = _states(ours), _states(theirs)
+    broken = any(reading.state in FAULTS for reading in (*ours, *theirs))
+    if not reason and first == second and not broken:
         return Difference(path, "measured in neither", None, None, None, None, first)
     said = reason or f"in the first run {first or 'measured'}, in the second {second or 'measured'}"
     return Difference(path, "not comparable", None, None, None, None, said)
 
 
-def _difference(path: Path, pairs: Sequence[Pair], changes: dict[int, float], p: float | None) -> Difference:
+def _difference(
+    path: Path, pairs: Sequence[Pair], changes: dict[int, float], chance: Chance | None, lost: str
+) -> Difference:
     first, second = [one for _, one, _ in pairs], [other for *_, other in pairs]
     more = leak_of(second, [score.value for score in first])
-    if all(abs(change) <= TIE for change in changes.values()):
-        change: Change = "the same"
-    elif p is None:
-        change = "too few batches"
-    elif p > LEVEL or more is None:
-        change = "no difference shown"
-    else:
-        change = "leaks more" if more.mean > 0 else "leaks less"
-    return Difference(path, change, value_of(first), value_of(second), more, p)
+    change: Change = "the same"
+    if chance is not None and chance.p <= LEVEL:
+        change = "leaks more" if sum(changes.values()) > 0 else "leaks less"
+    elif chance is not None:
+        change = "too few batches" if chance.least > LEVEL else "no difference shown"
+    if lost and change != "leaks more":
+        change = "not comparable"
+    return Difference(path, change, value_of(first), value_of(second), more, None if chance is None else chance.p, lost)
 
 
 def _others(first: Manifest, second: Manifest) -> tuple[str, ...]:

@@ -40,10 +40,11 @@ def in_words(each: Difference) -> str:
     """One difference on a line."""
     setting, threat, defense, attack, metric = each.path
     where = f"{setting}, {threat}: {metric} by {attack} through {defense}"
+    lost = brief(each.reason)
     if each.more is None:
-        return f"{each.change}: {where}: {brief(each.reason)}"
-    said = f"{interval(each.more, sign=True)}, n = {each.more.n}"
-    return f"{each.change}: {where}: {said}{'' if each.p is None else f', p = {each.p:.4f} among all'}"
+        return f"{each.change}: {where}: {lost}"
+    said = f"{interval(each.more, sign=True)}, n = {each.more.n}{'' if each.p is None else f', p = {each.p:.4f} among all'}"
+    return f"{each.change}: {where}: {said}{f'; {lost}' if lost else ''}"
 
 
 def comparison_markdown(found: Comparison) -> str:

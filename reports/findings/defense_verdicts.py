@@ -8,6 +8,7 @@ the interval must exclude a larger leak, too: equivalence, and not that no diffe
 from collections.abc import Sequence
 from typing import Literal
 
+from ..row import EXPLAINED
 from .evidence import ALPHA
 from .grid import Block, Finding, overall
 
@@ -59,7 +60,8 @@ def false_alarms(block: Block) -> tuple[Finding, ...]:
 def is_blind(blocks: Sequence[Block]) -> bool:
     """Whether the positive control fails: defenses were tried, and in undefended updates nothing was found either, with
     batches enough to find something."""
-    control = [finding.standing for block in blocks for finding in tried(block.of(NO_DEFENSE))]
+    found = [finding for block in blocks for finding in tried(block.of(NO_DEFENSE)) if finding.metric != EXPLAINED]
+    control = [finding.standing for finding in found]
     defended = any(defenses_of(block) for block in blocks)
     return defended and "at the floor" in control and set(control) <= set(SILENT)
 
@@ -89,15 +91,29 @@ def vouched_for(block: Block, defense: str) -> tuple[Finding, ...]:
 
 
 def not_excluded(block: Block, defense: str) -> tuple[tuple[Finding, float], ...]:
-    """The findings at the floor, by attacks that leak without the defense, whose interval reaches beyond the margin of their
-    metric, with that margin: that a leak was not found is not that it is small."""
+    """The findings, by attacks that leak without the defense, by which a leak beyond the margin of their metric is not
+    excluded, with that margin: that a leak was not found is not that it is small. All of a metric's, where none was
+    measured."""
+    beyond = []
+    for metric in block.metrics:
+        margin = margin_of(block, metric)
+        leaking = {each.attack for each in block.of(NO_DEFENSE, metric=metric) if each.standing == "leaks"}
+        mine = [finding for finding in block.of(defense, metric=metric) if finding.attack in leaking]
+        if margin is None:
+            continue
+        measured = [finding for finding in mine if finding.leak is not None]
+        beyond += [(each, margin) for each in measured or mine if _may_exceed(each, margin)]
+    return tuple(beyond)
+
+
+def margin_of(block: Block, metric: str) -> float | None:
+    """The leak that must be excluded by that metric, named with its parameters or without; None where the spec says none."""
     margins = dict(block.margins)
-    return tuple(
-        (finding, margin)
-        for finding in vouched_for(block, defense)
-        if (margin := margins.get(finding.metric, margins.get(finding.metric.partition("(")[0]))) is not None
-        and (finding.leak is None or finding.leak.high is None or finding.leak.high > margin)
-    )
+    return margins.get(metric, margins.get(metric.partition("(")[0]))
+
+
+def _may_exceed(finding: Finding, margin: float) -> bool:
+    return finding.leak is None or finding.leak.high is None or finding.leak.high > margin
 
 
 def weak_attacks(block: Block) -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..findings.defense_verdicts import false_alarms, fate
+from ..findings.defense_verdicts import RANDOM_UPDATE, fate
 from ..findings.grid import Block, Finding, unique
 from ..findings.text import brief, counted, interval
+from ..headline import failed_control
 from ..report import Report
 from .policy import Policy, Rule
 from .selection import Selection
@@ -34,14 +35,23 @@ class Judged:
 
 
 def judge_policy(policy: Policy, report: Report) -> tuple[Judged, ...]:
-    """Every rule of `policy` over the numbers of `report`. Where the negative control finds something, or a recorded update is
-    doubted, no rule is met."""
-    unsound = [
-        Violation("inconclusive", f"the negative control finds something in noise, at {block.setting}")
-        for block in report.blocks
-        if false_alarms(block)
-    ] + [Violation("inconclusive", f"doubted: {brief(doubt)}") for doubt in report.manifest.doubts]
+    """Every rule of `policy` over the numbers of `report`. Where a control fails or was not wholly measured, or a recorded
+    update is doubted, no rule is met."""
+    unsound = [Violation("inconclusive", each) for each in _unsound(report)]
     return tuple(_judged(rule, report, unsound) for rule in policy.rules)
+
+
+def _unsound(report: Report) -> Iterator[str]:
+    """What speaks against every number of a report."""
+    if failed := failed_control(report.blocks):
+        yield failed
+    for block in report.blocks:
+        control = block.of(RANDOM_UPDATE)
+        if lacking := _lacking(control):
+            yield f"{_at(block)}the negative control, {lacking}"
+        elif control and all(finding.value is None for finding in control):
+            yield f"{_at(block)}the negative control was not measured"
+    yield from (f"doubted: {brief(doubt)}" for doubt in report.manifest.doubts)
 
 
 def _judged(rule: Rule, report: Report, unsound: Sequence[Violation]) -> Judged:
@@ -76,9 +86,10 @@ def _leak(rule: Rule, chosen: Selection) -> Iterator[Violation]:
         if leaking:
             yield Violation("met", f"{_at(block)}{counted(len(leaking), 'combination')} of {len(found)} leak")
         else:
-            tried = [finding for finding in found if finding.standing == "at the floor"]
-            outcome: Outcome = "violated" if len(tried) == len(found) else "inconclusive"
-            yield Violation(outcome, f"{_at(block)}none of {counted(len(found), 'combination')} leaks")
+            tried, lacking = [each for each in found if each.standing == "at the floor"], _lacking(found)
+            outcome: Outcome = "violated" if len(tried) == len(found) and not lacking else "inconclusive"
+            said = f"none of {counted(len(found), 'combination')} leaks{f', {lacking}' if lacking else ''}"
+            yield Violation(outcome, f"{_at(block)}{said}")
 
 
 def _measured(rule: Rule, chosen: Selection) -> Iterator[Violation]:
@@ -122,12 +133,12 @@ def _held_against(rule: Rule, finding: Finding) -> Violation:
 
 
 def _lacking(findings: Sequence[Finding]) -> str:
-    """What failed or is missing of these; empty where nothing is."""
+    """What failed or is missing of these, and of what was measured in part, what cannot be had; empty where nothing is."""
     said = [
         f"{finding.metric} by {finding.attack}: {count} {state} of {finding.planned}"
         for finding in findings
         for state, count in finding.states
-        if state in UNMEASURED
+        if state in UNMEASURED or finding.value is not None
     ]
     more = f", and {len(said) - 1} more" if len(said) > 1 else ""
     return f"{said[0]}{more}" if said else ""

@@ -16,11 +16,12 @@ class Selection:
 
     def __init__(self, rule: Rule, report: Report):
         findings = [finding for block in report.blocks for finding in block.findings]
-        self._settings = _chosen(rule.settings, (finding.setting for finding in findings))
+        trainings = [(row.setting, row.defense) for row in report.trained]
+        self._settings = _chosen(rule.settings, [*(each.setting for each in findings), *(one for one, _ in trainings)])
         self._threats = _chosen(rule.threats, (finding.threat for finding in findings))
         self._attacks = _chosen(rule.attacks, (finding.attack for finding in findings))
         self._metrics = _chosen(rule.metrics, (finding.metric for finding in findings))
-        defenses = _chosen(rule.defenses, (finding.defense for finding in findings))
+        defenses = _chosen(rule.defenses, [*(each.defense for each in findings), *(one for _, one in trainings)])
         self._defenses = defenses if rule.defenses in defenses else defenses - set(CONTROLS)
         both = ((block, self._of(block)) for block in report.blocks)
         self.found: tuple[tuple[Block, tuple[Finding, ...]], ...] = tuple(pair for pair in both if pair[1])
