@@ -22,6 +22,8 @@ FIXED = "policy "  # what stands before its name among a manifest's hashes
 
 def load_policy(named: str) -> tuple[Policy, str]:
     """The policy of that name, or in that file, and the SHA-256 of its text. Raises: SpecError; UntrustedFileError."""
+    if named not in BUILT_IN and not Path(named).exists():
+        raise InputError(f"--policy: found {named!r:.140}; allowed: {', '.join(BUILT_IN)}, or a YAML file that exists.")
     document = _built_in(named) if named in BUILT_IN else read_yaml(Path(named))
     try:
         policy = Policy.model_validate_json(json.dumps(document.data))

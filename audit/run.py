@@ -22,7 +22,7 @@ from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .device import Device, check_device, device_for
 from .manifest import code_revision
 from .plan import Plan, make_plan
-from .policy import with_policy
+from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
@@ -51,6 +51,8 @@ def run_audit(
     KeyboardInterrupt.
     """
     _check(directory, workers, threads, device)
+    if policy:
+        load_policy(policy)  # a mistake in it is said before anything is written
     for problem in problems():
         warn(err, problem)
     chosen = device_for(device)
@@ -65,6 +67,7 @@ def run_audit(
     store = Store(directory)
     with store.lock():
         earlier = _earlier(store)
+        redacted = "" if earlier is None else earlier.redacted
         if earlier is not None and not _share_cells(earlier, plan.manifest):
             held = f"{directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
             warn(err, held)
@@ -74,9 +77,9 @@ def run_audit(
         try:
             _compute(plan, store, out, err, workers or workers_for(chosen, threads), threads, chosen, retry_failed)
         finally:
-            if earlier is not None and earlier.redacted:  # what is new goes the same way, and is claimed last
+            if redacted:  # what is new goes the same way, and is claimed last
                 redact(store)
-                manifest = replace(manifest, redacted=earlier.redacted)
+                manifest = replace(manifest, redacted=redacted)
             cells = finished_cells(store, manifest, err)
             write_reports(directory, manifest, cells, include_private)
             if manifest.redacted:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .findings.claims import Promise, bound
-from .findings.defense_verdicts import RANDOM_UPDATE, Fate, fate, tried
+from .findings.defense_verdicts import RANDOM_UPDATE, Fate, false_alarms, fate, tried
 from .findings.grid import Block, Finding, Standing, overall
 from .findings.intervals import Estimate
 from .findings.recoveries import Recovered
@@ -14,6 +14,7 @@ from .recommendation import IMAGES, IN_COMMON, LABELS, Severity, advice, kind_of
 
 LABEL_SHARES, PICTURE_SHARES = ("label_accuracy", "cohort_labels"), ("identifiability",)
 REFUTED = "Its guarantee is refuted by what came back: rely on no bound of this run."
+UNCONTROLLED = "Trust nothing here before the negative control holds."
 NOT_MEASURED = "not measured"
 SAID: dict[Standing, str] = {
     "told apart": "something came through, but nothing that helps a guesser",
@@ -78,8 +79,14 @@ def _line(
         accuracy=None if trained is None else trained.accuracy,
         epsilon=_epsilon(promise, trained),
         severity=severity,
-        advice=REFUTED if is_refuted else advice(defense, severity, findings, trained),
+        advice=_advice(block, defense, severity, trained, is_refuted),
     )
+
+
+def _advice(block: Block, defense: str, severity: Severity, trained: Trained | None, is_refuted: bool) -> str:
+    if false_alarms(block):
+        return UNCONTROLLED
+    return REFUTED if is_refuted else advice(defense, severity, block.of(defense), trained)
 
 
 def _worst(findings: Sequence[Finding], shares: Sequence[str], metrics: Sequence[str], what: str) -> str:
@@ -98,8 +105,14 @@ def _worst(findings: Sequence[Finding], shares: Sequence[str], metrics: Sequence
     standing = overall(measured)
     if standing == "at the floor":
         known = [each for each in measured if each.value is not None]
-        return f"nothing was found, n = {_number_of_batches(min(known, key=_measured_batches))}"
+        return f"nothing was found{_not_excluded(known, shares)}, n = {_number_of_batches(min(known, key=_measured_batches))}"
     return NOT_MEASURED if standing is None else SAID.get(standing, "not all was measured")
+
+
+def _not_excluded(known: Sequence[Finding], shares: Sequence[str]) -> str:
+    """How large a gain of a share may be that was not found; empty where no interval says."""
+    gains = [each.leak.high for each in known if kind_of(each) in shares and each.leak is not None and each.leak.high]
+    return f"; a gain of up to {_percent(max(gains))} is not excluded" if gains else ""
 
 
 def _mean(finding: Finding) -> float:

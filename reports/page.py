@@ -26,7 +26,7 @@ from .report import Report
 from .row import Cell, Described, Manifest, Place
 from .standards import standards
 
-MOST_REMARKS = 6  # below a table
+MOST_REMARKS = 3  # below a table
 
 
 @dataclass(frozen=True)

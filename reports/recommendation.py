@@ -48,7 +48,7 @@ def severity_of(fate: Fate, findings: Sequence[Finding]) -> Severity:
 def advice(defense: str, severity: Severity, findings: Sequence[Finding], trained: Trained | None) -> str:
     """One sentence on what to do."""
     if defense == NO_DEFENSE and severity not in ("unknown", "none"):
-        return "Do not send updates without a defense."
+        return f"Do not send updates without a defense. {_cost(trained)}".rstrip()
     leaking = {kind_of(each) for each in findings if each.standing == "leaks"}
     partly = any(state in FAULTS for each in findings for state, _ in each.states)
     said = {
@@ -73,15 +73,15 @@ def _undecided(findings: Sequence[Finding]) -> str:
         for finding in findings
         if finding.standing == "inconclusive" and finding.evidence is not None and finding.evidence.needs
     ]
-    return f"Not known: audit {max(needed)} batches." if needed else "Not known; below it says why."
+    return f"Not known: it takes {max(needed)} batches (trials)." if needed else "Not known; below it says why."
 
 
 def _cost(trained: Trained | None) -> str:
     """Whether anything is learned under it."""
-    if trained is None or trained.accuracy is None or trained.floor is None or trained.accuracy.low is None:
+    if trained is None or trained.accuracy is None or trained.floor is None:
         return ""
-    learned = trained.accuracy.low > trained.floor
-    return "" if learned else "But a model was not shown to learn under it."
+    low = trained.accuracy.least if trained.accuracy.low is None else trained.accuracy.low
+    return "" if low > trained.floor else "But a model was not shown to learn under it."
 
 
 def kind_of(finding: Finding) -> str:

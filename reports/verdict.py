@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .findings.defense_verdicts import (
+    CONTROL_LEVEL,
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
@@ -71,12 +72,19 @@ def judge(
 ) -> Verdict:
     """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is."""
     return Verdict(
-        headline=headline(blocks, doubts, refuted),
+        headline=_partial(readings) + headline(blocks, doubts, refuted),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
         caveats=(NOT_PROOF, *_comparisons(blocks)),
     )
+
+
+def _partial(readings: Sequence[Reading]) -> str:
+    """What stands before everything where not all was computed."""
+    planned = {reading.place for reading in readings}
+    missing = {reading.place for reading in readings if reading.cell is None}
+    return f"Partial: {len(missing)} of {counted(len(planned), 'cell')} not computed yet. " if missing else ""
 
 
 def _statements(block: Block) -> tuple[Statement, ...]:
@@ -241,14 +249,23 @@ def _negative_control(block: Block) -> tuple[Statement, ...]:
         return ()
     alarms = false_alarms(block)
     if alarms:
-        found = listed([f"{each.attack} by {each.metric}" for each in alarms])
-        return (Statement("Negative control: fails", f"{found} finds something in noise", tone="leaks"),)
-    least = min(each.evidence.alone for each in tested if each.evidence is not None)
+        found = listed([f"{each.attack} by {each.metric} (p = {_alone(each):.2g})" for each in alarms])
+        text = (
+            f"{found} finds something in noise. Of {counted(len(tested), 'combination')} of an audit that works one does so "
+            f"in {CONTROL_LEVEL:.0%} of all audits: make it once more with another seed; if it fails again, something of "
+            "the audit is wrong."
+        )
+        return (Statement("Negative control: fails", text, tone="leaks"),)
+    least = min(map(_alone, tested))
     text = (
         f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and "
         f"metric, as it must be (least p of these: {least:.4f})."
     )
     return (Statement("Negative control: holds", text, tone="held"),)
+
+
+def _alone(finding: Finding) -> float:
+    return 1.0 if finding.evidence is None else finding.evidence.alone
 
 
 def _positive_control(block: Block) -> tuple[Statement, ...]:

@@ -193,3 +193,48 @@ def test_a_folder_that_is_wrong_is_one_sentence(arguments, words: str, tmp_path:
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2 and words in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_strength_of_the_one_defense_that_differs_is_compared():
+    """The case that a gate is for had been two numbers of which each was only in one run."""
+    first, second = run(WAS, "dp_sgd(noise=1.0)"), run([value + 0.3 for value in WAS], "dp_sgd(noise=0.1)")
+    found = compare(read_report(*first), read_report(*second))
+    (only_one,) = found.differences
+    assert only_one.change == "leaks more" and only_one.path[2] == "dp_sgd(noise=1.0)"
+    assert "compared with each other: dp_sgd(noise=1.0) and dp_sgd(noise=0.1)" in found.others
+
+
+def test_where_it_is_not_clear_which_stands_for_which_none_does():
+    places = [place(trial, defense=f"clip({at})") for at in (1, 2) for trial in range(8)]
+    many = manifest(places), [measured(at, score(0.5)) for at in places]
+    found = compare(read_report(*many), read_report(*run(WAS, "clip(3)")))
+    assert {each.reason for each in found.differences} == {"only in the first run", "only in the second run"}
+
+
+def test_more_trials_of_what_cannot_be_measured_are_the_same():
+    (planned, _), (more, _) = run(WAS), run((*WAS, 0.1, 0.2))
+    for manifests in ((planned, more), (more, planned)):
+        first, second = ((m, [Cell(at.key, "n/a", "cannot be") for at in m.places]) for m in manifests)
+        assert only(first, second).change == "measured in neither"
+
+
+def test_a_run_whose_control_failed_is_said_and_leaves_nothing_known(tmp_path: Path, monkeypatch, capsys):
+    places = [place(trial, defense=defense) for defense in ("none", "random_update") for trial in range(8)]
+    audit = manifest(places), [measured(at, score(0.8 + at.trial / 100)) for at in places]
+    folder = str(kept(tmp_path / "a", audit))
+    monkeypatch.setattr("sys.argv", ["seethrough", "compare", folder, folder])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 4 and "in the second run: The negative control fails" in capsys.readouterr().out
+
+
+def test_no_file_is_written_over(tmp_path: Path, monkeypatch, capsys):
+    kept(tmp_path / "a", run(WAS))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("mine")
+    for name in ("mine.yaml", "a"):
+        monkeypatch.setattr("sys.argv", ["seethrough", "compare", "a", "a", "--out", name])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2 and "allowed: a name that is free" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "mine.yaml").read_text() == "mine"

@@ -33,7 +33,7 @@ def test_each_defense_has_its_fate_and_what_leaks_at_worst_in_words():
     found = lines(none=LEAK, noise=FLOOR, masks=(0.9,), random_update=FLOOR)
     assert {name: line.fate for name, line in found.items()} == {"none": "leaks", "noise": "held", "masks": "undecided"}
     assert re.fullmatch(r"80% \[\d+%, \d+%\] of pictures picked out, n = 6; a guesser: 0%", found["none"].pictures)
-    assert found["noise"].pictures == "nothing was found, n = 6"
+    assert found["noise"].pictures == "nothing was found; a gain of up to 10% is not excluded, n = 6"
     assert found["masks"].pictures == "not known with so few batches"
     assert found["none"].labels == "cannot be told from this update"
     assert found["none"].accuracy is None
@@ -79,7 +79,7 @@ def test_a_number_that_some_batches_lack_says_of_how_many_it_is():
         for at, value in zip(places, (LEAK * 2) + (FLOOR * 2), strict=True)
     ]
     line = defense_lines(read_blocks(read_grid(manifest(places, (metric,)), cells)), (), ())
-    assert "n = 6 of 12 planned" in line[0].pictures and line[1].pictures == "nothing was found, n = 6 of 12 planned"
+    assert "n = 6 of 12 planned" in line[0].pictures and line[1].pictures.endswith("n = 6 of 12 planned")
 
 
 def test_a_small_share_is_not_rounded_to_nothing():
@@ -111,7 +111,7 @@ def lines_of(metric: str, values: tuple[float, ...], **changes) -> DefenseLine:
             "Only where it is no secret what a client's images have in common: that leaks.",
         ),
         ("face_match", LEAK, "high", "Do not rely on it: face_match leaked."),
-        ("ssim", LEAK[:2], "unknown", "Not known: audit 6 batches."),
+        ("ssim", LEAK[:2], "unknown", "Not known: it takes 6 batches (trials)."),
     ],
 )
 def test_severity_and_advice_follow_what_leaks(metric: str, values: tuple[float, ...], severity: str, advice: str):

@@ -34,7 +34,8 @@ def awkward():
 
 def test_junit_fails_what_leaks_and_skips_what_is_not_shown():
     root = ElementTree.fromstring(junit_xml(read_report(*audit(none=LEAK, bad=LEAK, good=FLOOR, few=(0.9,)))))
-    (suite,) = root
+    controls, suite = root
+    assert controls.get("failures") == "0"
     assert suite.attrib | {"name": ""} == {"tests": "3", "failures": "1", "skipped": "1", "errors": "0", "name": ""}
     assert {case.get("name"): case[0].tag for case in suite} == {
         "bad": "failure",
@@ -82,3 +83,8 @@ def test_where_nothing_prints_a_pdf_one_sentence_says_what_would(tmp_path: Path,
     ):
         write_export(tmp_path, read_report(*audit(none=LEAK)), "pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_junit_fails_where_a_control_does():
+    (controls, _) = ElementTree.fromstring(junit_xml(read_report(*audit(none=FLOOR, noise=FLOOR))))
+    assert controls.get("failures") == "1" and "positive control fails" in controls[0][0].get("message", "")

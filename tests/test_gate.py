@@ -31,7 +31,7 @@ def run(**columns: tuple[float | None, ...]) -> tuple[Manifest, list[Cell]]:
 
 def outcomes(audit: tuple[Manifest, list[Cell]], *rules: dict[str, Any]) -> list[str]:
     described = [{"name": f"rule {place}", **rule} for place, rule in enumerate(rules)]
-    policy = Policy.model_validate({"name": "p", "rules": described})
+    policy = Policy.model_validate({"name": "p", "rules": tuple(described)})
     return [each.outcome for each in judge_policy(policy, read_report(*audit))]
 
 
@@ -105,7 +105,9 @@ def test_the_exit_code_is_the_answer(audit, rules, code: int, tmp_path: Path, mo
         ("name: p\nrules: []\n", "rules: found []; allowed: a list of at least 1 item"),
         ("name: p\nrules: [{name: a}]\n", "require or leak_at_most, one of them"),
         ("name: p\nrules: [{name: a, require: no_leak, leak_at_most: 1}]\n", "require or leak_at_most, one of them"),
-        ("name: p\nrules: [{name: a, requires: leak}]\n", "requires"),
+        ("name: p\nrules: [{name: a, requires: leak}]\n", "did you mean require?"),
+        ("name: p\nrules: [{name: a, defense: none, require: leak}]\n", "did you mean defenses?"),
+        ("", "p.yaml"),
         ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak' or 'measured'"),
         ("name: p\nrules: [{name: a, leak_at_most: .nan}]\n", "leak_at_most"),
         ("[1]\n", "found"),
@@ -299,3 +301,17 @@ def test_trainings_of_a_defense_that_no_attack_met_count_too():
     at, cells = place(attack="training", defense="masks", threat=""), column("none", LEAK) | column("noise", FLOOR)
     planned = replace(manifest([*cells]), trainings=(at,))
     assert outcomes((planned, [*cells.values()]), {"require": "measured", "defenses": "masks"}) == ["inconclusive"]
+
+
+def test_a_pattern_that_fits_nothing_is_named():
+    policy = Policy.model_validate({"name": "p", "rules": ({"name": "r", "defenses": "dpsgd*", "require": "no_leak"},)})
+    (found,) = judge_policy(policy, read_report(*HELD))
+    assert found.evidence[0].words.endswith("nothing of defenses: dpsgd*")
+
+
+def test_a_policy_that_is_not_there_is_one_sentence_and_leaves_no_folder(tmp_path: Path):
+    with pytest.raises(
+        InputError, match=r"--policy: found 'stric'; allowed: strict, research, or a YAML file that exists"
+    ):
+        seethrough.audit(spec(), tmp_path / "out", policy="stric", quiet=True)
+    assert not (tmp_path / "out").exists()

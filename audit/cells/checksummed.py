@@ -50,7 +50,10 @@ def decode(path: Path, kind: type[Record]) -> Record:
     document = _document(path, _checked_body(path))
     found = (document.get("format"), document.get("schema"))
     if found != (_format(kind), SCHEMA):
-        raise SchemaMismatchError(f"{path} has format and schema {found!r:.140}, allowed are {(_format(kind), SCHEMA)}")
+        raise SchemaMismatchError(
+            f"{path} has format and schema {found!r:.140}, allowed are {(_format(kind), SCHEMA)}: read it with "
+            "the version of seethrough that wrote it, or make the audit anew in another folder"
+        )
     try:
         return from_plain(document.get("content"), kind, kind.__name__)
     except TypeError as error:

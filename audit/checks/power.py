@@ -41,11 +41,13 @@ def powerless(spec: AuditSpec) -> tuple[str, ...]:
             if metric.compares == "labels" and setting.recording and min(images + labels) < LEAST_BATCHES:
                 found[_said(setting, metric, min(images + labels), LEAST_BATCHES)] = None
             if metric.compares == "labels" and metric.of == "client" and not setting.recording:
-                found |= dict.fromkeys(_of_labels(spec, setting, metric, min(images + labels)))
+                fewest = min(images + labels)
+                only = ", as attacks on images are tried on" if labels and fewest < max(labels) else ""
+                found |= dict.fromkeys(_of_labels(spec, setting, metric, fewest, only))
     return tuple(found)
 
 
-def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) -> Iterator[str]:
+def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int, only: str) -> Iterator[str]:
     if all("labels" in threat.grants for threat in spec.threats):
         return
     simulated = [
@@ -53,12 +55,12 @@ def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int) 
     ]
     evidence = evidence_of([score(metric, trial, trial.readable, trial.readable) for trial in simulated])
     if evidence is not None and not evidence.powered:
-        yield _said(setting, metric, batches, evidence.needs)
+        yield _said(setting, metric, batches, evidence.needs, only)
 
 
-def _said(setting: Setting, metric: Metric, batches: int, needs: int | None) -> str:
+def _said(setting: Setting, metric: Metric, batches: int, needs: int | None, only: str = "") -> str:
     wanted = f"it needs {needs}" if needs is not None else f"nor with any number of them up to {MOST_BATCHES}"
     return (
-        f"with {batches} batch{'es' * (batches > 1)} at {setting.name}, not even a perfect attack could be called a "
+        f"with {batches} batch{'es' * (batches > 1)}{only} at {setting.name}, not even a perfect attack could be called a "
         f"leak by {label_of(metric)}: {wanted}."
     )

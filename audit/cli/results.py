@@ -1,5 +1,6 @@
 """The commands that read what a run left behind, without torch: report, redact, check, compare."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -71,6 +72,7 @@ def redact_run(directory: Annotated[Path, typer.Argument(help="A folder that `se
     from ..cells.store import Store
 
     store = Store(directory)
+    read_manifest(store)  # before a folder is made of what is none
     with store.lock():
         manifest = replace(read_manifest(store), redacted=REDACTED)
         redact(store)
@@ -101,6 +103,10 @@ def check(
         if len(each.evidence) > SHOWN:
             say(out, f"    and {len(each.evidence) - SHOWN} more")
     outcomes = {each.outcome for each in found}
+    counts = (
+        (outcome, sum(each.outcome == outcome for each in found)) for outcome in ("met", "violated", "inconclusive")
+    )
+    say(out, f"of {len(found)} rules {', '.join(f'{count} {outcome}' for outcome, count in counts if count)}")
     if outcomes != {"met"}:
         raise SystemExit(REFUTED if "violated" in outcomes else INCONCLUSIVE)
 
@@ -117,11 +123,13 @@ def compare(
 
     if markdown is not None and not markdown.resolve().parent.is_dir():
         raise InputError(f"{markdown}: found no folder {markdown.parent}; allowed: a file in a folder that exists.")
+    if markdown is not None and os.path.lexists(markdown):
+        raise InputError(f"{markdown}: found a file or folder of this name; allowed: a name that is free.")
     found = comparison.compare(_report_of(first), _report_of(second))
     say(out, comparison.headline(found))
-    told = comparison.notable(found)
-    for each in told[:SHOWN]:
-        say(out, f"    {comparison.in_words(each)}")
+    told = comparison.lines(found)
+    for line in told[:SHOWN]:
+        say(out, f"    {line}")
     if len(told) > SHOWN:
         say(out, f"    and {len(told) - SHOWN} more; --out FILE writes all of them")
     for line in found.others[:SHOWN]:
@@ -131,7 +139,8 @@ def compare(
         say(out, f"comparison: {markdown}")
     if found.changed("leaks more"):
         raise SystemExit(REFUTED)
-    if any(each.change in ("not comparable", "too few batches") for each in found.differences) or not found.differences:
+    unknown = any(each.change in ("not comparable", "too few batches") for each in found.differences)
+    if unknown or found.unsound or not found.differences:
         raise SystemExit(INCONCLUSIVE)
 
 
@@ -168,6 +177,11 @@ def show(report: "Report", directory: Path) -> None:
     _show_labels(report.labels)
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
+    if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):
+        say(
+            out,
+            f"{directory / 'cells'} holds pictures that may show real people; `seethrough redact {directory}` deletes them",
+        )
     uncontrolled, contradiction = failed_control(report.blocks), refutation(report.recoveries)
     if uncontrolled:  # then nothing else is to be believed, a refutation neither
         stop(f"{uncontrolled} {contradiction}".strip(), UNCONTROLLED)

@@ -12,8 +12,10 @@ from typing import Literal, get_args
 
 from ..findings.grid import Reading, grouped
 from ..findings.intervals import Estimate, finite, gain_of, leak_of, number_of, value_of
+from ..headline import failed_control
 from ..report import Report
 from ..row import Described, Manifest, Score
+from .counterparts import counterparts
 from .significance import Chance, Path, chances
 
 Change = Literal[
@@ -28,6 +30,7 @@ Change = Literal[
 CHANGES: tuple[Change, ...] = get_args(Change)  # the one to look at first coming first
 LEVEL = 0.05
 ROUNDING = 1e-9  # relative to the largest value; less is the same
+SHOWN = 40  # characters of a version or a hash
 FAULTS = ("failed", "nan", "missing")
 Pair = tuple[int, Score, Score]  # the trial, and its scores in both runs
 
@@ -52,6 +55,7 @@ class Comparison:
     names: tuple[str, str]
     differences: tuple[Difference, ...]  # in the order of the first run, then what only the second has
     others: tuple[str, ...]  # what else differs: the code, libraries, the machine
+    unsound: tuple[str, ...] = ()  # what speaks against all numbers of a run
 
     def changed(self, change: Change) -> tuple[Difference, ...]:
         """The differences of one kind."""
@@ -60,7 +64,9 @@ class Comparison:
 
 def compare(first: Report, second: Report) -> Comparison:
     """What the second run says that the first did not."""
-    ours, theirs = grouped(first.readings), grouped(second.readings)
+    renamed = counterparts(first.manifest, second.manifest)
+    ours = grouped(first.readings)
+    theirs = {renamed.path(path): readings for path, readings in grouped(second.readings).items()}
     paths = tuple(dict.fromkeys((*ours, *theirs)))
     reasons = {
         path: _why_not(path, first.manifest, second.manifest)
@@ -77,7 +83,13 @@ def compare(first: Report, second: Report) -> Comparison:
         else _unmeasured(path, reasons[path], ours.get(path, []), theirs.get(path, []))
         for path in paths
     )
-    return Comparison((first.manifest.name, second.manifest.name), found, _others(first.manifest, second.manifest))
+    others = (*renamed.words, *_others(first.manifest, second.manifest))
+    unsound = tuple(
+        f"in the {which} run: {failed}"
+        for which, report in (("first", first), ("second", second))
+        if (failed := failed_control(report.blocks))
+    )
+    return Comparison((first.manifest.name, second.manifest.name), found, others, unsound)
 
 
 def _why_not(path: Path, first: Manifest, second: Manifest) -> str:
@@ -150,8 +162,9 @@ def _states(readings: Sequence[Reading]) -> str:
 def _unmeasured(path: Path, reason: str, ours: Sequence[Reading], theirs: Sequence[Reading]) -> Difference:
     """What is said where no batch has a number in both runs."""
     first, second = _states(ours), _states(theirs)
+    same = {each.state for each in ours} == {each.state for each in theirs}
     broken = any(reading.state in FAULTS for reading in (*ours, *theirs))
-    if not reason and first == second and not broken:
+    if not reason and same and not broken:
         return Difference(path, "measured in neither", None, None, None, None, first)
     said = reason or f"in the first run {first or 'measured'}, in the second {second or 'measured'}"
     return Difference(path, "not comparable", None, None, None, None, said)
@@ -178,7 +191,7 @@ def _others(first: Manifest, second: Manifest) -> tuple[str, ...]:
     for ours, theirs in ((first.versions, second.versions), (first.hashes, second.hashes)):
         one, other = dict(ours), dict(theirs)
         said += [
-            f"{name}: {one.get(name, 'none')} and {other.get(name, 'none')}"
+            f"{name}: {one.get(name, 'none')[:SHOWN]} and {other.get(name, 'none')[:SHOWN]}"
             for name in dict.fromkeys((*one, *other))
             if one.get(name) != other.get(name)
         ]

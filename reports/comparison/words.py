@@ -1,5 +1,6 @@
 """A comparison in words."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ..findings.intervals import Estimate
@@ -36,6 +37,15 @@ def notable(found: Comparison) -> tuple[Difference, ...]:
     return tuple(each for change in grave for each in found.changed(change))
 
 
+def lines(found: Comparison) -> tuple[str, ...]:
+    """What somebody must look at, one line each; what cannot be compared for the same reason on one line."""
+    reasons = Counter(each.reason for each in found.changed("not comparable") if each.more is None)
+    many = {reason for reason, count in reasons.items() if count > 1}
+    told = [in_words(each) for each in notable(found) if each.more is not None or each.reason not in many]
+    grouped = [f"not comparable: {reasons[reason]} numbers: {brief(reason)}" for reason in reasons if reason in many]
+    return (*found.unsound, *told, *grouped)
+
+
 def in_words(each: Difference) -> str:
     """One difference on a line."""
     setting, threat, defense, attack, metric = each.path
@@ -55,6 +65,7 @@ def comparison_markdown(found: Comparison) -> str:
         "> Positive: more leaked in the second run. Paired by the attacked batch; intervals at 95 % are for each number by "
         "itself, p is for all of them together (signs of whole batches flipped, minP)."
     ]
+    parts += [f"> {escaped(each)}" for each in found.unsound]
     ordered = sorted(found.differences, key=lambda each: CHANGES.index(each.change))
     parts.append(table(COLUMNS, map(_row, ordered)))
     if found.others:

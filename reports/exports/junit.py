@@ -6,12 +6,15 @@ from seethrough.common.console import visible
 
 from ..defense_table import DefenseLine
 from ..findings.defense_verdicts import NO_DEFENSE
+from ..findings.recoveries import refutation
+from ..headline import failed_control
 from ..report import Report
 
 
 def junit_xml(report: Report) -> str:
     """One suite for each setting and threat model."""
     suites = ElementTree.Element("testsuites", name=visible(report.manifest.name))
+    _controls(suites, report)
     for block in report.blocks:
         mine = [
             line
@@ -26,6 +29,15 @@ def junit_xml(report: Report) -> str:
             _case(suite, line)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _controls(suites: ElementTree.Element, report: Report) -> None:
+    failed = " ".join(filter(None, (failed_control(report.blocks), refutation(report.recoveries))))
+    counts = {"tests": "1", "failures": str(int(bool(failed))), "skipped": "0", "errors": "0"}
+    suite = ElementTree.SubElement(suites, "testsuite", counts, name="controls of the audit")
+    case = ElementTree.SubElement(suite, "testcase", classname="controls of the audit", name="controls and guarantees")
+    if failed:
+        ElementTree.SubElement(case, "failure", message=visible(failed), type="controls")
 
 
 def _case(suite: ElementTree.Element, line: DefenseLine) -> None:

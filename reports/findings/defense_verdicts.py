@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..row import EXPLAINED
-from .evidence import ALPHA
 from .grid import Block, Finding, overall
 
 NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
 RANDOM_UPDATE = "random_update"  # what is sent is noise: the negative control of the whole audit
+CONTROL_LEVEL = 0.01  # how often the negative control of an audit that works may fail
 CONTROLS = (NO_DEFENSE, RANDOM_UPDATE)
 
 Fate = Literal["leaks", "told apart", "undecided", "held"]
@@ -50,10 +50,10 @@ def defenses_of(block: Block, defended: bool = True) -> tuple[str, ...]:
 
 def false_alarms(block: Block) -> tuple[Finding, ...]:
     """The findings by which noise in the place of an update is said to tell something, corrected for how many they are
-    (Bonferroni, at 5 % for all of a block together): a report that has any is wrong."""
+    (Bonferroni, at `CONTROL_LEVEL` for all of a block together): a report that has any is not to be trusted."""
     tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
     return tuple(
-        each for each in tested if each.evidence is not None and each.evidence.alone * len(tested) <= 2 * ALPHA
+        each for each in tested if each.evidence is not None and each.evidence.alone * len(tested) <= CONTROL_LEVEL
     )
 
 

@@ -59,7 +59,8 @@ def _judged(rule: Rule, report: Report, unsound: Sequence[Violation]) -> Judged:
     chosen = Selection(rule, report)
     found = [*judges[rule.require](rule, chosen)]
     if not found:
-        found.append(Violation("inconclusive", "the run holds nothing that this rule is about"))
+        nothing = f", nothing of {' and '.join(chosen.unmatched)}" if chosen.unmatched else ""
+        found.append(Violation("inconclusive", f"the run holds nothing that this rule is about{nothing}"))
     found += unsound
     outcome = min((each.outcome for each in found), key=WORST.index)
     return Judged(rule, outcome, tuple(sorted(found, key=lambda each: WORST.index(each.outcome))))

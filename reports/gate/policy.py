@@ -2,19 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from seethrough.common.section import Section
 
 Glob = Annotated[str, Field(min_length=1)]
 Severity = Literal["low", "medium", "high"]
 
 
-class Rule(BaseModel):
+class Rule(Section):
     """One thing that must hold for all cells that it is about, which shell patterns choose by their names.
 
     The controls (`none` and `random_update`) are among the defenses only where a pattern is their very name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     settings: Glob = "*"
@@ -37,10 +37,8 @@ class Rule(BaseModel):
         return self
 
 
-class Policy(BaseModel):
+class Policy(Section):
     """Rules that a run is held against."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     rules: tuple[Rule, ...] = Field(min_length=1)

@@ -23,6 +23,14 @@ class Selection:
         self._metrics = _chosen(rule.metrics, (finding.metric for finding in findings))
         defenses = _chosen(rule.defenses, [*(each.defense for each in findings), *(one for _, one in trainings)])
         self._defenses = defenses if rule.defenses in defenses else defenses - set(CONTROLS)
+        chosen = {
+            "settings": self._settings,
+            "threats": self._threats,
+            "defenses": self._defenses,
+            "attacks": self._attacks,
+            "metrics": self._metrics,
+        }
+        self.unmatched = tuple(f"{key}: {getattr(rule, key)}" for key, names in chosen.items() if not names)
         both = ((block, self._of(block)) for block in report.blocks)
         self.found: tuple[tuple[Block, tuple[Finding, ...]], ...] = tuple(pair for pair in both if pair[1])
         self.refuted: tuple[Recovered, ...] = tuple(
