@@ -131,7 +131,7 @@ def _packaged(name: str) -> str:
 
 def _breakable(name: str) -> Markup:
     """A name with its parameters, which may go on to the next line behind each of its parts."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_(,=+])", visible(name)))
+    return Markup("<wbr>").join(re.split(r"(?<=[_(,+])", visible(name)))
 
 
 def _shown(value: object) -> object:
