@@ -41,7 +41,9 @@ def score(known: float, rng: np.random.Generator) -> Score:
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    print("| labels known | gain over the guesser | batches | called a leak, alone | among 132 numbers |\n|---|---|---|---|---|")
+    print(
+        "| labels known | gain over the guesser | batches | called a leak, alone | among 132 numbers |\n|---|---|---|---|---|"
+    )
     for known in (0.0, 0.15, 0.25, 0.5):
         gain = np.mean([(one := score(known, rng)).value - one.guesses[0].value for _ in range(4_000)])
         for batches in (6, 40, 100, 200):

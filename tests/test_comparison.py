@@ -10,6 +10,8 @@ from scipy import stats
 from seethrough.audit.cli import main
 from seethrough.reports import Cell, Described, Manifest
 from seethrough.reports.comparison import Difference, compare, comparison_markdown, headline
+from seethrough.reports.comparison.compare import LEVEL
+from seethrough.reports.comparison.significance import chances
 from seethrough.reports.report import read_report
 from tests.reports_samples import kept, manifest, measured, place, score
 
@@ -133,16 +135,12 @@ def test_tiny_and_huge_numbers_differ_too(scale: float):
 
 def test_chance_is_called_a_change_at_most_once_in_twenty_comparisons():
     """Of thirty numbers at once; each by itself would be called one in three of four comparisons."""
-    rng, wrong, comparisons = np.random.default_rng(0), 0, 100
-    places = [place(trial, f"attack {attack}") for attack in range(30) for trial in range(8)]
-
-    def drawn():
-        return manifest(places), [measured(at, score(float(rng.normal(0, 0.1)))) for at in places]
-
+    rng, wrong, comparisons = np.random.default_rng(0), 0, 200
     for _ in range(comparisons):
-        found = compare(read_report(*drawn()), read_report(*drawn()))
-        wrong += bool(found.changed("leaks more") or found.changed("leaks less"))
-    assert stats.binomtest(wrong, comparisons, 0.05, alternative="greater").pvalue > 0.01, wrong
+        drawn = rng.normal(0, 0.1, (30, 8))
+        changes = {("setting", f"attack {number}"): dict(enumerate(row)) for number, row in enumerate(drawn)}
+        wrong += any(each.p <= LEVEL for each in chances(changes).values())
+    assert stats.binomtest(wrong, comparisons, LEVEL, alternative="greater").pvalue > 0.01, wrong
 
 
 def test_a_change_of_one_number_in_thirty_is_found():

@@ -270,7 +270,10 @@ metrics: [label_accuracy]
     ("written", "words"),
     [
         ("{rounds: 0}", "utility.rounds: found 0; allowed: a number of at least 1"),
-        ("{rounds: 2, clients: 6}", "utility.clients in whole cohorts of 4, as secure_aggregation needs them"),
+        (
+            "{rounds: 2, clients: 6}",
+            "utility.clients in whole cohorts of 4, as secure_aggregation(clients=4) needs them",
+        ),
         ("{server_lr: []}", "utility.server_lr"),
         ("{server_lr: [0.0]}", "a number above 0"),
         ("{server_optimizer: lamb}", "utility.server_optimizer: found \"lamb\"; allowed: 'sgd' or 'adam'"),
