@@ -19,5 +19,5 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 def warn(console: Console, sentence: str) -> None:
-    """Print what is wrong, and goes on."""
+    """Print what is wrong, where things go on."""
     say(console, sentence, "yellow")

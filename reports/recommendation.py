@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from .findings.defense_verdicts import NO_DEFENSE, Fate
-from .findings.grid import Finding
+from .findings.grid import FAULTS, Finding
 from .findings.text import listed
 from .findings.utility import Trained
 from .row import EXPLAINED
@@ -16,7 +16,6 @@ IN_COMMON = ("mean_image", "cohort_distance")
 IMAGES = ("identifiability", "psnr", "psnr_shrunk", "ssim", "lpips")
 PICKED_OUT = "identifiability"
 MANY = 0.5  # of the images, from which on it is critical that they can be picked out
-FAULTS = ("failed", "nan", "missing")
 
 RULE: dict[Severity, str] = {
     "critical": f"at least {MANY:.0%} of the images can be picked out among others by what was recovered, or a guarantee is "

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .control_statements import control_statements
 from .findings.defense_verdicts import (
-    CONTROL_LEVEL,
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
@@ -15,7 +15,6 @@ from .findings.defense_verdicts import (
     tone,
     tried,
     vouched_for,
-    weak_attacks,
 )
 from .findings.evidence import ALPHA
 from .findings.grid import Block, Finding, Reading, unique
@@ -92,7 +91,7 @@ def _statements(block: Block) -> tuple[Statement, ...]:
     kept = [defense for defense in block.defenses if defense != RANDOM_UPDATE]
     defenses = sorted(kept, key=lambda defense: order.index(fate(block, defense)))
     say = {"leaks": _leaks, "told apart": _told_apart, "undecided": _undecided, "held": _held}
-    return (*(say[fate(block, defense)](block, defense) for defense in defenses), *_control(block))
+    return (*(say[fate(block, defense)](block, defense) for defense in defenses), *control_statements(block))
 
 
 def _leaks(block: Block, defense: str) -> Statement:
@@ -236,49 +235,6 @@ def _why_nothing_follows(block: Block, defense: str) -> str:
 
 def _at_most(finding: Finding) -> str:
     return "unknown" if finding.leak is None or finding.leak.high is None else number(finding.leak.high)
-
-
-def _control(block: Block) -> tuple[Statement, ...]:
-    """What the controls say: noise of the audit, undefended runs of the attacks."""
-    return (*_negative_control(block), *_positive_control(block))
-
-
-def _negative_control(block: Block) -> tuple[Statement, ...]:
-    tested = [finding for finding in block.of(RANDOM_UPDATE) if finding.evidence is not None]
-    if not tested:
-        return ()
-    alarms = false_alarms(block)
-    if alarms:
-        found = listed([f"{each.attack} by {each.metric} (p = {_alone(each):.2g})" for each in alarms])
-        text = (
-            f"{found} finds something in noise. Of {counted(len(tested), 'combination')} of an audit that works one does so "
-            f"in {CONTROL_LEVEL:.0%} of all audits: make it once more with another seed; if it fails again, something of "
-            "the audit is wrong."
-        )
-        return (Statement("Negative control: fails", text, tone="leaks"),)
-    least = min(map(_alone, tested))
-    text = (
-        f"nothing was found in noise of an update's norm by {counted(len(tested), 'combination')} of attack and "
-        f"metric, as it must be (least p of these: {least:.4f})."
-    )
-    return (Statement("Negative control: holds", text, tone="held"),)
-
-
-def _alone(finding: Finding) -> float:
-    return 1.0 if finding.evidence is None else finding.evidence.alone
-
-
-def _positive_control(block: Block) -> tuple[Statement, ...]:
-    if NO_DEFENSE not in block.defenses:
-        text = "without an undefended run, a defense that held cannot be told from attacks that are too weak."
-        return (Statement("No positive control", text),)
-    weak = weak_attacks(block)
-    if not weak:
-        return ()
-    text = (
-        f"{listed(weak)} could not be shown to recover anything even without a defense, so failing says nothing of one."
-    )
-    return (Statement("Weak attacks", text),)
 
 
 def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..findings.grid import Reading, grouped
+from ..findings.grid import FAULTS, Reading, grouped
 from ..findings.intervals import Estimate, finite, gain_of, leak_of, number_of, value_of
 from ..headline import failed_control
 from ..report import Report
@@ -31,7 +31,6 @@ CHANGES: tuple[Change, ...] = get_args(Change)  # the one to look at first comin
 LEVEL = 0.05
 ROUNDING = 1e-9  # relative to the largest value; less is the same
 SHOWN = 40  # characters of a version or a hash
-FAULTS = ("failed", "nan", "missing")
 Pair = tuple[int, Score, Score]  # the trial, and its scores in both runs
 
 

@@ -32,6 +32,7 @@ Standing = Literal[
 attacker beats every guesser. `told apart`: it said something, and no guesser is beaten. `inconclusive`: with so few batches a
 perfect attack could not have been called a leak. `no power`: nor with any number of them."""
 
+FAULTS: tuple[State, ...] = ("failed", "nan", "missing")  # states in which a number should have been and is not
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 

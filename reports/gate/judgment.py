@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..findings.defense_verdicts import RANDOM_UPDATE, fate
-from ..findings.grid import Block, Finding, unique
+from ..findings.grid import FAULTS, Block, Finding, unique
 from ..findings.text import brief, counted, interval
 from ..headline import failed_control
 from ..report import Report
@@ -14,7 +14,6 @@ from .selection import Selection
 
 Outcome = Literal["met", "violated", "inconclusive"]
 WORST: tuple[Outcome, ...] = ("violated", "inconclusive", "met")
-UNMEASURED = ("failed", "nan", "missing")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _measured(rule: Rule, chosen: Selection) -> Iterator[Violation]:
             said = lacking or (f"{counted(numbers, 'combination')} measured" if numbers else "nothing was measured")
             yield Violation("met" if numbers and not lacking else "inconclusive", f"{_at(block)}{defense}: {said}")
     for trained in chosen.trained:
-        unmeasured = trained.accuracy is None or any(state in UNMEASURED for state, _ in trained.states)
+        unmeasured = trained.accuracy is None or any(state in FAULTS for state, _ in trained.states)
         said = trained.gaps or ("measured" if trained.accuracy is not None else "not measured")
         outcome: Outcome = "inconclusive" if unmeasured else "met"
         yield Violation(outcome, f"{trained.setting}: training under {trained.defense}: {said}")
@@ -139,7 +138,7 @@ def _lacking(findings: Sequence[Finding]) -> str:
         f"{finding.metric} by {finding.attack}: {count} {state} of {finding.planned}"
         for finding in findings
         for state, count in finding.states
-        if state in UNMEASURED or finding.value is not None
+        if state in FAULTS or finding.value is not None
     ]
     more = f", and {len(said) - 1} more" if len(said) > 1 else ""
     return f"{said[0]}{more}" if said else ""
