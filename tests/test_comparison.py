@@ -236,3 +236,12 @@ def test_no_file_is_written_over(tmp_path: Path, monkeypatch, capsys):
             main()
         assert stopped.value.code == 2 and "allowed: a name that is free" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_a_weaker_attack_does_not_pass_for_a_better_defense():
+    def by(attack: str, less: float) -> tuple[Manifest, list[Cell]]:
+        places = [place(trial, attack) for trial in range(8)]
+        return manifest(places), [measured(at, score(value - less)) for at, value in zip(places, WAS, strict=True)]
+
+    found = compare(read_report(*by("dlg(steps=60)", 0.0)), read_report(*by("dlg(steps=6)", 0.3)))
+    assert {each.change for each in found.differences} == {"not comparable"}

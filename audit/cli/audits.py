@@ -18,7 +18,7 @@ from .results import IncludePrivate, show
 from .shell import FAILED, INTERRUPTED, app, err, out, stop
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
-Sent = Literal["weights", "step", "gradients"]
+Sent = Literal["weights", "step", "gradients"]  # `Kind` of a recording, whose module loads torch
 
 
 @app.command()

@@ -65,7 +65,10 @@ def compare(first: Report, second: Report) -> Comparison:
     """What the second run says that the first did not."""
     renamed = counterparts(first.manifest, second.manifest)
     ours = grouped(first.readings)
-    theirs = {renamed.path(path): readings for path, readings in grouped(second.readings).items()}
+    theirs = {
+        (setting, threat, renamed.get(defense, defense), *rest): readings
+        for (setting, threat, defense, *rest), readings in grouped(second.readings).items()
+    }
     paths = tuple(dict.fromkeys((*ours, *theirs)))
     reasons = {
         path: _why_not(path, first.manifest, second.manifest)
@@ -82,7 +85,8 @@ def compare(first: Report, second: Report) -> Comparison:
         else _unmeasured(path, reasons[path], ours.get(path, []), theirs.get(path, []))
         for path in paths
     )
-    others = (*renamed.words, *_others(first.manifest, second.manifest))
+    compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items())
+    others = (*compared, *_others(first.manifest, second.manifest))
     unsound = tuple(
         f"in the {which} run: {failed}"
         for which, report in (("first", first), ("second", second))

@@ -1,38 +1,14 @@
-"""Which defense or attack of one run stands for which of another: that of the same name, or, where each run has only one that
-the other lacks, that of the same kind with other parameters."""
+"""Which defense of one run stands for which of another: that of the same name, or, where each run has only one that the other
+lacks, that of the same kind with other parameters. Attacks have none: a weaker one would look like a better defense."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from ..row import Manifest
-from .significance import Path
 
 
-@dataclass(frozen=True)
-class Counterparts:
-    """The names of the second run, as the first one calls what they stand for."""
-
-    defenses: Mapping[str, str]
-    attacks: Mapping[str, str]
-
-    def path(self, path: Path) -> Path:
-        """A path of the second run, by the names of the first."""
-        setting, threat, defense, attack, metric = path
-        return setting, threat, self.defenses.get(defense, defense), self.attacks.get(attack, attack), metric
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What was compared with what, where the names differ."""
-        pairs = {**self.defenses, **self.attacks}
-        return tuple(f"compared with each other: {ours} and {theirs}" for theirs, ours in pairs.items())
-
-
-def counterparts(first: Manifest, second: Manifest) -> Counterparts:
-    """The counterparts of what two runs planned."""
-    return Counterparts(
-        _paired((at.defense for at in first.places), (at.defense for at in second.places)),
-        _paired((at.attack for at in first.places), (at.attack for at in second.places)),
-    )
+def counterparts(first: Manifest, second: Manifest) -> dict[str, str]:
+    """The defenses of the second run that go by another name, and what the first one calls what they stand for."""
+    return _paired((at.defense for at in first.places), (at.defense for at in second.places))
 
 
 def _paired(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
