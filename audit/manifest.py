@@ -39,7 +39,7 @@ LIBRARIES = (
     "seethrough",
 )
 
-PACKAGES = ("common", "recipes", "defenses", "attacks", "audit")
+PACKAGES = ("common", "recipes", "defenses", "federation", "attacks", "audit")
 
 
 def code_revision() -> str:

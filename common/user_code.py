@@ -87,7 +87,8 @@ def is_the_users(file: Path) -> bool:
         return False
     real = file.resolve()
     rooms = (
-        OURS / room for room in ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports", "src")
+        OURS / room
+        for room in ("attacks", "audit", "common", "contracts", "defenses", "federation", "recipes", "reports", "src")
     )
     return not any(real.is_relative_to(place) for place in (*INSTALLED, *rooms))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = ("reports", "audit", "attacks", "defenses", "recipes")
+COLUMNS = ("reports", "audit", "attacks", "federation", "defenses", "recipes")
 GROUND = "common"  # drawn below, without arrows: whoever uses it is named in its title
 ROOMS = (*COLUMNS, GROUND)
 ENTRIES = ("attacks", "defenses")  # rooms whose public modules are entries

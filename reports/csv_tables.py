@@ -62,7 +62,7 @@ def labels_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("setting", "threat", "defense", "attack", "trial", "client", "class", "count"))
-    writer.writerows(map(_neutral, row) for row in rows)
+    writer.writerows(map(neutral, row) for row in rows)
     return text.getvalue()
 
 
@@ -86,11 +86,11 @@ def _quantities(cell: Cell | None) -> list[tuple[str, str]]:
 
 
 def _utility_row(place: Place, cell: Cell | None, quantity: str, value: str) -> tuple[str, ...]:
-    named = (_neutral(place.setting), _neutral(place.defense), str(place.trial), quantity, value)
+    named = (neutral(place.setting), neutral(place.defense), str(place.trial), quantity, value)
     if cell is None:
-        return (*named, "missing", "not computed yet", "", _neutral(place.key), "")
+        return (*named, "missing", "not computed yet", "", neutral(place.key), "")
     note = last_line(cell.note) or cell.unclaimed
-    return (*named, cell.status, _neutral(note), str(cell.seed), _neutral(place.key), _neutral(cell.code))
+    return (*named, cell.status, neutral(note), str(cell.seed), neutral(place.key), neutral(cell.code))
 
 
 def _csv_row(reading: Reading, guesser: str) -> tuple[str, ...]:
@@ -100,20 +100,20 @@ def _csv_row(reading: Reading, guesser: str) -> tuple[str, ...]:
         value, decoy, worst, (floor,) = score.value, score.decoy, score.worst, guesses_by([score], guesser)
         chance = chance_of(score)
     return (
-        *(_neutral(text) for text in (place.setting, place.threat, place.defense, place.attack)),
+        *(neutral(text) for text in (place.setting, place.threat, place.defense, place.attack)),
         str(place.trial),
-        _neutral(reading.metric),
+        neutral(reading.metric),
         *(_float(number) for number in (value, floor)),
-        _neutral(guesser) if floor is not None else "",
+        neutral(guesser) if floor is not None else "",
         *(_float(number) for number in (decoy, chance, worst)),
         score.better if score else "",
         reading.state,
-        _neutral(reading.note),
+        neutral(reading.note),
         str(score.n) if score else "",
         repr(float(cell.seconds)) if cell else "",
         str(cell.seed) if cell else "",
-        _neutral(place.key),
-        _neutral(cell.code) if cell else "",
+        neutral(place.key),
+        neutral(cell.code) if cell else "",
         *_recovery(cell),
     )
 
@@ -130,7 +130,7 @@ def _float(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
-def _neutral(text: str) -> str:
+def neutral(text: str) -> str:
     """`text`, which no spreadsheet will take for a formula."""
     shown = visible(text)
     return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown

@@ -12,7 +12,7 @@ from seethrough.attacks import NotGrantedError, Space, View
 from seethrough.defenses import NotApplicableError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports")
+PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "federation", "recipes", "reports")
 TENSORS = {"torch", "torchvision", "opacus", "lpips"}
 ROOMS = {f"seethrough.{package}" for package in PACKAGES}
 FORBIDDEN = {
@@ -21,6 +21,8 @@ FORBIDDEN = {
     "seethrough.audit": {"seethrough.contracts"},
     "seethrough.common": ROOMS - {"seethrough.common"},
     "seethrough.contracts": set(),
+    "seethrough.federation": ROOMS
+    - {"seethrough.federation", "seethrough.defenses", "seethrough.recipes", "seethrough.common"},
     "seethrough.defenses": ROOMS - {"seethrough.defenses", "seethrough.common", "seethrough.recipes"},
     "seethrough.recipes": ROOMS - {"seethrough.recipes", "seethrough.common"},
     "seethrough.reports": ROOMS - {"seethrough.reports", "seethrough.common"} | TENSORS,

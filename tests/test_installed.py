@@ -12,7 +12,7 @@ import jedi
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports")
+ROOMS = ("attacks", "audit", "common", "contracts", "defenses", "federation", "recipes", "reports")
 STUBS = (*ROOMS, "tests", "numpy_utils", "torch_utils", "seethrough_plugins")
 SPEC = """
 name: small

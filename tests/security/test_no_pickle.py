@@ -12,7 +12,7 @@ import pytest
 from tests.security.samples import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "recipes", "reports")
+PACKAGES = ("attacks", "audit", "common", "contracts", "defenses", "federation", "recipes", "reports")
 UNSAFE = (
     r"allow_pickle\s*=\s*True",
     r"weights_only\s*=\s*False",

@@ -1,0 +1,1 @@
+"""Who takes part in a training, when, and what their sums give away."""
