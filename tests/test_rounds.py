@@ -15,7 +15,7 @@ from seethrough.attacks.dlg import DLG
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.labels.counts import count_classes
-from seethrough.attacks.parts.adaptive import evidence, noise_variances
+from seethrough.attacks.parts.adaptive import evidence, most_telling, noise_variances
 from seethrough.attacks.parts.rounds import observed, rounds_of, stack_rounds
 from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client
 from seethrough.audit.case import Case, key_of, round_streams
@@ -119,6 +119,21 @@ def test_noise_averages_out_over_rounds_that_the_attacker_remembers(attack: Any)
         )
         gains.append(remembering - forgetting)
     assert sum(gains) / 2 > 1.0, gains
+
+
+@pytest.mark.parametrize("defense", [NoDefense(), Clipping(max_norm=0.05)], ids=["none", "clipping"])
+@pytest.mark.parametrize("attack", SEARCHES, ids=lambda one: type(one).__name__)
+def test_who_has_seen_more_rounds_never_does_worse(attack: Any, defense: Defense):
+    once, often = a_view(1, defense), a_view(8, defense)
+    found = [attack.reconstruct(view, seeded()).inputs for view in (once, often)]
+    assert psnr(found[1], a_batch().inputs) >= psnr(found[0], a_batch().inputs) - 1e-3
+
+
+def test_rounds_are_matched_together_where_they_are_not_exact_or_not_known_to_be():
+    noisy, unknown = a_view(3, GaussianNoise(std=0.01)), dataclasses.replace(a_view(3), defense=None)
+    assert most_telling(noisy) is noisy and most_telling(unknown) is unknown
+    exact = a_view(3)
+    assert most_telling(exact).update is exact.past[0].update and most_telling(exact).past is None
 
 
 def test_labels_are_counted_over_all_rounds():

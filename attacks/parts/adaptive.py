@@ -57,6 +57,16 @@ def keeps_direction(view: View) -> bool:
     return float(torch.cosine_similarity(before, after, dim=0)) > SAME_DIRECTION
 
 
+def most_telling(view: View) -> View:
+    """The view of what is to be matched where several rounds were of the same examples.
+
+    Where the defense is known to change no more than a step's length, every round tells all by itself, and the first is
+    matched: the more a model has fitted the examples, the less its steps say of them. Else all rounds are, over which noise
+    and what was left out wear off."""
+    exact = view.defense is not None and keeps_direction(view)
+    return rounds_of(view)[0] if exact else view
+
+
 def noise_variances(view: View) -> Params:
     """The known variance of the noise on each tensor of what was observed, a scalar by name; empty where none is known."""
     return stack_rounds([_noise_variances(each) for each in rounds_of(view)])

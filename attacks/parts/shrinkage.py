@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from seethrough.defenses import Batch, NotApplicableError, Params, Update
 
 from .._base import Attack, NoGradientError, Reconstruction, Seen, View
-from .adaptive import clients_behind, unaware, whitening
+from .adaptive import clients_behind, most_telling, unaware, whitening
 from .batchnorm import batch_statistics
 from .distances import cosine, squared_l2
 from .registration import assignment
@@ -44,8 +44,9 @@ class Shrinking(Attack):
     starts: ClassVar[str] = "restarts"  # the field that says from how many starts it searches
 
     def known(self, view: View) -> View:
-        """The view with what the attacker reckons with: no defense, unless it is `adaptive`."""
-        return view if self.adaptive else unaware(view)
+        """The view with what the attacker reckons with: no defense, unless it is `adaptive`; of several rounds, those that
+        are worth matching."""
+        return most_telling(view) if self.adaptive else unaware(view)
 
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
