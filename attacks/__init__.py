@@ -8,7 +8,8 @@ from ._base import (
     Reconstruction,
     Seen,
     Space,
+    Sum,
     View,
 )
 
-__all__ = ["Attack", "NoGradientError", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "View"]
+__all__ = ["Attack", "NoGradientError", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "Sum", "View"]

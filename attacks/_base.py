@@ -33,6 +33,15 @@ class Seen:
     model: nn.Module  # as it was broadcast then
     update: Params
     order: Order | None = None  # as in the view
+    fresh: bool = False  # whether it was of other examples than the round at hand
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """What the server saw of a round in which it could read a sum alone."""
+
+    update: Params  # the mean step of those in the sum
+    members: tuple[int, ...]  # their numbers, the same in every round; that of the client under attack is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +60,13 @@ class View:
     defense: Defense | None = None  # what the clients do to their updates
     public: Batch | None = None  # data of the same kind that is nobody's secret
     participants: int | None = None  # clients behind `update`
-    past: tuple[Seen, ...] | None = None  # earlier rounds of the same clients on the same examples, the oldest first
+    past: tuple[Seen, ...] | None = None  # earlier rounds of the same clients, the oldest first
+    sums: tuple[Sum, ...] | None = None  # of all rounds, that of `update` last, where each was of other clients
+
+    @property
+    def fresh(self) -> bool:
+        """Whether each round was of examples of its own."""
+        return any(seen.fresh for seen in self.past or ())
 
     def need(self, *facts: str) -> None:
         """Raises: NotGrantedError, naming the first of `facts` that was withheld."""
@@ -72,6 +87,12 @@ class Reconstruction:
     labels: Tensor | None  # int64 [n]; None where it recovers no labels
     loss: float  # the attacker's own objective at what it returns; lower is better
     shrunk: Tensor | None = None  # as `inputs`, and in the same order; None unless it was asked for, by public images
+    history: tuple["Reconstruction", ...] = ()  # of earlier rounds with examples of their own, if that was asked for
+    whole: "Reconstruction | None" = (
+        None  # of all in the last sum, where this is of one client alone, if that was asked for
+    )
+    isolated: bool = False  # whether it is of one client out of sums
+    note: str = ""  # what a reader must know of what it was made of
 
 
 @dataclass(frozen=True, eq=False)

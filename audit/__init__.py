@@ -1,4 +1,4 @@
-"""Who trains, who watches, what is scored and kept, and the command line.
+"""Who watches, what is scored and kept, and the command line.
 
 The package can be called: `seethrough.audit(spec)` runs an audit.
 """

@@ -15,11 +15,11 @@ from .specification.schema import Setting
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Disjoint batches out of the private split."""
+    """What clients hold: disjoint parts of the private split."""
 
-    victim: Batch  # the truth that reconstructions are held against
-    decoy: Batch  # what takes the victim's place in the control
-    others: tuple[Batch, ...]  # the rest of the cohort
+    victim: Batch  # of the client under attack
+    decoy: Batch  # what takes its place in the control
+    others: tuple[Batch, ...]  # of all other clients
 
 
 def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_labels: bool) -> Batches:
@@ -86,11 +86,11 @@ def client_shares(setting: Setting, labels: Tensor, groups: Tensor | None, rng: 
     able = []
     for client in torch.randperm(setting.partition.clients, generator=rng).tolist():
         own = labels[owners == client]
-        if len(own.unique() if setting.labels == "unique" else own) >= setting.batch_size:
+        if len(own.unique() if setting.labels == "unique" else own) >= setting.held:
             able.append(owners == client)
     if len(able) < needed:
         raise NotApplicableError(
-            f"the partition leaves {len(able)} of {setting.partition.clients} clients a batch of {setting.batch_size} with "
+            f"the partition leaves {len(able)} of {setting.partition.clients} clients {setting.held} examples with "
             f"{setting.labels} labels, and {needed} are needed (for an attack: the victim, the decoy, the rest of the cohort)"
         )
     return able[:needed]
@@ -132,12 +132,12 @@ def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | Non
         first: dict[int, int] = {}
         for i in left:
             first.setdefault(int(labels[i]), i)
-        chosen = list(first.values())[: setting.batch_size]
+        chosen = list(first.values())[: setting.held]
     else:
-        chosen = left[: setting.batch_size]
-    if len(chosen) < setting.batch_size:
+        chosen = left[: setting.held]
+    if len(chosen) < setting.held:
         raise NotApplicableError(
             f"the private split of {len(labels)} images is too small for the victim's batch, the decoy's and those of the "
-            f"rest of the cohort, of {setting.batch_size} each with {setting.labels} labels"
+            f"rest of the clients, of {setting.held} each with {setting.labels} labels"
         )
     return torch.tensor(chosen)

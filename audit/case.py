@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,8 +12,8 @@ from seethrough.attacks import Attack
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, Guarantee
 from seethrough.defenses.guarantees.statement import composed
+from seethrough.federation.client import batchnorm_layers
 
-from .client import batchnorm_layers
 from .data import Images, Split, split, tuning_half
 from .metrics import Metric
 from .models.parts.fingerprint import fingerprint
@@ -75,12 +76,14 @@ def written_out(section: Section, without: str) -> list[str]:
     return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
 
 
-def claimed(defense: Defense, setting: Setting) -> Guarantee | None:
-    """The defense's guarantee for a client's part in all rounds of the setting; None claims nothing."""
+def claimed(defense: Defense, setting: Setting, times: int) -> Guarantee | None:
+    """The defense's guarantee for the part in all rounds of the setting of a client who is in `times` of them; None claims
+    nothing. An example is in as many of these as there are passes over what the client holds."""
     guarantee = defense.guarantee(setting.local, setting.batch_size)
     if guarantee is None or setting.rounds == 1:
         return guarantee
-    return composed(guarantee, setting.rounds, setting.rounds)
+    passes = -(-times // (setting.held // setting.batch_size))
+    return composed(guarantee, setting.rounds, times if guarantee.unit == "client" else passes)
 
 
 @cache
@@ -199,8 +202,9 @@ def put_groupnorm(model: nn.Module) -> None:
             model.set_submodule(name, ModuleValidator.FIXERS[type(layer)](layer))
 
 
-def round_streams(seed: int, trial: int, clients: int, control: str, number: int) -> tuple[Generator, ...]:
-    """For one round, a stream for each client, and one for combining their updates; another set for the control."""
+def round_streams(seed: int, trial: int, clients: Iterable[int], control: str, number: int) -> tuple[Generator, ...]:
+    """For one round, a stream for each client, by its number, and one for combining their updates; another set for the
+    control."""
     later = (number,) if number else ()
-    senders = (stream(seed, "clients", control, trial, client, *later) for client in range(clients))
+    senders = (stream(seed, "clients", control, trial, client, *later) for client in clients)
     return (*senders, stream(seed, "aggregation", control, trial, *later))

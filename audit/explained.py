@@ -14,10 +14,11 @@ from torch import Generator, Tensor, nn
 
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses import Batch, Chain, NotApplicableError, Params
+from seethrough.federation.client import DivergedError
+from seethrough.federation.rounds import Round, simulate_round
 from seethrough.reports.row import EXPLAINED, Score
 
 from .case import Case, public_batch, round_streams
-from .client import DivergedError, Round, simulate_round
 from .data.parts.synthetic import Synthetic
 from .randomness import stream
 from .recordings.withheld import Withheld, cosine_of, half_of
@@ -95,7 +96,7 @@ def _steps_of_others(case: Case, model: nn.Module, labels: Tensor) -> Iterator[P
     for number in range(DECOYS):
         rng = stream(case.seed, "explained", case.trial, number)
         batches = tuple(public_examples(case, rng, part) for part in labels.tensor_split(clients))
-        streams = round_streams(case.seed, case.trial, clients, f"explained {number}", 0)
+        streams = round_streams(case.seed, case.trial, range(clients), f"explained {number}", 0)
         try:
             yield simulate_round(model, batches, case.setting.local, case.defense, streams).read().step
         except DivergedError:

@@ -148,7 +148,6 @@ def described(setting: Setting, seed: int) -> Described:
     size = sum(parameter.numel() for parameter in model.parameters())
     if setting.recording:
         return _recorded(setting, seed)
-    repeated = f", the same in each of {setting.rounds} rounds" if setting.rounds > 1 else ""
     return Described(
         setting.name,
         (
@@ -161,10 +160,28 @@ def described(setting: Setting, seed: int) -> Described:
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
             f"{size:,} parameters, {setting.mode} mode",
             f"weights: {label_of(setting.weights)}; {setting.weights.members()}; {accuracy(setting, seed)}",
-            f"each client: a batch of {setting.batch_size} with {setting.labels} labels{repeated}, "
+            f"each client: a batch of {setting.batch_size} with {setting.labels} labels{_over_rounds(setting)}, "
             f"{setting.local.said(setting.batch_size)}",
+            *_federated(setting),
         ),
     )
+
+
+def _over_rounds(setting: Setting) -> str:
+    if setting.rounds == 1:
+        return ""
+    which = f"another of the {setting.held} examples that it holds" if setting.fresh else "the same"
+    return f", {which} in each of {setting.rounds} rounds"
+
+
+def _federated(setting: Setting) -> Iterator[str]:
+    """Who takes part, and what the server makes of it."""
+    if setting.population is not None:
+        drawn = f"{setting.population.per_round} of {setting.population.clients} clients, drawn anew"
+        yield f"in each round: {drawn}; attacked is what was sent up to a round that the client is in, round {setting.rounds}"
+    if setting.rounds > 1:
+        rule = "along the mean step" if setting.server_optimizer == "sgd" else "by Adam on the mean step (FedAdam)"
+        yield f"after each round the server moves the weights {rule}, at a rate of {setting.server_lr:g}"
 
 
 def _recorded(setting: Setting, seed: int) -> Described:

@@ -10,10 +10,11 @@ from torch import Tensor
 from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, NotApplicableError, Update
+from seethrough.federation.client import batchnorm_layers
+from seethrough.federation.rounds import Round, simulate_round
 from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
-from .client import Round, batchnorm_layers, simulate_round
 from .explained import explained, public_examples
 from .randomness import drawing_from, stream
 from .recordings.cohort import Member, rounds_of
@@ -49,13 +50,13 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
     if "labels" in case.threat.grants and not known:
         raise NotApplicableError("the threat model grants the labels, and the recording holds no truth")
     rounds = tuple(played_back(case, each, known) for each in members)
-    wanted = any(metric.compares == "shrunk" for metric in case.metrics)
-    returned = attack_on(case, rounds, device, wanted)
-    found, decoy = claimed_by(returned), claimed_by(attack_on(case, _decoys(case, rounds, known), device))
+    returned = attack_on(case, rounds, device)
+    misled = attack_on(case, _decoys(case, rounds, known), device, shrinks=False)
+    found, decoy = claimed_by(returned), claimed_by(misled)
     scores = [explained(case, rounds, device)]
     if known:
         judged = _judged(case, rounds[-1])
-        scores += [scored(metric, judged, found, decoy, rounds[-1].aggregate.note) for metric in case.metrics]
+        scores += [scored(metric, judged, returned, misled, rounds[-1].aggregate.note) for metric in case.metrics]
     else:
         scores += [Score(label_of(metric), metric.better, "unavailable", note=NO_TRUTH) for metric in case.metrics]
     shown = found.matched_with(known[0]) if known else found
@@ -71,13 +72,14 @@ def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ..
         raise NotApplicableError(
             "statistics of the very batch can be told only from buffers that were sent after one step"
         )
-    *clients, server = round_streams(case.seed, case.trial, len(members), "attack", members[0].place)
+    *clients, server = round_streams(case.seed, case.trial, range(len(members)), "attack", members[0].place)
     updates = tuple(
         Update(each.step, case.setting.batch_size, found) for each, found in zip(got, statistics, strict=True)
     )
     sent = case.defense.cohort_step(updates, tuple(clients))
     behind = truths or (_UNKNOWN,) * len(members)
-    return Round(got[0].model, behind, case.defense.aggregate(sent, server), (None,) * len(members))
+    combined, numbers = case.defense.aggregate(sent, server), tuple(range(len(members)))
+    return Round(got[0].model, behind, combined, (None,) * len(members), numbers)
 
 
 _UNKNOWN = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.long))
@@ -94,7 +96,7 @@ def _decoys(case: Case, rounds: tuple[Round, ...], truths: tuple[Batch, ...]) ->
             batches,
             case.setting.local,
             case.defense,
-            round_streams(case.seed, case.trial, clients, "decoy", number),
+            round_streams(case.seed, case.trial, range(clients), "decoy", number),
         )
         for number, each in enumerate(rounds)
     )

@@ -66,6 +66,17 @@ def claimed_by(found: Reconstruction) -> Claimed:
     return Claimed(found.inputs, found.labels, found.shrunk)
 
 
+def claimed_by_all(found: Reconstruction) -> Claimed:
+    """What a reconstruction claims of all rounds together; nothing of what it does not claim of each of them."""
+    claims = [claimed_by(each) for each in (*found.history, found)]
+
+    def together(parts: list[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
+
+    return Claimed(together([each.inputs for each in claims]), together([each.labels for each in claims]))
+
+
 def joined(batches: tuple[Batch, ...]) -> Batch:
     """One batch of all examples."""
     return Batch(torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches]))

@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from seethrough.attacks import Seen, Space, View
+from seethrough.attacks import Seen, Space, Sum, View
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, NotApplicableError, Params
+from seethrough.federation.client import batchnorm_layers
+from seethrough.federation.rounds import Round
 from seethrough.recipes import Recipe
-
-from .client import Round, batchnorm_layers
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ MEANING: dict[Fact, str] = {
     "defense": "which defense the clients use, with its parameters",
     "public": "public data of the same kind as the private data",
     "participants": "the number of clients behind the update it reads",
-    "past": "the updates of earlier rounds of these clients, if there were any, and the models broadcast then",
+    "past": "what it read in earlier rounds, if there were any, who took part, and the models broadcast then",
 }
 BATCHNORM = {
     "hidden": "no BatchNorm statistics (they stay with the clients)",
@@ -72,14 +72,17 @@ def view_of(
     space: Space,
     public: Batch,
     device: torch.device = CPU,
+    fresh: bool = False,
 ) -> View:
-    """What the attacker sees of the last round, every tensor a copy on `device`: the first update that the server could
-    read, else the mean of the clients who are in the sum; and of the rounds before it, if that is granted.
+    """What the attacker sees of the last round, every tensor a copy on `device`: the update of the first client if the server
+    could read it, else the mean of the clients who are in the sum; and of the rounds before it, if that is granted: of the
+    same clients, on other examples if those were `fresh`, or of sums that other clients were in.
 
     Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
     """
     *earlier, last = simulated
     read, victims = last.read(), last.victims()
+    alike = [old for old in earlier if old.members() == last.members()]
     granted = set(threat.grants)
     return View(
         model=_broadcast(threat, last.model).to(device),
@@ -93,7 +96,10 @@ def view_of(
         defense=defense if "defense" in granted else None,
         public=_on(public, device) if "public" in granted else None,
         participants=len(victims) if "participants" in granted else None,
-        past=tuple(_seen(threat, old, device) for old in earlier) if "past" in granted else None,
+        past=tuple(_seen(threat, old, device, fresh) for old in alike) if "past" in granted else None,
+        sums=tuple(Sum(_copied(each.read().step, device), each.members()) for each in simulated)
+        if "past" in granted and not last.aggregate.seen and len(alike) < len(earlier)
+        else None,
     )
 
 
@@ -102,9 +108,9 @@ def view_of_model(model: nn.Module, update: Params, space: Space) -> View:
     return View(model, update, space)
 
 
-def _seen(threat: ThreatModel, simulated: Round, device: torch.device) -> Seen:
+def _seen(threat: ThreatModel, simulated: Round, device: torch.device, fresh: bool) -> Seen:
     order = simulated.order() if "order" in threat.grants else None
-    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device), order)
+    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device), order, fresh)
 
 
 def _labels(last: Round, ordered: bool) -> Tensor:

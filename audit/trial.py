@@ -6,6 +6,7 @@ Everything happens twice with the same streams: for the victim's batch, and for 
 import base64
 import dataclasses
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,20 +16,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.attacks import Reconstruction, View
+from seethrough.attacks.parts.isolation import isolated
+from seethrough.attacks.parts.rounds import remembered
 from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
+from seethrough.federation.rounds import Round, simulate_round, simulate_rounds
+from seethrough.federation.server import Server
 from seethrough.reports.row import Claim, FoundLabels, Pictures, Recovery, Score
 
 from .batches import draw_batches, swapped_batches
-from .case import LEARNED, Case, broadcast_model, claimed, public_batch, round_streams, why_unsearchable
-from .client import Round, simulate_round, simulate_rounds
+from .case import LEARNED, Case, broadcast_model, claimed, public_batch, why_unsearchable
 from .metrics import Metric
 from .randomness import drawing_from, stream
 from .recovery import recovery_of
-from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined, score
+from .scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, claimed_by_all, joined, score
 from .specification.schema import Setting
 from .threat import view_of
+from .turns import Visit, everyone, trained_on, turns, visits
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 
@@ -60,50 +65,71 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     granted = "labels" in case.threat.grants
     if case.attack.recovers_images and (reason := why_unsearchable(case.setting, case.seed)):
         raise NotApplicableError(reason)
-    batches = draw_batches(case.setting, case.seed, case.trial, case.defense.cohort(), same_labels=granted)
+    clients = everyone(case.setting, case.defense.cohort())
+    held = draw_batches(case.setting, case.seed, case.trial, clients, same_labels=granted)
     model = broadcast_model(case.setting, case.seed, case.trial)
     simulated, control = (
-        _played(case, model, (first, *batches.others), name)
-        for first, name in ((batches.victim, "attack"), (batches.decoy, "decoy"))
+        _played(case, model, (first, *held.others), name)
+        for first, name in ((held.victim, "attack"), (held.decoy, "decoy"))
     )
-    wanted = any(metric.compares == "shrunk" for metric in case.metrics)
-    returned, misled = attack_on(case, simulated, device, wanted), attack_on(case, control, device)
+    truth, places = simulated[-1].batches[0], simulated[-1].places()
+    returned, misled = attack_on(case, simulated, device), attack_on(case, control, device, shrinks=False)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
-        case.setting, case.seed, case.trial, case.defense.cohort(), simulated[-1].places(), same_labels=granted
+        case.setting, case.seed, case.trial, case.defense.cohort(), places, returned.isolated, same_labels=granted
     )
     guarantee, unclaimed = _guarantee(case, model)
-    note = "; ".join(filter(None, (simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
-    shown, shown_decoy = (claim.matched_with(batches.victim) for claim in (found, decoy))
+    note = "; ".join(filter(None, (returned.note, simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
+    shown, shown_decoy = (claim.matched_with(truth) for claim in (found, decoy))
     return Outcome(
-        scores=tuple(scored(metric, judged, found, decoy, note) for metric in case.metrics),
+        scores=tuple(scored(metric, judged, returned, misled, note) for metric in case.metrics),
         claim=claim_of(guarantee),
         unclaimed=unclaimed,
-        recovery=recovery_of(case, batches.victim, shown, returned, guarantee),
-        pictures=_side_by_side(batches.victim, shown, shown_decoy),
+        recovery=recovery_of(case, truth, shown, returned, guarantee),
+        pictures=_side_by_side(truth, shown, shown_decoy),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What reconstructions of one trial are held against, as reconstructions of one client's batch and of all in a sum."""
+    """What reconstructions of one trial are held against: one client's batch, the batches of all in a sum, and all batches
+    that the client trained on from the first round to the last one."""
 
     client: Trial
     cohort: Trial | None  # None where the server reads one client alone
+    history: Trial | None = None  # None where there is but one batch
 
 
 @lru_cache(maxsize=64)
 def judged_against(
-    setting: Setting, seed: int, trial: int, clients: int, places: tuple[int, ...], same_labels: bool
+    setting: Setting,
+    seed: int,
+    trial: int,
+    cohort: int,
+    places: tuple[int, ...],
+    isolated: bool,
+    same_labels: bool,
 ) -> Judged:
-    """What reconstructions are held against where the server reads the mean of the clients at `places` among `clients`, the
-    first of whom is under attack; one object for all attacks."""
+    """What reconstructions are held against where the defense combines `cohort` clients, and the server reads the mean of
+    those at `places` of the last round, the first of whom is under attack, and was told apart from the others if it was
+    `isolated`; one object for all attacks."""
     scene = Scene(broadcast_model(setting, seed, trial), public_batch(setting, seed).inputs)
-    client, cohort = (
-        dataclasses.replace(trial_without_model(setting, seed, trial, clients, places, same_labels, whole), scene=scene)
-        for whole in (False, True)
+    last = visits(setting, seed, trial, cohort)[-1]
+    behind = tuple(last[place] for place in places)
+    before = tuple(Visit(0, number) for number in range(last[0].before + 1))
+
+    def against(readable: tuple[Visit, ...], true: tuple[Visit, ...]) -> Trial:
+        clients = everyone(setting, cohort)
+        return dataclasses.replace(
+            trial_without_model(setting, seed, trial, clients, readable, true, same_labels), scene=scene
+        )
+
+    remembered = setting.fresh and len(before) > 1 and len(behind) == 1
+    return Judged(
+        client=against(last[:1] if isolated else behind, last[:1]),
+        cohort=against(behind, behind) if len(behind) > 1 else None,
+        history=against(before, before) if remembered else None,
     )
-    return Judged(client, cohort if len(places) > 1 else None)
 
 
 def trial_without_model(
@@ -111,40 +137,54 @@ def trial_without_model(
     seed: int,
     trial: int,
     clients: int,
-    places: tuple[int, ...],
+    readable: tuple[Visit, ...],
+    true: tuple[Visit, ...],
     same_labels: bool,
-    whole: bool = False,
 ) -> Trial:
-    """The truth, the guessers and the batches to swap; the truth is the first client's batch or, if `whole`, that of all
-    clients at `places`."""
-    batches = draw_batches(setting, seed, trial, clients, same_labels)
-    drawn = (batches.victim, *batches.others)
-    behind = tuple(drawn[place] for place in places)
-    wanted = tuple(batch.labels if same_labels else None for batch in behind)
+    """The truth, which is what the clients of the visits `true` trained on, the guessers and the batches to swap, where the
+    server reads what those of `readable` did, of so many clients in all."""
+    drawn = draw_batches(setting, seed, trial, clients, same_labels)
+    held = (drawn.victim, *drawn.others)
+    behind = joined(tuple(trained_on(setting, seed, trial, held[each.client], each) for each in readable))
+    truth = joined(tuple(trained_on(setting, seed, trial, held[each.client], each) for each in true))
+    holders = tuple(dict.fromkeys(each.client for each in readable))
+    wanted = tuple(held[client].labels if same_labels else None for client in holders)
     swapped = [found for number in range(SWAPPED) if (found := _swapped(setting, seed, trial, number, wanted))]
-    labels = torch.cat([batch.labels for batch in behind]) if same_labels else None
-    blind = blind_guessers(public_batch(setting, seed), sum(len(batch) for batch in behind), labels)
-    truth = joined(behind) if whole else batches.victim
-    others = tuple(joined(found) if whole else found[0] for found in swapped)
-    return Trial(truth, others, blind, all_of(behind), same_labels)
+    others = tuple(
+        joined(tuple(trained_on(setting, seed, trial, found[holders.index(each.client)], each) for each in true))
+        for found in swapped
+    )
+    blind = blind_guessers(public_batch(setting, seed), len(behind), behind.labels if same_labels else None)
+    return Trial(truth, others, blind, Claimed(behind.inputs, behind.labels, behind.inputs), same_labels)
 
 
 def _swapped(
     setting: Setting, seed: int, trial: int, number: int, wanted: tuple[Tensor | None, ...]
 ) -> tuple[Batch, ...]:
-    """Batches to swap, or none where this deal of the data to clients leaves too few of them a batch."""
+    """What as many clients might have held instead, or nothing where this deal leaves too few of them enough."""
     try:
         return swapped_batches(setting, seed, trial, number, wanted)
     except NotApplicableError:
         return ()
 
 
-def scored(metric: Metric, judged: Judged, found: Claimed, decoy: Claimed, note: str) -> Score:
+CLAIMS: dict[str, Callable[[Reconstruction], Claimed]] = {
+    "client": claimed_by,
+    "cohort": lambda found: claimed_by(found.whole or found),
+    "history": claimed_by_all,
+}
+ABSENT = {
+    "cohort": "the server reads one client's update, not a sum",
+    "history": "there are not several rounds of one client, each with examples of its own",
+}
+
+
+def scored(metric: Metric, judged: Judged, found: Reconstruction, decoy: Reconstruction, note: str) -> Score:
     """One metric of one cell; `note` is said beside a number."""
-    trial = judged.client if metric.of == "client" else judged.cohort
+    trial: Trial | None = getattr(judged, metric.of)
     if trial is None:
-        return Score(label_of(metric), metric.better, "n/a", note="the server reads one client's update, not a sum")
-    one = score(metric, trial, found, decoy)
+        return Score(label_of(metric), metric.better, "n/a", note=ABSENT[metric.of])
+    one = score(metric, trial, *(CLAIMS[metric.of](each) for each in (found, decoy)))
     if one.status != "ok":
         return one  # what it says is why there is no number
     return dataclasses.replace(one, note="; ".join(filter(None, (one.note, note))))
@@ -166,11 +206,11 @@ def _ruined(case: Case, last: Round) -> str:
     return f"what is sent has a cosine of {alike:.3f} with the undefended update" if alike < RUINED else ""
 
 
-def _played(case: Case, model: nn.Module, batches: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
-    clients, rounds = case.defense.cohort(), range(case.setting.rounds)
-    streams = tuple(round_streams(case.seed, case.trial, clients, control, number) for number in rounds)
+def _played(case: Case, model: nn.Module, held: tuple[Batch, ...], control: str) -> tuple[Round, ...]:
+    server = Server(model, case.setting.server_optimizer, case.setting.server_lr)
+    planned = turns(case.setting, case.seed, case.trial, case.defense, held, control)
     with drawing_from(stream(case.seed, "chance", case.trial, control)):  # what dropout draws
-        return simulate_rounds(model, batches, case.setting.local, case.defense, streams)
+        return simulate_rounds(server, planned, case.setting.local, case.defense)
 
 
 def view_for(case: Case, simulated: tuple[Round, ...], device: torch.device) -> View:
@@ -179,13 +219,26 @@ def view_for(case: Case, simulated: tuple[Round, ...], device: torch.device) -> 
     if not case.setting.knows_recipe:
         threat = threat.without("recipe")
     public = public_batch(case.setting, case.seed)
-    return view_of(threat, simulated, case.setting.local, case.defense, space, public, device)
+    return view_of(threat, simulated, case.setting.local, case.defense, space, public, device, fresh=case.setting.fresh)
 
 
-def attack_on(case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool = False) -> Reconstruction:
-    """What the case's attack makes of these rounds; with `shrunk` images, if it `shrinks`. On the CPU."""
+def attack_on(
+    case: Case, simulated: tuple[Round, ...], device: torch.device, shrinks: bool | None = None
+) -> Reconstruction:
+    """What the case's attack makes of these rounds; with `shrunk` images, if it `shrinks` (None: if a metric wants them), and
+    with what it makes of every earlier round, if a metric wants that. On the CPU."""
     view = view_for(case, simulated, device)
     view.need(*case.attack.needs)
+    alone, note = isolated(view)
+    scored = {metric.of for metric in case.metrics}
+    earlier = tuple(_reconstructed(case, each, False) for each in remembered(alone)) if "history" in scored else ()
+    whole = _reconstructed(case, view, False) if alone is not view and "cohort" in scored else None
+    wanted = any(metric.compares == "shrunk" for metric in case.metrics) if shrinks is None else shrinks
+    found = _reconstructed(case, alone, wanted)
+    return dataclasses.replace(found, history=earlier, whole=whole, isolated=alone is not view, note=note)
+
+
+def _reconstructed(case: Case, view: View, shrinks: bool) -> Reconstruction:
     if not any(
         part.any() for step in (view.update, *(seen.update for seen in view.past or ())) for part in step.values()
     ):
@@ -204,7 +257,8 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
 
 def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
     """The defense's guarantee, or none and the reason."""
-    guarantee = claimed(case.defense, case.setting)
+    last = visits(case.setting, case.seed, case.trial, case.defense.cohort())[-1]
+    guarantee = claimed(case.defense, case.setting, last[0].before + 1)
     if guarantee is None:
         return None, case.defense.why_unclaimed()
     if case.setting.weights.learns_from() == "private":

@@ -1,39 +1,30 @@
-"""What a defense costs: a federated training under it, by the very rounds that the attacks look into.
-
-Federated averaging (McMahan et al., AISTATS 2017, arXiv:1602.05629): w <- w + server_lr * mean of the clients' steps; or
-FedAdam (Reddi et al., ICLR 2021, arXiv:2003.00295), which hands that mean to Adam as a gradient. Departs from the paper: Adam
-corrects its bias, and its epsilon is 1e-8 instead of 1e-3, so that a defense that only scales every step costs nothing.
-"""
+"""What a defense costs: a federated training under it, by the very rounds that the attacks look into."""
 
 import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
 
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.guarantees.statement import composed
-from seethrough.recipes.trainable import trained
+from seethrough.federation.client import DivergedError, batchnorm_layers
+from seethrough.federation.rounds import simulate_round
+from seethrough.federation.server import Server
 from seethrough.reports.row import Claim
 from seethrough.reports.row import Utility as Measured
 
 from .batches import client_shares, shuffled
 from .case import LEARNED, SCHEMA, broadcast_model, content_of, divided, origins_of, written_out
-from .client import DivergedError, batchnorm_layers, follow_statistics, simulate_round
 from .data import Images, spread
 from .randomness import drawing_from, stream
 from .specification.schema import Setting, Utility
 from .trial import claim_of
-
-SERVERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": partial(Adam, betas=(0.9, 0.99))}
 
 
 @dataclass(frozen=True)
@@ -182,20 +173,20 @@ def _best(training: Training, start: nn.Module, images: Images, shares: tuple[Te
 
 
 def _run(training: Training, start: nn.Module, images: Images, shares: tuple[Tensor, ...], rate: float) -> _Run:
-    model, plan = copy.deepcopy(start), training.utility
-    server = SERVERS[plan.server_optimizer](trained(model).values(), lr=rate)
+    plan = training.utility
+    server = Server(start, plan.server_optimizer, rate)
     began = time.perf_counter()
     for number in range(plan.rounds):
         batches = tuple(
             images.batch(_drawn(training, client, shares[client], number)) for client in range(plan.clients)
         )
         try:
-            mean = _round(training, model, batches, rate, number)
-            _move(model, mean, server)
+            mean = _round(training, server.model, batches, rate, number)
+            server.move(mean)
         except DivergedError as error:
             raise DivergedError(f"round {number + 1} at a server_lr of {rate:g}: {error}") from error
     seconds = (time.perf_counter() - began) / plan.rounds
-    return _Run(rate, model, training.defense.bytes_sent(mean), seconds)
+    return _Run(rate, server.model, training.defense.bytes_sent(mean), seconds)
 
 
 def _drawn(training: Training, client: int, share: Tensor, number: int) -> Tensor:
@@ -229,17 +220,6 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
         with drawing_from(chance), plain_attention():
             means.append(simulate_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
     return weighted_mean(tuple(means))
-
-
-@torch.no_grad()
-def _move(model: nn.Module, mean: Update, server: Optimizer) -> None:
-    """The server's step. Raises: DivergedError, if the weights are not finite after it."""
-    for name, parameter in trained(model).items():
-        parameter.grad = -mean.step[name]
-    server.step()
-    follow_statistics(model, mean)
-    if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise DivergedError("the weights are no longer finite")
 
 
 def _guarantee(training: Training, model: nn.Module, times: int) -> tuple[Guarantee | None, str]:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from seethrough.attacks import Space, View
 from seethrough.attacks.dlg import DLG
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.randomness import drawing_from, stream
 from seethrough.defenses import Batch
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 CIFAR10 = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10_train2000.npz"

@@ -23,7 +23,6 @@ from seethrough.attacks.labels.prior import proportions
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import broadcast_model, public_batch, round_streams
-from seethrough.audit.client import simulate_rounds
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import Fact, ThreatModel, view_of
@@ -33,6 +32,8 @@ from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.partial_sharing import PartialSharing
 from seethrough.defenses.top_k import TopK
+from seethrough.federation.rounds import Turn, simulate_rounds
+from seethrough.federation.server import Server
 
 RULES: dict[str, Callable[[View], Tensor]] = {"counts": by_counts, "minimum": by_minimum, "sign": by_sign}
 BATCHES = ((1, "random"), (4, "unique"), (8, "unique"), (8, "random"), (32, "random"))
@@ -72,8 +73,8 @@ def views(setting: Setting, defense: Defense, known: str, seed: int, trials: int
     space, public = setting.data.load().space, public_batch(setting, seed)
     for trial in range(trials):
         batch = draw_batches(setting, seed, trial, 1, same_labels=False).victim
-        model, streams = broadcast_model(setting, seed, trial), round_streams(seed, trial, 1, "attack", 0)
-        simulated = simulate_rounds(model, (batch,), setting.local, defense, (streams,))
+        model, streams = broadcast_model(setting, seed, trial), round_streams(seed, trial, range(1), "attack", 0)
+        simulated = simulate_rounds(Server(model), [Turn((0,), (batch,), streams)], setting.local, defense)
         yield view_of(threat, simulated, setting.local, defense, space, public), batch.labels
 
 

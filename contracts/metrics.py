@@ -37,7 +37,7 @@ def scored(metric: Metric, truth: Tensor, found: Tensor) -> np.ndarray:
 def test_a_metric_says_what_it_compares_and_which_way_the_attacker_wins(metric: Metric) -> None:
     assert metric.better in ("higher", "lower")
     assert metric.compares in ("inputs", "labels", "shrunk")
-    assert metric.of in ("client", "cohort")
+    assert metric.of in ("client", "cohort", "history")
     low, high = metric.limits()
     assert low < high
     assert not metric.share or (low, high) == (0.0, 1.0)

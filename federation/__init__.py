@@ -1,1 +1,1 @@
-"""Who takes part in a training, when, and what their sums give away."""
+"""Who takes part in a training, how clients and server train, and what sums over changing clients give away."""

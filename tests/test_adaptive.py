@@ -18,7 +18,6 @@ from seethrough.attacks.label_sign import LabelSign
 from seethrough.attacks.labels.classifier_gradient import observed_classifier, sign_pulls
 from seethrough.attacks.parts.adaptive import hides_length, noise_variances, unaware
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import drawing_from
@@ -37,6 +36,7 @@ from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.defenses.sign import Sign
 from seethrough.defenses.soteria import Soteria
 from seethrough.defenses.top_k import TopK
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 SPACE, DIGITS = Space((1, 8, 8), 4), Space((1, 14, 14), 10)

@@ -25,7 +25,6 @@ from seethrough.attacks.parts.played_model import played_model
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import Case, broadcast_model, public_batch
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.ssim import SSIM
@@ -35,6 +34,7 @@ from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 from seethrough.reports.row import Score
 

@@ -19,7 +19,6 @@ from seethrough.attacks.labels.counts import count_classes, most_probable
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import broadcast_model, public_batch
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.lenet import LeNet
@@ -29,6 +28,7 @@ from seethrough.audit.weights.train import Train
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.random_update import RandomUpdate
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 SPACE = Space((3, 16, 16), 10)

@@ -176,7 +176,7 @@ def test_a_partition_skews_batches_and_repeats_by_seed():
 
 
 def test_a_partition_that_leaves_too_few_clients_a_batch_is_said_in_words():
-    with pytest.raises(NotApplicableError, match=r"leaves \d of 5 clients a batch of 300 with random labels"):
+    with pytest.raises(NotApplicableError, match=r"leaves \d of 5 clients 300 examples with random labels"):
         draw_batches(skewed(batch_size=300), 0, 0, clients=1, same_labels=False)
 
 

@@ -9,18 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from seethrough.attacks import Space
-from seethrough.audit.client import (
-    DivergedError,
-    batch_statistics,
-    local_update,
-    mean_gradient,
-    simulate_round,
-    simulate_rounds,
-)
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
 from seethrough.defenses import Batch, NoDefense
 from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.federation.client import DivergedError, batch_statistics, local_update, mean_gradient
+from seethrough.federation.rounds import Turn, simulate_round, simulate_rounds
+from seethrough.federation.server import Server
 from seethrough.recipes import Recipe
 
 
@@ -64,8 +59,14 @@ def test_training_leaves_the_broadcast_model_alone():
 def test_each_round_starts_from_the_weights_that_the_last_one_left(train: bool):
     model, batch = setup(batchnorm=True)
     rngs = tuple((stream(number, 0), stream(number, 1)) for number in range(3))
-    simulated = simulate_rounds(model.train(train), (batch,), Recipe(lr=0.5), GaussianNoise(std=0.1), rngs)
-    assert len(simulated) == 3 and simulated[0].model is model
+    simulated = simulate_rounds(
+        Server(model.train(train)),
+        [Turn((0,), (batch,), each) for each in rngs],
+        Recipe(lr=0.5),
+        GaussianNoise(std=0.1),
+    )
+    assert len(simulated) == 3
+    assert all(torch.equal(part, simulated[0].model.state_dict()[name]) for name, part in model.state_dict().items())
     for old, new in pairwise(simulated):
         for name, weight in old.model.named_parameters():
             assert torch.equal(new.model.get_parameter(name), weight + old.read().step[name])

@@ -8,7 +8,6 @@ from scipy import stats
 from torch import nn
 
 from seethrough.audit.case import broadcast_model, put_groupnorm
-from seethrough.audit.client import batchnorm_layers, local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.resnet20 import ResNet20
@@ -23,6 +22,7 @@ from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.statement import client_guarantee
 from seethrough.defenses.parts.per_sample import per_sample_gradients
 from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.federation.client import batchnorm_layers, local_update, mean_gradient
 from seethrough.recipes import Recipe
 from seethrough.recipes.losses.cross_entropy import CrossEntropy
 from tests.test_dp_sgd import a_batch, built, flat, never_called, seeded

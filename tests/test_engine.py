@@ -19,9 +19,9 @@ from seethrough.attacks.engine.slopes import slopes_by_weights
 from seethrough.attacks.parts.distances import cosine
 from seethrough.attacks.parts.image_priors import total_variation
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.defenses import Batch
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 from seethrough.recipes.optimizers.sgd import Sgd
 from seethrough.recipes.replay import replayed

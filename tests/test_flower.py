@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 import seethrough
-from seethrough.audit.client import local_update
 from seethrough.audit.randomness import stream
 from seethrough.audit.recordings.read import read_recording
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
+from seethrough.federation.client import local_update
 from seethrough.flower import Recorder
 from seethrough.recipes import Order, Recipe
 

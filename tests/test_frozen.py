@@ -13,7 +13,6 @@ from seethrough.attacks.label_counts import LabelCounts
 from seethrough.attacks.label_sign import LabelSign
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.case import Case
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
 from seethrough.audit.metrics.psnr import PSNR
@@ -24,6 +23,7 @@ from seethrough.audit.trial import run_trial
 from seethrough.audit.utility import Training, run_training
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 from tests.parameters import built
 

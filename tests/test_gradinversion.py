@@ -16,14 +16,14 @@ from seethrough.attacks.parts.distances import relative_l1
 from seethrough.attacks.parts.image_priors import l2_norm, photograph_like, total_variation
 from seethrough.attacks.parts.registration import assignment, registered, registered_mean
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.client import batch_statistics as clients_statistics
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.defenses import Batch, Update
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.top_k import TopK
+from seethrough.federation.client import batch_statistics as clients_statistics
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 LABELS = torch.tensor([1, 3])

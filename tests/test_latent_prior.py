@@ -20,10 +20,10 @@ from seethrough.attacks.generators.vae import VAEPlan, divergence, negative_elbo
 from seethrough.attacks.latent_prior import LatentPrior
 from seethrough.attacks.parts.distances import cosine
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.defenses import Batch
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)

@@ -14,13 +14,13 @@ from torch.func import vmap
 
 from seethrough.attacks import Space, View
 from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client, update_scale
-from seethrough.audit.client import local_update
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
 from seethrough.common.section import Section
 from seethrough.contracts.entries import seeded
 from seethrough.defenses import Batch, MeanGradient, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
+from seethrough.federation.client import local_update
 from seethrough.recipes import Recipe
 from seethrough.recipes.losses.cross_entropy import CrossEntropy
 from seethrough.recipes.losses.custom import Custom

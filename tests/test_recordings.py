@@ -21,7 +21,6 @@ import seethrough
 from seethrough.attacks import Space
 from seethrough.audit.case import Case
 from seethrough.audit.cli import main
-from seethrough.audit.client import local_update
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models import bare
 from seethrough.audit.models.convnet import ConvNet
@@ -36,6 +35,7 @@ from seethrough.audit.run import run_audit
 from seethrough.audit.specification.file import load_spec, spec_from
 from seethrough.common.errors import InputError
 from seethrough.defenses import Batch, MeanGradient
+from seethrough.federation.client import local_update
 from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)

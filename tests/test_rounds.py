@@ -19,7 +19,6 @@ from seethrough.attacks.parts.adaptive import evidence, most_telling, noise_vari
 from seethrough.attacks.parts.rounds import observed, rounds_of, stack_rounds
 from seethrough.attacks.parts.simulated_client import observed_gradient, simulated_client
 from seethrough.audit.case import Case, key_of, round_streams
-from seethrough.audit.client import simulate_rounds
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.models.convnet import ConvNet
@@ -36,6 +35,8 @@ from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
+from seethrough.federation.rounds import Turn, simulate_rounds
+from seethrough.federation.server import Server
 from seethrough.recipes import Recipe
 
 SPACE, RECIPE, CPU = Space((1, 14, 14), 10), Recipe(lr=0.1), torch.device("cpu")
@@ -56,8 +57,9 @@ def a_view(rounds: int, defense: Defense | None = None, seed: int = 0) -> View:
     defense = defense or NoDefense()
     with drawing_from(seeded(seed)):
         net = ConvNet(width=4).build(SPACE)
-    rngs = tuple((seeded(100 + number), seeded(200 + number)) for number in range(rounds))
-    *past, last = simulate_rounds(net, (a_batch(seed),), RECIPE, defense, rngs)
+    rngs = [(seeded(100 + number), seeded(200 + number)) for number in range(rounds)]
+    turns = [Turn((0,), (a_batch(seed),), each) for each in rngs]
+    *past, last = simulate_rounds(Server(net), turns, RECIPE, defense)
     seen = tuple(Seen(old.model, old.read().step) for old in past)
     known = {"count": 2, "recipe": RECIPE, "defense": defense, "public": a_batch(999, 200), "participants": 1}
     return View(last.model, last.read().step, SPACE, past=seen, **known)
@@ -160,7 +162,7 @@ def test_every_round_of_every_client_has_a_stream_of_its_own():
         float(torch.rand(1, generator=each))
         for control in ("attack", "decoy")
         for number in range(3)
-        for each in round_streams(0, 0, 2, control, number)
+        for each in round_streams(0, 0, range(2), control, number)
     ]
     assert len(set(drawn)) == len(drawn) == 18
 

@@ -16,12 +16,12 @@ from seethrough.attacks.layerwise_cosine import LayerwiseCosine
 from seethrough.attacks.parts.batchnorm import batch_statistics
 from seethrough.attacks.parts.shrinkage import _drawn, _share_kept, _staged, simulated_steps, with_shrunk
 from seethrough.attacks.parts.simulated_client import simulated_client
-from seethrough.audit.client import local_update, mean_gradient
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.defenses import Batch, Defense, NoDefense, Update
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.top_k import TopK
+from seethrough.federation.client import local_update, mean_gradient
 from seethrough.recipes import Recipe
 
 SPACE = Space((1, 28, 28), 10)

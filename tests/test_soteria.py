@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from seethrough.audit.client import mean_gradient
 from seethrough.audit.randomness import drawing_from
 from seethrough.defenses import Batch, NotApplicableError
 from seethrough.defenses.soteria import Soteria, reach
+from seethrough.federation.client import mean_gradient
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from seethrough.attacks import Space
-from seethrough.audit.client import Round, simulate_round
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import stream
 from seethrough.audit.threat import MEANING, ThreatModel, view_of
 from seethrough.defenses import Batch, NoDefense, NotApplicableError
 from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.federation.rounds import Round, simulate_round
 from seethrough.recipes import Recipe
 
 SPACE = Space((1, 12, 12), 5)

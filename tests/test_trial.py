@@ -30,6 +30,7 @@ from seethrough.audit.models.resnet20 import ResNet20
 from seethrough.audit.specification.schema import Partition, Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial, trial_without_model
+from seethrough.audit.turns import Visit
 from seethrough.audit.weights.file import File
 from seethrough.defenses import Chain, NoDefense, NotApplicableError
 from seethrough.defenses.adaptive_clipping import AdaptiveClipping
@@ -70,10 +71,10 @@ def test_an_undefended_update_of_digits_leaks_over_its_floor():
 
 def test_batches_to_swap_are_drawn_as_the_true_one_is_and_repeat_its_labels_where_these_are_granted():
     setting = case().setting
-    free = trial_without_model(setting, 0, 0, 1, (0,), same_labels=False)
+    free = trial_without_model(setting, 0, 0, 1, (Visit(0, 0),), (Visit(0, 0),), same_labels=False)
     assert len(free.others) == 19 and len({other.inputs.numpy().tobytes() for other in free.others}) > 15
     assert all(len(other.labels.unique()) == 2 for other in free.others)  # `labels: unique`, as the setting says
-    granted = trial_without_model(setting, 0, 0, 1, (0,), same_labels=True)
+    granted = trial_without_model(setting, 0, 0, 1, (Visit(0, 0),), (Visit(0, 0),), same_labels=True)
     assert all(torch.equal(other.labels.sort().values, granted.truth.labels.sort().values) for other in granted.others)
     assert torch.equal(granted.truth.inputs, free.truth.inputs)
 

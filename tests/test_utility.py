@@ -8,7 +8,6 @@ import torch
 from torch import Generator, nn
 
 from seethrough.audit.case import broadcast_model
-from seethrough.audit.client import DivergedError
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.specification.error_messages import SpecError
 from seethrough.audit.specification.file import load_spec
@@ -27,6 +26,7 @@ from seethrough.defenses.quantization import Quantization
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.defenses.sign import Sign
 from seethrough.defenses.top_k import TopK
+from seethrough.federation.client import DivergedError
 
 PLAN = Utility(rounds=40, clients=8)
 

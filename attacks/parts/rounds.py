@@ -12,7 +12,16 @@ from .._base import View
 
 
 def rounds_of(view: View) -> tuple[View, ...]:
-    """A view of each round alone, the oldest first and the one at hand last."""
+    """A view of each round of the same examples alone, the oldest first and the one at hand last."""
+    return (dataclasses.replace(view, past=None),) if view.fresh else _each_round(view)
+
+
+def remembered(view: View) -> tuple[View, ...]:
+    """A view of each earlier round alone, if these were of other examples than the one at hand, the oldest first."""
+    return _each_round(view)[:-1] if view.fresh else ()
+
+
+def _each_round(view: View) -> tuple[View, ...]:
     alone = dataclasses.replace(view, past=None)
     earlier = (
         dataclasses.replace(alone, model=old.model, update=old.update, order=old.order) for old in view.past or ()

@@ -105,7 +105,8 @@ def _drawn(public: Batch, labels: Tensor, rng: Generator) -> Tensor:
 def _staged(view: View, truth: Tensor, claimed: Batch, rng: Generator) -> View:
     """The view of an attacker on clients whose batch is `truth`, as noisy as what is claimed leaves the observed updates."""
     *earlier, last = [_sent(each, truth, claimed, rng) for each in rounds_of(view)]
-    past = tuple(Seen(old.model, step) for old, step in zip(view.past or (), earlier, strict=True))
+    alike = () if view.past is None or view.fresh else view.past
+    past = tuple(Seen(old.model, step) for old, step in zip(alike, earlier, strict=True))
     statistics = _statistics(view, truth)
     return dataclasses.replace(view, update=last, past=None if view.past is None else past, buffers=statistics)
 

@@ -9,9 +9,9 @@ from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
 from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
+from seethrough.federation.client import DivergedError, local_update
 
 from ..case import broadcast_model, claimed, divided, public_batch
-from ..client import DivergedError, local_update
 from ..randomness import stream
 from ..specification.schema import AuditSpec, Setting, defense_label
 from ..threat import ThreatModel
@@ -27,7 +27,7 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
     for setting in spec.settings:
         found |= dict.fromkeys(_of_copies(setting, spec.seed))
         for defense in spec.defenses:
-            guarantee = claimed(defense, setting)
+            guarantee = claimed(defense, setting, setting.rounds)
             sentences = [
                 *_of_range(defense, setting, spec.seed),
                 *_of_defense(defense, guarantee),

@@ -12,7 +12,9 @@ from ..recordings.withheld import came_too_late
 from ..scoring import score
 from ..specification.schema import AuditSpec, Setting, defense_label
 from ..trial import trial_without_model
+from ..turns import Visit
 
+FIRST = (Visit(0, 0),)
 MOST_TRIED = 50  # batches that perfect label attacks are simulated on
 
 
@@ -51,7 +53,8 @@ def _of_labels(spec: AuditSpec, setting: Setting, metric: Metric, batches: int, 
     if all("labels" in threat.grants for threat in spec.threats):
         return
     simulated = [
-        trial_without_model(setting, spec.seed, trial, 1, (0,), False) for trial in range(min(batches, MOST_TRIED))
+        trial_without_model(setting, spec.seed, trial, 1, FIRST, FIRST, False)
+        for trial in range(min(batches, MOST_TRIED))
     ]
     evidence = evidence_of([score(metric, trial, trial.readable, trial.readable) for trial in simulated])
     if evidence is not None and not evidence.powered:

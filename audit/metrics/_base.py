@@ -21,8 +21,8 @@ class Metric:
 
     better: ClassVar[Literal["higher", "lower"]]  # the direction in which the attacker does better
     compares: ClassVar[Literal["inputs", "labels", "shrunk"]]
-    of: ClassVar[Literal["client", "cohort"]] = (
-        "client"  # whose batch is the truth: the attacked client's, or that of all in a sum
+    of: ClassVar[Literal["client", "cohort", "history"]] = (
+        "client"  # what the truth is: the attacked client's batch, those of all in a sum, or of the client in all rounds
     )
     share: ClassVar[bool] = False  # whether values are shares of examples, or of labels
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from seethrough.defenses import Batch, MeanGradient, Params
+from seethrough.federation.client import DivergedError, local_update
 from seethrough.recipes import Recipe
 
-from ..client import DivergedError, local_update
 from ..randomness import drawing_from, stream
 from .withheld import cosine_of
 

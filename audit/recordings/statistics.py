@@ -1,8 +1,8 @@
 """Statistics of a client's batch, from running ones that it sent."""
 
 from seethrough.defenses import Params
+from seethrough.federation.client import batchnorm_layers
 
-from ..client import batchnorm_layers
 from ..specification.schema import Setting
 from .read import Received
 

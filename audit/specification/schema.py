@@ -28,6 +28,7 @@ from ..models import Model
 from ..threat import ThreatModel
 from ..weights import Weights
 from ..weights.random import Random
+from .clients import Partition, Population
 from .kinds import entries_of
 
 
@@ -85,14 +86,6 @@ class Splits(Section):
         return self
 
 
-class Partition(Section):
-    """How the private share is dealt to clients, each holding its own: every class's shares are drawn from a symmetric
-    Dirichlet distribution. A batch then comes from one client, and the decoy from another."""
-
-    dirichlet: float = Field(gt=0, le=1e6)  # concentration: 0.1 leaves a client few classes, 100 nearly equal shares
-    clients: int = Field(default=10, ge=2, le=1000)
-
-
 @entry
 class Unstated(Data):
     """No data in the spec: a recording tells what is needed."""
@@ -116,11 +109,27 @@ class Setting(Section):
     mode: Literal["eval", "train"] = "eval"
     batch_size: int = Field(default=0, ge=1, le=4096)
     labels: Literal["random", "unique"] = "random"
-    rounds: int = Field(default=1, ge=1, le=100)  # that the clients take part in, each time with the same batch
+    holds: int = Field(
+        default=0, ge=0, le=100_000
+    )  # examples of a client, the next batch of which it trains on each time
+    rounds: int = Field(default=1, ge=1, le=100)  # that clients take part in, with the same batch if they hold no more
+    population: Population | None = None  # of whom some take part in a round; None: the same clients in every round
+    server_lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    server_optimizer: Literal["sgd", "adam"] = "sgd"
     local: AnyRecipe = Recipe()
 
     _clients: int = PrivateAttr(0)
     _knows_recipe: bool = PrivateAttr(True)
+
+    @property
+    def held(self) -> int:
+        """How many examples a client holds."""
+        return self.holds or self.batch_size
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a client trains on other examples from round to round."""
+        return self.held > self.batch_size
 
     @property
     def clients(self) -> int:
@@ -144,6 +153,14 @@ class Setting(Section):
             raise PydanticCustomError("no_clients", "data and batch_size, or a recording")
         if self.recording and "weights" in self.model_fields_set:
             raise PydanticCustomError("recorded", "a recording without weights, which it holds itself")
+        return self
+
+    @model_validator(mode="after")
+    def _holds_whole_batches(self) -> "Setting":
+        if self.held % (self.batch_size or 1):
+            raise PydanticCustomError("holds", "holds in whole batches of {size}", {"size": self.batch_size})
+        if self.fresh and self.labels == "unique":
+            raise PydanticCustomError("holds", "labels: random for clients who hold more than a batch")
         return self
 
     @model_validator(mode="after")

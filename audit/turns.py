@@ -1,0 +1,72 @@
+"""Who takes part in which round of a trial, and on which of its examples a client trains then."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from seethrough.defenses import Batch, Defense, NotApplicableError
+from seethrough.federation.rounds import Turn
+
+from .case import round_streams
+from .randomness import stream
+from .specification.schema import Setting
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A client in a round."""
+
+    client: int  # its number; the one under attack is 0
+    before: int  # rounds that it was in before
+
+
+def everyone(setting: Setting, cohort: int) -> int:
+    """How many clients there are, where a defense combines `cohort` of them."""
+    return cohort if setting.population is None else setting.population.clients
+
+
+@cache
+def visits(setting: Setting, seed: int, trial: int, cohort: int) -> tuple[tuple[Visit, ...], ...]:
+    """Who is in each round, the client under attack first where it is one of them, as it is in the last round.
+
+    Raises: NotApplicableError, for a defense that combines another number of clients than take part in a round.
+    """
+    if setting.population is None:
+        return tuple(tuple(Visit(client, number) for client in range(cohort)) for number in range(setting.rounds))
+    clients, size = setting.population.clients, setting.population.per_round
+    if cohort not in (1, size):
+        raise NotApplicableError(f"the defense combines {cohort} clients, and population.per_round is {size}")
+    rng, seen, found = stream(seed, "population", trial), [0] * clients, []
+    for number in range(setting.rounds):
+        drawn = torch.randperm(clients, generator=rng)[:size].sort().values.tolist()
+        if number == setting.rounds - 1 and drawn[0] != 0:
+            drawn = [0, *drawn[1:]]
+        found.append(tuple(Visit(client, seen[client]) for client in drawn))
+        for client in drawn:
+            seen[client] += 1
+    return tuple(found)
+
+
+def trained_on(setting: Setting, seed: int, trial: int, held: Batch, visit: Visit) -> Batch:
+    """Of all that the client holds, what it trains on in that round: one batch after another, shuffled before each pass."""
+    if not setting.fresh:
+        return held
+    turn, place = divmod(visit.before, setting.held // setting.batch_size)
+    order = torch.randperm(setting.held, generator=stream(seed, "pass", trial, visit.client, turn))
+    chosen = order[place * setting.batch_size : (place + 1) * setting.batch_size]
+    return Batch(held.inputs[chosen], held.labels[chosen])
+
+
+def turns(
+    setting: Setting, seed: int, trial: int, defense: Defense, held: tuple[Batch, ...], control: str
+) -> tuple[Turn, ...]:
+    """The rounds of a trial, for what every client holds; `control` names streams of their own."""
+    return tuple(
+        Turn(
+            clients=tuple(visit.client for visit in present),
+            batches=tuple(trained_on(setting, seed, trial, held[visit.client], visit) for visit in present),
+            rngs=round_streams(seed, trial, [visit.client for visit in present], control, number),
+        )
+        for number, present in enumerate(visits(setting, seed, trial, defense.cohort()))
+    )

@@ -1,0 +1,83 @@
+"""Federated rounds: what was broadcast, who trained on what, what the server has afterward."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from torch import Generator, nn
+
+from seethrough.defenses import Aggregate, Batch, Defense, MeanGradient, Update
+from seethrough.recipes import Order, Recipe
+
+from .client import local_update
+from .server import Server
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """Who trains on what in one round."""
+
+    clients: tuple[int, ...]  # their numbers; the client under attack is 0, and comes first where it takes part
+    batches: tuple[Batch, ...]  # one for each of them
+    rngs: tuple[Generator, ...]  # a stream for each of them, and a last one for combining what they send
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round: what was broadcast, what the clients hold, and what the server has afterward."""
+
+    model: nn.Module  # the broadcast model, in the clients' mode
+    batches: tuple[Batch, ...]  # the truth, one batch a client; the client under attack comes first, if it takes part
+    aggregate: Aggregate
+    orders: tuple[Order | None, ...]  # in which the clients took their examples; None where that is not known
+    clients: tuple[int, ...]  # their numbers; that of the client under attack is 0
+
+    def read(self) -> Update:
+        """What the server reads of the first client: its own update if it can, else the mean of those in the sum."""
+        return self.aggregate.seen[0] if self.aggregate.seen else self.aggregate.mean
+
+    def places(self) -> tuple[int, ...]:
+        """The clients behind what the server can read: the first one, or all who are in the sum."""
+        if self.aggregate.seen:
+            return (0,)
+        members = self.aggregate.members
+        return tuple(range(len(self.batches))) if members is None else members
+
+    def members(self) -> tuple[int, ...]:
+        """Their numbers."""
+        return tuple(self.clients[place] for place in self.places())
+
+    def order(self) -> Order | None:
+        """In which the client took its examples whose own update the server reads; None for a mean."""
+        return self.orders[0] if self.aggregate.seen else None
+
+    def victims(self) -> tuple[Batch, ...]:
+        """Their batches."""
+        return tuple(self.batches[place] for place in self.places())
+
+
+def simulate_round(
+    model: nn.Module, batches: tuple[Batch, ...], recipe: Recipe, defense: Defense, rngs: tuple[Generator, ...]
+) -> Round:
+    """One round under `defense`; `rngs` holds a stream for each client and a last one for combining their updates."""
+    gradient = defense.train(MeanGradient(recipe.loss))
+    orders = tuple(recipe.order(len(batch), rng) for batch, rng in zip(batches, rngs[:-1], strict=True))
+    updates = tuple(
+        local_update(model, batch, recipe, gradient, rng, order)
+        for batch, rng, order in zip(batches, rngs[:-1], orders, strict=True)
+    )
+    aggregate = defense.aggregate(defense.cohort_step(updates, rngs[:-1]), rngs[-1])
+    return Round(model, batches, aggregate, orders, tuple(range(len(batches))))
+
+
+def simulate_rounds(server: Server, turns: Iterable[Turn], recipe: Recipe, defense: Defense) -> tuple[Round, ...]:
+    """The rounds of all `turns`, one after another; between them the server moves its model along the clients' mean step.
+
+    Raises: DivergedError, if a client's step or the model is not finite.
+    """
+    simulated: list[Round] = []
+    for turn in turns:
+        if simulated:
+            server.move(simulated[-1].aggregate.mean)
+        played = simulate_round(server.broadcast(), turn.batches, recipe, defense, turn.rngs)
+        simulated.append(replace(played, clients=turn.clients))
+    return tuple(simulated)
