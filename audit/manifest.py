@@ -23,6 +23,7 @@ from .explained import DECOYS
 from .models.parts.fingerprint import forward
 from .recordings.read import recordings_in
 from .recordings.settings import has_truth
+from .series import series_of
 from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
 
@@ -107,6 +108,7 @@ def manifest_of(
         limits=(*_unsearchable(spec), *powerless(spec)),
         doubts=tuple(dict.fromkeys(doubts(spec))),
         margins=tuple(spec.margins.items()),
+        series=series_of(spec.settings),
         personal=tuple(each.name for each in spec.settings if each.recording or not each.data.published),
     )
 

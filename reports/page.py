@@ -19,6 +19,7 @@ from .findings.recoveries import refutation
 from .findings.text import average, brief, counted, interval, last_line, number, spread
 from .glossary import GLOSSARY
 from .overview import summarize
+from .parts.curves import curves
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
 from .recommendation import RULE
@@ -100,6 +101,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
         refutation=refutation(report.recoveries),
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
+        over=[(plot, curves(plot)) for plot in report.over],
         signs=SIGNS,
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),

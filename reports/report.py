@@ -7,6 +7,7 @@ from .defense_table import DefenseLine, defense_lines
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
 from .findings.labels import Told, told_labels
+from .findings.over import Over, over
 from .findings.recoveries import Recovered, recoveries, refutation
 from .findings.utility import Tradeoff, Trained, tradeoffs, trainings
 from .row import Cell, Manifest
@@ -27,6 +28,7 @@ class Report:
     labels: tuple[Told, ...]
     trained: tuple[Trained, ...]
     plots: tuple[Tradeoff, ...]
+    over: tuple[Over, ...]
     defenses: tuple[DefenseLine, ...]
 
 
@@ -47,5 +49,6 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
         labels=told_labels(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
+        over=over(manifest, blocks, promised),
         defenses=defense_lines(blocks, promised, trained, recovered),
     )

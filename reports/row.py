@@ -142,6 +142,14 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Settings that differ in one number alone, in its order: what is measured can be drawn over it."""
+
+    axis: str  # the number's name in the spec, such as `rounds`
+    settings: tuple[tuple[str, float], ...]  # the setting's name and its number
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What was planned, with what, and where it can be repeated."""
 
@@ -167,3 +175,4 @@ class Manifest:
         tuple[str, float], ...
     ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
     redacted: str = ""  # what was taken out of the run for good, in words
+    series: tuple[Series, ...] = ()

@@ -1,7 +1,7 @@
 """The privacy guarantees that defenses claim, beside what was found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 
@@ -37,11 +37,20 @@ def promises(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Promise, ...]:
     for setting, defense in unique((place.setting, place.defense) for place in manifest.places):
         keys = [place.key for place in manifest.places if (place.setting, place.defense) == (setting, defense)]
         mine = [by_key[key] for key in keys if key in by_key]
-        claims = unique(cell.claim for cell in mine if cell.claim is not None)
+        claims = _widest(cell.claim for cell in mine if cell.claim is not None)
         reasons = unique(cell.unclaimed for cell in mine if cell.unclaimed)
         known = bool(claims) or any(cell.status == "ok" for cell in mine)
         found.append(Promise(setting, defense, claims, known, reasons))
     return tuple(found)
+
+
+def _widest(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Of claims that differ in epsilon alone, as of clients who were in more rounds or fewer, the one that holds for all."""
+    found: dict[tuple[object, ...], Claim] = {}
+    for claim in claims:
+        kind = (claim.delta, claim.unit, claim.adjacency, claim.noise)
+        found[kind] = max(found.get(kind, claim), claim, key=lambda each: each.epsilon)
+    return tuple(found.values())
 
 
 def bound(value: float) -> str:

@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..findings.intervals import Estimate
-from ..findings.text import number
 from ..findings.utility import Point, Tradeoff
+from .axis import Tick, axis_over
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 730, 40, 370
 LETTER, LINE = 6.6, 14.0  # about the size of a character of the labels
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A line of the grid with its number."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -51,34 +42,10 @@ class Scatter:
     bottom: int = BOTTOM
 
 
-@dataclass(frozen=True)
-class _Axis:
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-    def span(self, estimate: Estimate) -> tuple[float, float] | None:
-        if estimate.low is None or estimate.high is None:
-            return None
-        return self.at(estimate.low), self.at(estimate.high)
-
-    def ticks(self) -> tuple[Tick, ...]:
-        from matplotlib.ticker import MaxNLocator  # slow to import, and wanted only here
-
-        values = [float(value) for value in MaxNLocator(6).tick_values(self.low, self.high)]
-        shown = [round(value, 12) + 0.0 for value in values if self.low <= value <= self.high]
-        return tuple(Tick(self.at(value), number(value, *shown)) for value in shown)
-
-
 def scatter(plot: Tradeoff) -> Scatter:
     """The plot of at least one point, wide enough for all means; long intervals may run off its edges, and end there."""
-    across = _axis([point.accuracy for point in plot.points], LEFT, RIGHT)
-    up = _axis([point.leak for point in plot.points], BOTTOM, TOP)
+    across = axis_over([point.accuracy for point in plot.points], LEFT, RIGHT)
+    up = axis_over([point.leak for point in plot.points], BOTTOM, TOP)
     spots = [(across.at(point.accuracy.mean), up.at(point.leak.mean)) for point in plot.points]
     marks: list[Mark] = []
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
@@ -89,16 +56,6 @@ def scatter(plot: Tradeoff) -> Scatter:
         ranges = across.span(point.accuracy), up.span(point.leak)
         marks.append(Mark(point, x, y, *ranges, text, text_x, text_y, anchor))
     return Scatter(across.ticks(), up.ticks(), tuple(marks), _staircase(marks))
-
-
-def _axis(estimates: Sequence[Estimate], start: float, end: float) -> _Axis:
-    """An axis over all means, and over intervals up to as far again on each side."""
-    means = [each.mean for each in estimates]
-    width = (max(means) - min(means)) or max(abs(means[0]), 1.0) / 2
-    lows = [max(each.low, min(means) - width / 2) for each in estimates if each.low is not None]
-    highs = [min(each.high, max(means) + width / 2) for each in estimates if each.high is not None]
-    margin = 0.08 * width
-    return _Axis(min(means + lows) - margin, max(means + highs) + margin, start, end)
 
 
 Box = tuple[float, float, float, float]

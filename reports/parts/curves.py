@@ -1,0 +1,89 @@
+"""Where the lines, floors and ticks of a plot over a number lie, in units of an SVG's view box."""
+
+from dataclasses import dataclass
+
+from ..findings.over import Line, Over
+from ..findings.text import number
+from .axis import Axis, Tick, axis_over
+
+WIDTH, HEIGHT = 760, 340
+LEFT, RIGHT, TOP, BOTTOM = 64, 730, 34, 286
+APART = 5.0  # by which points of several lines are moved aside
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point with its interval."""
+
+    x: float
+    y: float
+    y_range: tuple[float, float] | None
+    floor: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line."""
+
+    line: Line
+    number: int  # 1 for the first: it is drawn in the color and dashes of its number
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A whole plot."""
+
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+    curves: tuple[Curve, ...]
+    floor: str  # the path of the floor, averaged over the lines
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+
+def curves(plot: Over) -> Curves:
+    """The plot; values of the axis stand side by side, evenly, whatever lies between them."""
+    values = sorted({point.at for line in plot.lines for point in line.points})
+    places = {value: LEFT + (RIGHT - LEFT) * (place + 0.5) / len(values) for place, value in enumerate(values)}
+    floors = [p.finding.floor for line in plot.lines for p in line.points if p.finding.floor is not None]
+    up = axis_over([point.value for line in plot.lines for point in line.points], BOTTOM, TOP, floors)
+    drawn = tuple(_curve(line, place, len(plot.lines), places, up) for place, line in enumerate(plot.lines))
+    across = tuple(Tick(round(places[value], 1), f"{value:g}") for value in values)
+    return Curves(across, up.ticks(), drawn, _floor(plot, values, places, up))
+
+
+def _curve(line: Line, place: int, lines: int, places: dict[float, float], up: Axis) -> Curve:
+    aside = APART * (place - (lines - 1) / 2)
+    dots = tuple(
+        Dot(
+            round(places[point.at] + aside, 1),
+            up.at(point.value.mean),
+            up.span(point.value),
+            None if point.finding.floor is None else up.at(point.finding.floor),
+            f"{line.defense}, {point.at:g}: {number(point.value.mean)}",
+        )
+        for point in line.points
+    )
+    return Curve(line, place + 1, " ".join(f"{dot.x},{dot.y}" for dot in dots), dots)
+
+
+def _floor(plot: Over, values: list[float], places: dict[float, float], up: Axis) -> str:
+    """One line for what guessers get, which depends on the defense hardly at all: the mean over the defenses."""
+    corners = []
+    for value in values:
+        known = [
+            point.finding.floor
+            for line in plot.lines
+            for point in line.points
+            if point.at == value and point.finding.floor is not None
+        ]
+        if known:
+            corners.append(f"{places[value]:.1f},{up.at(sum(known) / len(known))}")
+    return " ".join(corners) if len(corners) > 1 else ""
