@@ -82,7 +82,7 @@ def client_shares(setting: Setting, labels: Tensor, groups: Tensor | None, rng: 
     under a partition, dealt anew for each trial so that intervals cover the deal too; else any. A group is one client's."""
     if setting.partition is None:
         return [torch.ones(len(labels), dtype=torch.bool)] * needed
-    owners = deal(labels, setting.partition.dirichlet, setting.partition.clients, rng, groups)
+    owners = deal(labels, setting.partition.rule, setting.partition.clients, rng, groups)
     able = []
     for client in torch.randperm(setting.partition.clients, generator=rng).tolist():
         own = labels[owners == client]

@@ -210,8 +210,8 @@ def _partitioned(setting: Setting) -> str:
         return "partition: none; every batch is drawn from the whole private split"
     dealt = setting.partition
     return (
-        f"partition: the private split dealt to {dealt.clients} clients, each class's shares drawn from "
-        f"Dirichlet({dealt.dirichlet}), anew for each trial; the batch is one client's, the decoy another's"
+        f"partition: the private split dealt to {dealt.clients} clients, {dealt.said()}, anew for each trial; the batch is "
+        f"one client's, the decoy another's"
     )
 
 

@@ -9,6 +9,7 @@ from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import Case, broadcast_model, divided, key_of, public_batch
 from seethrough.audit.data import deal
 from seethrough.audit.data.digits import Digits
+from seethrough.audit.data.parts.partition import dirichlet
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
@@ -109,14 +110,14 @@ def owners_of(setting: Setting, trial: int) -> dict[bytes, int]:
     """The client of each private image, dealt again as the trial deals them."""
     images, parts = divided(setting, 0)
     order = parts.private[torch.randperm(len(parts.private), generator=stream(0, "batches", trial))]
-    owners = deal(images.labels[order], setting.partition.dirichlet, 5, stream(0, "partition", trial))
+    owners = deal(images.labels[order], setting.partition.rule, 5, stream(0, "partition", trial))
     pixels = images.batch(order).inputs
     return {image.numpy().tobytes(): int(owner) for image, owner in zip(pixels, owners, strict=True)}
 
 
 def test_every_example_is_dealt_to_one_client_and_shares_even_out_as_alpha_grows():
     labels = torch.arange(10).repeat_interleave(100)
-    even, uneven = (deal(labels, alpha, 4, torch.Generator().manual_seed(0)) for alpha in (1e5, 0.05))
+    even, uneven = (deal(labels, dirichlet(alpha), 4, torch.Generator().manual_seed(0)) for alpha in (1e5, 0.05))
     counts = [torch.bincount(labels * 4 + owners, minlength=40).view(10, 4) for owners in (even, uneven)]
     assert all(count.sum(1).eq(100).all() for count in counts)
     assert (counts[0] - 25).abs().max() <= 2
@@ -127,7 +128,7 @@ def test_a_clients_share_of_a_class_has_the_mean_and_variance_of_its_dirichlet()
     labels, alpha, clients = torch.zeros(1000, dtype=torch.int64), 0.5, 4
     shares = torch.stack(
         [
-            torch.bincount(deal(labels, alpha, clients, torch.Generator().manual_seed(s)), minlength=4)
+            torch.bincount(deal(labels, dirichlet(alpha), clients, torch.Generator().manual_seed(s)), minlength=4)
             for s in range(600)
         ]
     ).double() / len(labels)

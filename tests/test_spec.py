@@ -67,10 +67,16 @@ MISTAKES = [
         "a number above 0",
     ),
     (
+        changed("settings", 0, "partition", to={"dirichlet": 1, "shards": 2}),
+        "settings[0].partition",
+        "shards",
+        "one of dirichlet, pathological, shards, sizes",
+    ),
+    (
         changed("settings", 0, "partition", to={"alpha": 1}),
         "settings[0].partition",
         "alpha",
-        "the keys dirichlet, clients",
+        "the keys dirichlet, pathological, shards, sizes, clients",
     ),
     (changed("settings", 0, "batch", to=4), "settings[0]", "batch", "did you mean batch_size?"),
     (changed("settings", 0, "batch_size", to=-1), "settings[0].batch_size", "-1", "at least 1"),

@@ -5,13 +5,47 @@ from pydantic_core import PydanticCustomError
 
 from seethrough.common.section import Section
 
+from ..data.parts.partition import Rule, Sizes, by_size, dirichlet, pathological, shards
+
+RULES = ("dirichlet", "pathological", "shards", "sizes")
+
 
 class Partition(Section):
-    """How the private share is dealt to clients, each holding its own: every class's shares are drawn from a symmetric
-    Dirichlet distribution. A batch then comes from one client, and the decoy from another."""
+    """How the private share is dealt to clients, each holding its own, by one of four rules, with the names of flwr-datasets.
+    A batch then comes from one client, and the decoy from another."""
 
-    dirichlet: float = Field(gt=0, le=1e6)  # concentration: 0.1 leaves a client few classes, 100 nearly equal shares
+    dirichlet: float | None = Field(
+        default=None, gt=0, le=1e6
+    )  # concentration: 0.1 leaves few classes, 100 equal shares
+    pathological: int | None = Field(default=None, ge=1, le=1000)  # classes of each client
+    shards: int | None = Field(default=None, ge=1, le=1000)  # of each client, of the examples sorted by class
+    sizes: Sizes | None = None  # of clients of one mix of classes
     clients: int = Field(default=10, ge=2, le=1000)
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Partition":
+        if sum(getattr(self, name) is not None for name in RULES) != 1:
+            raise PydanticCustomError("rule", "one of {rules}", {"rules": ", ".join(RULES)})
+        return self
+
+    @property
+    def rule(self) -> Rule:
+        """What deals examples to clients."""
+        if self.dirichlet is not None:
+            return dirichlet(self.dirichlet)
+        if self.pathological is not None:
+            return pathological(self.pathological)
+        return shards(self.shards) if self.shards is not None else by_size(self.sizes or "iid")
+
+    def said(self) -> str:
+        """The rule in words."""
+        if self.dirichlet is not None:
+            return f"each class's shares drawn from Dirichlet({self.dirichlet})"
+        if self.pathological is not None:
+            return f"{self.pathological} class(es) to each (pathological)"
+        if self.shards is not None:
+            return f"{self.shards} shard(s) of the examples sorted by class to each"
+        return "of one mix of classes" + ("" if self.sizes == "iid" else f", their sizes {self.sizes} in their number")
 
 
 class Population(Section):
