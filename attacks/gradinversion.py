@@ -45,6 +45,7 @@ from .parts.adaptive import evidence, smoothness, whitening
 from .parts.batchnorm import Measure, batch_statistics, statistics_distance
 from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
+from .parts.guessed_recipe import with_likeliest_recipe
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
 from .parts.registration import registered_mean
 from .parts.rounds import need_update, observed
@@ -92,6 +93,9 @@ class GradInversion(Shrinking):
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
     assumed_recipe: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
+    guesses: tuple[
+        Recipe, ...
+    ] = ()  # at how clients train, where that is withheld: the one that explains most is taken
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -137,7 +141,7 @@ class GradInversion(Shrinking):
         """The seed of lowest objective."""
         view.need(*self.needs)
         need_update(view)
-        view = self.known(view)
+        view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
         reads = self.read_error and not self.joint_labels

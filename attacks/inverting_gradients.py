@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from seethrough.common.entry import entry
+from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
 from .engine.no_gradient import Variables
@@ -30,6 +31,7 @@ from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, whitening
 from .parts.distances import cosine
+from .parts.guessed_recipe import with_likeliest_recipe
 from .parts.image_priors import total_variation
 from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
@@ -47,6 +49,9 @@ class InvertingGradients(Shrinking):
     joint_labels: bool = (
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
+    guesses: tuple[
+        Recipe, ...
+    ] = ()  # at how clients train, where that is withheld: the one that explains most is taken
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -54,7 +59,7 @@ class InvertingGradients(Shrinking):
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective."""
         need_update(view)
-        view = self.known(view)
+        view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = known_or_recovered(view)
         client, whitened = simulated_client(view), whitening(view)
         distance = cosine(whitened(observed(view)))

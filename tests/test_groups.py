@@ -75,7 +75,7 @@ def test_a_person_is_one_clients_in_a_federated_training(tmp_path, partition):
     images, _ = divided(at, 0)
     sides = [people(images, share) for share in dealt(at, 0, 0, clients=3)]
     assert sum(map(len, sides)) == len(set.union(*sides))
-    with pytest.raises(NotApplicableError, match="batch of 80|80 examples"):
+    with pytest.raises(NotApplicableError, match=r"batch of 80|80 examples"):
         dealt(setting(tmp_path, partition=partition, batch_size=80), 0, 0, clients=3)
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
+from typing_extensions import Self
 
 from seethrough.defenses import Batch, NotApplicableError, Params, Update
 
@@ -48,10 +49,14 @@ class Shrinking(Attack):
         are worth matching."""
         return most_telling(view) if self.adaptive else unaware(view)
 
+    def shorter(self, **changes: Any) -> Self:
+        """The same attack from one start and in fewer steps, to be played."""
+        fewer: dict[str, Any] = {"steps": simulated_steps(self.steps), self.starts: 1}
+        return dataclasses.replace(self, **fewer, **changes)  # type: ignore[type-var]
+
     def shrunk(self, found: Reconstruction, view: View, rng: Generator) -> Reconstruction:
         """`found`, with its best guess in squared error, by a play of the same search from one start."""
-        fewer: dict[str, Any] = {"steps": simulated_steps(self.steps), self.starts: 1}
-        return with_shrunk(found, self.known(view), dataclasses.replace(self, **fewer).reconstruct, rng)  # type: ignore[type-var]
+        return with_shrunk(found, self.known(view), self.shorter().reconstruct, rng)
 
 
 def with_shrunk(found: Reconstruction, view: View, play: Search, rng: Generator) -> Reconstruction:
