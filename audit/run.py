@@ -15,6 +15,7 @@ from seethrough.reports import Cell, Manifest, write_reports
 from .case import Case
 from .cells.compute import Computation
 from .cells.finished import finished_cells
+from .cells.limits import NO_LIMITS, Limits
 from .cells.progress import watching
 from .cells.redaction import redact
 from .cells.runner import run_cells
@@ -39,13 +40,14 @@ def run_audit(
     retry_failed: bool = False,
     policy: str = "",
     include_private: bool = False,
+    limits: Limits = NO_LIMITS,
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
     `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
-    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`. How
-    far it is goes to `out`, what is wrong to `err`. Returns what was planned and the
-    finished cells.
+    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`.
+    `limits` are those of each cell; they enter no key. How far it is goes to `out`, what is wrong to `err`. Returns what was
+    planned and the finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
     KeyboardInterrupt.
@@ -75,7 +77,8 @@ def run_audit(
         manifest = with_policy(plan.manifest, earlier, store, policy)
         store.write_manifest(manifest)
         try:
-            _compute(plan, store, out, err, workers or workers_for(chosen, threads), threads, chosen, retry_failed)
+            used = workers or workers_for(chosen, threads)
+            _compute(plan, store, out, err, used, threads, chosen, retry_failed, limits)
         finally:
             if redacted:  # what is new goes the same way, and is claimed last
                 redact(store)
@@ -125,6 +128,7 @@ def _compute(
     threads: int,
     device: torch.device,
     retry_failed: bool,
+    limits: Limits,
 ) -> None:
     places = plan.manifest.places + plan.manifest.trainings
     left = pending(places, store, retry_failed)
@@ -143,4 +147,5 @@ def _compute(
             say(out, kept)
     with watching(out, left.todo, done, workers) as watch:
         start = afresh(gpu=device.type == "cuda")
-        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code, start)
+        seed = plan.manifest.seed
+        run_cells(left.todo, compute, store, workers, threads, watch, seed, compute.code, start, limits)

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from seethrough.common.console import warn
 from seethrough.common.errors import InputError
+from seethrough.reports.findings.text import last_line
 from seethrough.reports.row import Cell, Manifest
 
 from .store import DamagedFileError, Store
@@ -36,4 +37,11 @@ def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]
 
 def failed_cells(cells: Sequence[Cell]) -> int:
     """How many cells failed, or hold a score that did."""
-    return sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
+    return sum(why_failed(cell) is not None for cell in cells)
+
+
+def why_failed(cell: Cell) -> str | None:
+    """In a line, why a cell, or the first score of it that did, failed; None where none did."""
+    if cell.status == "failed":
+        return last_line(cell.note)
+    return next((last_line(score.note) for score in cell.scores if score.status == "failed"), None)

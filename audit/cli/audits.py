@@ -43,19 +43,30 @@ def run(
         str, typer.Option(help="What `check` will hold the run against; fixed before the first cell.")
     ] = "",
     include_private: IncludePrivate = False,
+    cell_timeout: Annotated[
+        str | None, typer.Option(help="What a cell may take, such as 90 (seconds), 10m or 2h; then it is failed.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="What a worker may take of main memory, such as 2GB; then its cell is failed.")
+    ] = None,
+    tries: Annotated[
+        int, typer.Option(min=1, help="How often a cell is tried that costs its worker, whatever ended it.")
+    ] = 1,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
 
     from ..api import default_spec
+    from ..cells.limits import limits_from
     from ..cells.runner import RunError
     from ..run import run_audit
     from ..specification.file import load_spec
 
+    limits = limits_from(cell_timeout, memory_limit, tries)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private
+            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits
         )
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)

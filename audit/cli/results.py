@@ -175,6 +175,7 @@ def show(report: "Report", directory: Path) -> None:
                 table.add_row(named, _plain(row.attack), _plain(said))
         out.print(table)
     _show_labels(report.labels)
+    _show_failed(report)
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
     if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):
@@ -200,6 +201,26 @@ def _show_labels(told: "Sequence[Told]") -> None:
         say(out, f"{each.client}, {each.place.attack} through {each.place.defense}: found {each.words}")
     if len(told) > SHOWN:
         say(out, f"and labels of {len(told) - SHOWN} more in labels.csv")
+
+
+def _show_failed(report: "Report") -> None:
+    """A table that names the cells that failed, and why."""
+    from seethrough.reports.findings.text import brief
+
+    from ..cells.finished import why_failed
+
+    reasons = {cell.key: why for cell in report.cells if (why := why_failed(cell)) is not None}
+    if not reasons:
+        return
+    planned = report.manifest.places + report.manifest.trainings
+    failed = [(place, reasons[place.key]) for place in planned if place.key in reasons]
+    table = Table(title=f"failed cells{f', the first {SHOWN}' if len(failed) > SHOWN else ''}", title_justify="left")
+    for heading in ("setting", "defense", "attack", "trial", "why"):
+        table.add_column(heading, overflow="fold")
+    for place, why in failed[:SHOWN]:
+        names = (place.setting, place.defense, place.attack, str(place.trial), brief(why))
+        table.add_row(*map(_plain, names))
+    out.print(table)
 
 
 def _plain(text: str) -> str:
