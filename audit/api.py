@@ -37,7 +37,7 @@ class Results:
 
     directory: Path  # the folder of the results
     manifest: Manifest  # what was planned, with what
-    cells: tuple[Cell, ...]  # what was measured: one for each place of the grid that is computed
+    measured: tuple[Cell, ...]  # the cells, with no pictures but those on the page
 
     @classmethod
     def read(cls, directory: str | Path) -> "Results":
@@ -50,15 +50,22 @@ class Results:
         return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
 
     @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """What was measured: one for each place of the grid that is computed. Read from the folder when it is asked for, since
+        most of it are pictures."""
+        console = Console(stderr=True)
+        return tuple(finished_cells(Store(self.directory), self.manifest, console, all_pictures=True))
+
+    @cached_property
     def _report(self) -> Report:
-        return read_report(self.manifest, self.cells)
+        return read_report(self.manifest, self.measured)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What the command `seethrough run` ends with an error for: a guarantee that was refuted, a control of the audit that
         failed, cells that did."""
-        failed = failed_cells(self.cells)
-        said = f"{failed} of {len(self.cells)} cells failed; the report names them" if failed else ""
+        failed = failed_cells(self.measured)
+        said = f"{failed} of {len(self.measured)} cells failed; the report names them" if failed else ""
         return tuple(filter(None, (refutation(self._report.recoveries), failed_control(self._report.blocks), said)))
 
     @property

@@ -1,5 +1,6 @@
 """The commands that read what a run left behind, without torch: report, redact, check, compare."""
 
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,6 +57,7 @@ def report(
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
+        gc.freeze()  # all of it is wanted to the end, and to look it through for garbage takes a second
         written = write_reports(directory, manifest, cells, include_private)
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
