@@ -14,7 +14,7 @@ from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
-from .results import IncludePrivate, show
+from .results import IncludePrivate, show, show_shard
 from .shell import FAILED, INTERRUPTED, app, err, out, stop
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
@@ -52,6 +52,10 @@ def run(
     tries: Annotated[
         int, typer.Option(min=1, help="How often a cell is tried that costs its worker, whatever ended it.")
     ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Compute one part of the cells, such as 3/20, in a folder of its own; see `merge`."),
+    ] = None,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
@@ -59,20 +63,25 @@ def run(
     from ..api import default_spec
     from ..cells.limits import limits_from
     from ..cells.runner import RunError
+    from ..cells.shards import shard_from
     from ..run import run_audit
     from ..specification.file import load_spec
 
-    limits = limits_from(cell_timeout, memory_limit, tries)
+    limits, part = limits_from(cell_timeout, memory_limit, tries), None if shard is None else shard_from(shard)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits
+            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
         )
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except RunError as error:
         stop(str(error), FAILED)
-    show(read_report(manifest, cells), directory)
+    report = read_report(manifest, cells)
+    if part is None:
+        show(report, directory)
+    else:
+        show_shard(report, directory, part)
 
 
 @app.command()

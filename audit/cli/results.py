@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from seethrough.reports.findings.labels import Told
     from seethrough.reports.report import Report
 
+    from ..cells.shards import Shard
+
 
 class Also(str, Enum):
     """Documents that are made when they are asked for."""
@@ -62,6 +64,20 @@ def report(
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
+
+
+@app.command(name="merge")
+def merge_shards(
+    directories: Annotated[list[Path], typer.Argument(help="Folders that `seethrough run --shard` wrote.")],
+    directory: Annotated[Path, typer.Option("--out", help="The folder of all of them together.")],
+    include_private: IncludePrivate = False,
+) -> None:
+    """Put shards of one audit together, and write their tables and report."""
+    from seethrough.reports.report import read_report
+
+    from ..merge import merge
+
+    show(read_report(*merge(directories, directory, err, include_private)), directory)
 
 
 @app.command(name="redact")
@@ -196,6 +212,21 @@ def show(report: "Report", directory: Path) -> None:
             f"{failed} of {len(report.cells)} cells failed; the report names them, --retry-failed computes them again"
         )
         stop(said, FAILED)
+
+
+def show_shard(report: "Report", directory: Path, shard: "Shard") -> None:
+    """What became of a shard's cells, and the exit code for those that failed. A verdict is for all shards together."""
+    from ..cells.finished import failed_cells
+
+    planned = shard.of(report.manifest.places + report.manifest.trainings)
+    done = {place.key for place in planned}.intersection(cell.key for cell in report.cells)
+    _show_failed(report)
+    say(
+        out,
+        f"shard {shard}: {len(done)} of its {len(planned)} cells are in {directory}; no verdict before all are merged",
+    )
+    if failed := failed_cells(report.cells):
+        stop(f"{failed} of {len(report.cells)} cells failed; --retry-failed computes them again", FAILED)
 
 
 def _show_labels(told: "Sequence[Told]") -> None:
