@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import wait
+from typing import Any
 
 from seethrough.reports.row import Place
 
@@ -19,6 +20,8 @@ from .worker_process import GRACE, Context, Held, WorkerProcess
 
 START_TIME = 300.0
 """Seconds that a worker may take until it is ready, where cells have a limit of time and theirs is not longer."""
+LONGEST_DELAY = 5.0
+"""Seconds that this process may oversleep, however busy the machine is; longer, it was stopped."""
 TICK = 0.25
 """Seconds between two looks at the memory of workers."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
@@ -65,9 +68,8 @@ class WorkerPool:
         """What there is to say of the workers as soon as one speaks, dies or passes a limit, after `patience` seconds at the
         latest; those that ended leave the pool."""
         sources = {source: number for number, worker in self._workers.items() for source in worker.sources}
-        seconds = min(patience, self._next_moment() - time.perf_counter())
-        ready = wait(list(sources), None if seconds == math.inf else max(0.0, seconds))
-        speaking = dict.fromkeys(sources[source] for source in ready)  # type: ignore[index]
+        ready = self._wait(list(sources), min(patience, self._next_moment() - time.perf_counter()))
+        speaking = dict.fromkeys(sources[source] for source in ready)
         found = [self._report(number) for number in speaking]
         passed = {number: why for number, worker in self._workers.items() if (why := self._passed(worker))}
         return found + [self._end(number, why) for number, why in passed.items()]
@@ -88,10 +90,23 @@ class WorkerPool:
             worker.end(patience)
         self._workers.clear()
 
+    def _wait(self, sources: list[Any], seconds: float) -> list[Any]:
+        """Those that are ready, as soon as one is, after so many seconds at the latest. If this process itself was stopped
+        (Ctrl-Z stops its workers too), that time is not laid to the charge of cells."""
+        began = time.perf_counter()
+        ready = wait(sources, None if seconds == math.inf else max(0.0, seconds))
+        stopped = time.perf_counter() - began - max(0.0, seconds)
+        if stopped > LONGEST_DELAY:
+            for worker in self._workers.values():
+                worker.forgive(stopped)
+        return ready
+
     def _next_moment(self) -> float:
         """When a limit may be passed, or a pause ends."""
         now = time.perf_counter()
         moments = [self._deadline(worker) for worker in self._workers.values()]
+        if min(moments, default=math.inf) < math.inf:
+            moments.append(now + LONGEST_DELAY)  # or a stop during a long wait would go unseen
         if self._limits.memory < math.inf and self.busy():
             moments.append(now + TICK)
         if self._pause_ends > now:

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -74,6 +74,12 @@ class WorkerProcess:
             return False
         self.taken, self.held = self.taken + 1, Held(place, time.perf_counter())
         return True
+
+    def forgive(self, seconds: float) -> None:
+        """Let its time have begun so much later."""
+        self.since += seconds
+        if self.held is not None:
+            self.held = replace(self.held, since=self.held.since + seconds)
 
     def resident(self) -> int:
         """Bytes of main memory that it takes, what it shares with others included; none once it is dead.

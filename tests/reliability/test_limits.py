@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from seethrough.audit.cells.pace import Pace
 from seethrough.audit.cells.progress import alarming
 from seethrough.audit.cells.runner import Finished, Noticed, RunError, run_cells
 from seethrough.audit.cells.store import Store
+from seethrough.audit.cells.worker_process import Held, WorkerProcess
 from seethrough.common.errors import InputError
 from seethrough.reports.row import Cell, Place
 from tests.reliability.toys import Toy, cell_of, note, noted, places, table
@@ -148,6 +150,29 @@ def test_workers_that_die_in_a_row_are_replaced_after_ever_longer_pauses(monkeyp
         pool._pause_after_death()
         pauses.append(round(max(0.0, pool._pause_ends - 100), 3))
     assert pauses == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10]
+
+
+@pytest.mark.parametrize(("stopped", "ended"), [(0, False), (4, False), (100, False), (0, True)])
+def test_time_in_which_the_run_itself_was_stopped_is_not_laid_to_a_cells_charge(monkeypatch, stopped, ended):
+    clock = [1000.0]
+    pool = worker_pool.WorkerPool(None, 1, None, Limits(seconds=60))
+    worker = WorkerProcess(None, None, since=clock[0], ready=True, taken=1, held=Held(places(1)[0], clock[0]))
+    pool._workers[0] = worker
+
+    def wait(sources: list, seconds: float) -> list:
+        clock[0] += seconds + stopped
+        return []
+
+    monkeypatch.setattr(worker_pool, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(worker_pool, "wait", wait)
+    ran = 0.0
+    while ran < (60 if ended else 55):
+        ran += pool._next_moment() - clock[0]
+        pool._wait([], pool._next_moment() - clock[0])
+        if stopped == 4:
+            break  # late, but not stopped: nothing is forgiven
+    assert bool(pool._passed(worker)) == ended
+    assert worker.held.since == 1000 + (0 if stopped < 5 else stopped * ran / 5)
 
 
 def test_a_run_whose_every_cell_kills_its_worker_comes_to_its_end(tmp_path, monkeypatch):
