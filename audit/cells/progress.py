@@ -23,7 +23,7 @@ def described(place: Place) -> str:
 def alarming(event: Event) -> str:
     """What is said beside the progress, whatever form that has: of a cell that failed, is slow or lost its worker."""
     if isinstance(event, Noticed):
-        return f"{described(event.place)} {event.words}"
+        return f"{described(event.place)}: {event.words}"
     if isinstance(event, Finished) and event.status == "failed":
         return f"failed: {described(event.place)}: {brief(event.reason)}"
     return ""
@@ -103,8 +103,7 @@ def _lines(
             return
         estimate.add(event)
         count = done + estimate.finished
-        pressing = event.status == "failed" or count == total or time.monotonic() - last[0] >= 5
-        if pressing:
+        if count == total or time.monotonic() - last[0] >= 5:
             last[0] = time.monotonic()
             last_cell = f"{event.status}: {described(event.place)}, {event.seconds:.1f} s"
             text = f"{count} of {total} cells, {estimate.left()}; {last_cell}"

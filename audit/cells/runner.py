@@ -131,15 +131,15 @@ class _Run:
         """What becomes of a place whose worker answered, or ended."""
         place, answer = held.place, report.answer
         if answer is None:
+            why = report.ending if report.limited else f"the process that computed it {report.ending}"
             self.ended[place.key] += report.blamed
             if not report.blamed or self.ended[place.key] < self.limits.tries:
                 self.again.add(place.key)
                 self.waiting.append(place)
-                self.watch(Noticed(place, f"its process {report.ending}; it is tried again"))
+                self.watch(Noticed(place, f"{why}; it is tried again"))
                 return
             last = f"; so ended {self.limits.tries} tries" if self.limits.tries > 1 else ""
-            note = f"the process that computed it {report.ending}{last}"
-            answer = keep(self.job, self.job.failed(place, note, time.perf_counter() - held.since))
+            answer = keep(self.job, self.job.failed(place, f"{why}{last}", time.perf_counter() - held.since))
             if answer.problem:
                 raise RunError(answer.problem)
         if answer.status == "ok":

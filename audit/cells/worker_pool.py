@@ -36,6 +36,7 @@ class Report:
     held: Held | None  # what it was computing
     answer: Answer | None  # None: it ended and owes one
     ending: str = ""  # how one that ended did
+    limited: bool = False  # whether a limit ended it
     blamed: bool = True  # whether that is its cell's doing: earlier ones may have left the memory that it held
 
 
@@ -150,7 +151,7 @@ class WorkerPool:
         held, first = worker.held, worker.taken <= 1
         died = worker.end(0.0 if why else GRACE)
         answer = None if held is None else _written(self._job, held.place.key)
-        return Report(number, held, answer, why or died, blamed=first or why != self._limits.too_much)
+        return Report(number, held, answer, why or died, bool(why), blamed=first or why != self._limits.too_much)
 
     def _pause_after_death(self) -> None:
         """Workers that die at once, one after another, are not replaced at once."""

@@ -69,7 +69,7 @@ def test_a_cell_that_hangs_is_ended_and_failed_and_the_others_are_computed(tmp_p
     store, log, events = ran(tmp_path, act, Limits(seconds=4), workers=2)
     cell = store.read("k001")
     assert cell.status == "failed" and cell.seconds >= 2
-    assert cell.note == "the process that computed it ran longer than 4 s, the limit for a cell, and was ended"
+    assert cell.note == "ran longer than 4 s, the limit for a cell, and was ended"
     assert [store.read(key).status for key in SOUND] == ["ok"] * 4
     assert sorted(log) == ["k000", "k001", "k002", "k003", "k004"]
     told = [alarming(event) for event in events if alarming(event)]
@@ -93,7 +93,7 @@ def take_memory() -> None:
 def test_a_cell_that_takes_too_much_memory_is_ended_and_failed(tmp_path):
     store, log, _ = ran(tmp_path, take_memory, GIGABYTE)
     assert store.read("k001").status == "failed"
-    assert " needed more than 1 GB of memory, the limit for a worker, and was ended" in store.read("k001").note
+    assert store.read("k001").note == "needed more than 1 GB of memory, the limit for a worker, and was ended"
     assert [store.read(key).status for key in SOUND] == ["ok"] * 4
     assert log.count("k001") == 2, "its worker had computed another: that one's memory was not to be laid to its charge"
     assert log[-1] == "k001", "the others come first"
@@ -103,7 +103,7 @@ def test_memory_that_earlier_cells_left_is_not_laid_to_a_cells_charge(tmp_path):
     store, log, events = ran(tmp_path, take_memory, GIGABYTE, times=1)
     assert store.read("k001").status == "ok" and log.count("k001") == 2
     assert [event.words for event in events if isinstance(event, Noticed)] == [
-        f"its process {GIGABYTE.too_much}; it is tried again"
+        f"{GIGABYTE.too_much}; it is tried again"
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_cell_that_kills_its_worker_is_tried_as_often_as_asked(tmp_path, times
     again = [event for event in events if isinstance(event, Noticed)]
     assert len(again) == attempts - 1
     assert alarming(again[0]) == (
-        "attack against defense, trial 1 its process was killed by signal 9 (Killed); it is tried again"
+        "attack against defense, trial 1: the process that computed it was killed by signal 9 (Killed); it is tried again"
     )
     if status == "failed":
         assert cell.note == "the process that computed it was killed by signal 9 (Killed); so ended 3 tries"
