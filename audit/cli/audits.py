@@ -14,8 +14,9 @@ from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
-from .results import IncludePrivate, show, show_shard
+from .results import IncludePrivate
 from .shell import FAILED, INTERRUPTED, app, err, out, stop
+from .shown import show, show_shard
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 Sent = Literal["weights", "step", "gradients"]  # `Kind` of a recording, whose module loads torch
