@@ -21,6 +21,7 @@ from seethrough.reports.headline import failed_control
 from seethrough.reports.report import Report, read_report
 
 from .cells.finished import failed_cells, finished_cells, read_manifest
+from .cells.limits import limits_from
 from .cells.store import Store
 from .device import Device
 from .run import run_audit
@@ -36,7 +37,7 @@ class Results:
 
     directory: Path  # the folder of the results
     manifest: Manifest  # what was planned, with what
-    cells: tuple[Cell, ...]  # what was measured: one for each place of the grid that is computed
+    measured: tuple[Cell, ...]  # the cells, with no pictures but those on the page
 
     @classmethod
     def read(cls, directory: str | Path) -> "Results":
@@ -49,15 +50,22 @@ class Results:
         return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
 
     @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """What was measured: one for each place of the grid that is computed. Read from the folder when it is asked for, since
+        most of it are pictures."""
+        console = Console(stderr=True)
+        return tuple(finished_cells(Store(self.directory), self.manifest, console, all_pictures=True))
+
+    @cached_property
     def _report(self) -> Report:
-        return read_report(self.manifest, self.cells)
+        return read_report(self.manifest, self.measured)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What the command `seethrough run` ends with an error for: a guarantee that was refuted, a control of the audit that
         failed, cells that did."""
-        failed = failed_cells(self.cells)
-        said = f"{failed} of {len(self.cells)} cells failed; the report names them" if failed else ""
+        failed = failed_cells(self.measured)
+        said = f"{failed} of {len(self.measured)} cells failed; the report names them" if failed else ""
         return tuple(filter(None, (refutation(self._report.recoveries), failed_control(self._report.blocks), said)))
 
     @property
@@ -93,6 +101,9 @@ def audit(
     retry_failed: bool = False,
     policy: str = "",
     include_private: bool = False,
+    cell_timeout: str | float | None = None,
+    memory_limit: str | int | None = None,
+    tries: int = 1,
     quiet: bool = False,
 ) -> Results:
     """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
@@ -100,15 +111,18 @@ def audit(
     `spec` is what `seethrough.spec` returns, a dict, the path of a YAML file, or None for the default audit. `workers` are
     processes (0: one for each core), `threads` those of each (another number gives other rounding). `policy`, a file or the
     name of one that is built in, is fixed before the first cell, for `seethrough check`. Pictures that may show real people
-    are left out of the page, unless `include_private`. A refuted guarantee, a control that fails and failed cells are warned
-    of, and stand in the results' `problems`.
+    are left out of the page, unless `include_private`. A cell that takes longer than `cell_timeout` (seconds, or text such as
+    "10m"), or whose worker takes more memory than `memory_limit` (bytes, or text such as "2GB"), is ended and marked failed;
+    one that costs its worker in whatever way is given `tries` in all. None of these changes a number. A refuted guarantee, a
+    control that fails and failed cells are warned of, and stand in the results' `problems`.
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
     console = Console(quiet=quiet)
+    limits = limits_from(cell_timeout, memory_limit, tries)
     chosen, folder = _read(spec), _folder(out)
     manifest, cells = run_audit(
-        chosen, folder, console, console, workers, threads, device, retry_failed, policy, include_private
+        chosen, folder, console, console, workers, threads, device, retry_failed, policy, include_private, limits
     )
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:

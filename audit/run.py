@@ -15,9 +15,11 @@ from seethrough.reports import Cell, Manifest, write_reports
 from .case import Case
 from .cells.compute import Computation
 from .cells.finished import finished_cells
+from .cells.limits import NO_LIMITS, Limits
 from .cells.progress import watching
 from .cells.redaction import redact
 from .cells.runner import run_cells
+from .cells.shards import Shard
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .device import Device, check_device, device_for
 from .manifest import code_revision
@@ -26,6 +28,7 @@ from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
+from .utility import Training
 
 
 def run_audit(
@@ -39,13 +42,15 @@ def run_audit(
     retry_failed: bool = False,
     policy: str = "",
     include_private: bool = False,
+    limits: Limits = NO_LIMITS,
+    shard: Shard | None = None,
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
     `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
-    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`. How
-    far it is goes to `out`, what is wrong to `err`. Returns what was planned and the
-    finished cells.
+    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`.
+    `limits` are those of each cell; they enter no key. Of a `shard`, its cells alone are computed; all are planned. How far it
+    is goes to `out`, what is wrong to `err`. Returns what was planned and the finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
     KeyboardInterrupt.
@@ -75,7 +80,8 @@ def run_audit(
         manifest = with_policy(plan.manifest, earlier, store, policy)
         store.write_manifest(manifest)
         try:
-            _compute(plan, store, out, err, workers or workers_for(chosen, threads), threads, chosen, retry_failed)
+            used = workers or workers_for(chosen, threads)
+            _compute(plan, store, out, err, used, threads, chosen, retry_failed, limits, shard)
         finally:
             if redacted:  # what is new goes the same way, and is claimed last
                 redact(store)
@@ -125,13 +131,19 @@ def _compute(
     threads: int,
     device: torch.device,
     retry_failed: bool,
+    limits: Limits,
+    shard: Shard | None,
 ) -> None:
     places = plan.manifest.places + plan.manifest.trainings
+    if shard is not None:
+        say(out, f"shard {shard}: {len(shard.of(places))} of {len({place.key for place in places})} cells")
+        places = shard.of(places)
     left = pending(places, store, retry_failed)
     for sentence in left.damaged:
         warn(err, sentence)
     done = len({place.key for place in places}) - len(left.todo)
-    trainings = f", {len(plan.manifest.trainings)} of them trainings" if plan.manifest.trainings else ""
+    count = sum(isinstance(plan.cases[place.key], Training) for place in places)
+    trainings = f", {count} of them trainings" if count else ""
     failed = f" ({left.failed} failed; --retry-failed computes them again)" if left.failed else ""
     cells = f"{len(places)} cells{trainings}, {done} of them finished before{failed}"
     say(out, f"{plan.manifest.name}: {cells}")
@@ -143,4 +155,5 @@ def _compute(
             say(out, kept)
     with watching(out, left.todo, done, workers) as watch:
         start = afresh(gpu=device.type == "cuda")
-        run_cells(left.todo, compute, store, workers, threads, watch, plan.manifest.seed, compute.code, start)
+        seed = plan.manifest.seed
+        run_cells(left.todo, compute, store, workers, threads, watch, seed, compute.code, start, limits)

@@ -5,10 +5,6 @@ from pathlib import Path
 
 from seethrough.common.files import write_text_atomically
 
-from .csv_tables import labels_csv, results_csv, utility_csv
-from .digest import report_json
-from .markdown import results_markdown
-from .page import render_page
 from .report import Report, read_report
 from .row import (
     Cell,
@@ -47,6 +43,15 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], in
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
+    from .csv_tables import (  # slow to import, and wanted only where some are written
+        labels_csv,
+        results_csv,
+        utility_csv,
+    )
+    from .digest import report_json
+    from .markdown import results_markdown
+    from .page import render_page
+
     report = read_report(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)
     write_text_atomically(directory / "report.json", report_json(report))

@@ -28,6 +28,9 @@ from .row import Cell, Described, Manifest, Place
 from .standards import standards
 
 MOST_REMARKS = 3  # below a table
+MOST_LISTED = (
+    1_000  # cells up to which all are listed one by one; of more, those without a measurement, as many at most
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
         standards=standards(),
         glossary=GLOSSARY,
         coverage=coverage,
+        listed=_listed(coverage),
         codes=unique(each.cell.code for each in coverage if each.cell is not None and each.cell.code),
     )
 
@@ -186,6 +190,13 @@ def _covered_trainings(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Cover
     by_key = {cell.key: cell for cell in cells}
     found = [(place, by_key.get(place.key)) for place in manifest.trainings]
     return tuple(Coverage(place, cell, cell.status if cell else "missing", ()) for place, cell in found)
+
+
+def _listed(coverage: Sequence[Coverage]) -> tuple[Coverage, ...]:
+    """The cells that are listed one by one: nobody reads ten thousand that went well."""
+    if len(coverage) <= MOST_LISTED:
+        return tuple(coverage)
+    return tuple(each for each in coverage if each.state != "ok" or each.gaps)[:MOST_LISTED]
 
 
 def _coverage(readings: Sequence[Reading]) -> tuple[Coverage, ...]:

@@ -212,11 +212,50 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
     done = typed("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
     assert done.returncode == 1, done.stderr
     assert "4 of 8 cells failed" in done.stderr
+    assert "failed: inverting_gradients(steps=3) against none, trial 0: RuntimeError: it broke" in done.stdout
+    table = done.stdout.partition("failed cells")[2]
+    assert len(re.findall(r"inverting_gradients.*it broke", table)) == 4
     states = {(row["attack"], row["status"]) for row in rows(finished / "broken") if row["metric"] == "label_accuracy"}
     assert states == {("label_sign", "ok"), ("inverting_gradients(steps=3)", "failed")}
     kept = typed("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)
     assert "8 cells, 8 of them finished before (4 failed; --retry-failed computes them again)" in kept.stdout
     assert "Traceback" not in kept.stderr
+
+
+def test_a_cell_that_hangs_is_ended_named_and_fails_the_run_without_ending_it(finished):
+    (finished / "hanging_model.py").write_text(
+        "import threading, torch\n"
+        "class Hanging(torch.nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        if bool((x[:, 0, 0, 0] > 0).any()): threading.Event().wait()\n"
+        "        return super().forward(x)\n"
+        "def build(shape, classes):\n"
+        "    return Hanging(torch.nn.Flatten(), torch.nn.Linear(784, classes))\n"
+    )
+    spec = SPEC.replace("model: lenet", "model: 'hanging_model:build'").replace("trials: 2", "trials: 1")
+    spec = re.sub(r"defenses: .*", "defenses: [none]", spec).replace("recipe]", "recipe, public]")
+    (finished / "hanging.yaml").write_text(spec.replace("label_minimum", "label_sign").replace(", latent_prior", ""))
+    done = typed("run", "hanging.yaml", "--out", "hanging", "--cell-timeout", "10", cwd=finished)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 cells failed" in done.stderr
+    why = "ran longer than 10 s, the limit for a cell, and was ended"
+    assert f"inverting_gradients(steps=3) against none, trial 0: {why}" in done.stdout
+    assert why in (finished / "hanging/index.html").read_text()
+    states = {(row["attack"], row["status"]) for row in rows(finished / "hanging") if row["metric"] == "label_accuracy"}
+    assert states == {("label_sign", "ok"), ("inverting_gradients(steps=3)", "failed")}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--cell-timeout", "soon", "cell_timeout: found 'soon'; allowed: a time above zero, such as 90, 10m or 2h."),
+        ("--memory-limit", "much", "memory_limit: found 'much'; allowed: a size above zero, such as 800MB, 2GB or"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_is_answered_with_one_sentence(finished, option, value, sentence):
+    done = typed("run", "spec.yaml", "--out", "unread", option, value, cwd=finished)
+    assert done.returncode == 2 and done.stderr.startswith(sentence) and len(done.stderr.splitlines()) == 1
+    assert not (finished / "unread").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,19 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from seethrough.reports import Cell, Manifest
+from seethrough.audit.cells.finished import finished_cells
+from seethrough.audit.cells.store import Store
+from seethrough.reports import Cell, Manifest, Pictures
 from seethrough.reports.headline import failed_control, headline
+from seethrough.reports.page import render_page
 from seethrough.reports.report import read_report
-from tests.reports_samples import kept, manifest, measured, place, score
+from tests.reports_samples import kept, manifest, measured, place, png, score
 
 LEAK, FLOOR = (0.7, 0.8, 0.9, 0.8, 0.75, 0.85), (0.1, -0.1, 0.1, -0.1, 0.05, -0.05)
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from seethrough.audit.cli import main; main()"
@@ -43,6 +48,39 @@ def test_a_report_is_rebuilt_without_torch_to_the_same_bytes(tmp_path: Path):
 def test_words_alone_need_no_torch(arguments: tuple[str, ...]):
     said = without_torch(*arguments)
     assert said.returncode == 0 and said.stdout, said.stderr
+
+
+@pytest.mark.parametrize("arguments", [("schema", "report"), ("compare", "run", "run")])
+def test_what_reads_runs_needs_no_torch(arguments: tuple[str, ...], tmp_path: Path):
+    folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR))
+    said = without_torch(*(str(folder) if each == "run" else each for each in arguments))
+    assert said.returncode == 0 and said.stdout, said.stderr
+
+
+@pytest.mark.parametrize(("arguments", "spared"), [(("check",), "jinja2"), (("list", "metrics"), "sklearn")])
+def test_commands_import_nothing_slow_that_they_do_not_use(arguments: tuple[str, ...], spared: str, tmp_path: Path):
+    folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR))
+    command = [sys.executable, "-X", "importtime", "-c", "from seethrough.audit.cli import main; main()", *arguments]
+    said = subprocess.run(
+        [*command, *([str(folder)] if arguments == ("check",) else [])], capture_output=True, text=True, timeout=120
+    )
+    imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if "|" in line}
+    assert "seethrough.audit.cli" in imported and spared not in imported
+
+
+def test_of_each_combination_the_pictures_of_the_first_trial_that_has_some_are_kept(tmp_path: Path):
+    planned, cells = run(none=LEAK, noise=FLOOR)
+    pictures = Pictures((png(),), (png(),), ())
+    pictured = [replace(cell, pictures=None if "/0" in cell.key else pictures) for cell in cells]
+    store = Store(kept(tmp_path / "run", (planned, pictured)))
+    planned = store.read_manifest()
+    light = finished_cells(store, planned, Console(quiet=True))
+    whole = finished_cells(store, planned, Console(quiet=True), all_pictures=True)
+    assert [cell.key for cell in light] == [cell.key for cell in whole] == [place.key for place in planned.places]
+    held = [place for place, cell in zip(planned.places, light, strict=True) if cell.pictures is not None]
+    assert [(place.defense, place.trial) for place in held] == [("none", 1), ("noise", 1)]
+    assert [cell.pictures is not None for cell in whole] == ([False] + [True] * 5) * 2
+    assert render_page(read_report(planned, light)) == render_page(read_report(planned, whole))
 
 
 def test_a_policy_is_checked_without_torch(tmp_path: Path):

@@ -268,3 +268,18 @@ def test_the_directions_of_a_metric_are_told(tmp_path):
     text = Page(page_of(tmp_path, manifest([place()], ["ssim", "lpips"]), cells)).text
     assert "ssim higher means that more leaked" in text
     assert "lpips lower means that more leaked" in text
+
+
+def test_of_very_many_cells_only_those_without_a_measurement_are_listed_one_by_one(monkeypatch):
+    monkeypatch.setattr("seethrough.reports.page.MOST_LISTED", 3)
+    places = [place(trial) for trial in range(4)]
+    cells = [measured(at, score(0.5)) for at in places[:2]]
+    cells += [replace(measured(places[2]), status="failed", note="it broke")]
+
+    def listed(count: int) -> str:
+        page = render_page(read_report(manifest(places[:count]), cells))
+        return page.partition('<details class="cells">')[2].partition("</details>")[0]
+
+    assert "<summary>All 3 cells</summary>" in listed(3) and listed(3).count("<tr>") == 1 + 3
+    assert "<summary>The 2 cells without a measurement</summary>" in listed(4) and listed(4).count("<tr>") == 1 + 2
+    assert "All 4 cells are in <code>results.csv</code>" in listed(4) and "it broke" in listed(4)

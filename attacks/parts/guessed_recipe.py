@@ -1,8 +1,8 @@
 """How clients train, where that is withheld: of several guesses, the one by which the attacker explains most of the update.
 
 Under each guess the attack is played for fewer steps, and the images that it finds are asked how much of the update their step
-leaves over. The cosine is used, since a wrong rate changes a step's length first of all. Recipes that differ in how examples are
-dealt to batches are hard to tell apart, as the order of the examples is the attacker's guess too.
+leaves over. The cosine is used, since a wrong rate changes a step's length first of all. Recipes that differ in how examples
+are dealt to batches are hard to tell apart, as the order of the examples is the attacker's guess too.
 """
 
 import dataclasses

@@ -1,12 +1,14 @@
 """What a run left behind: its manifest and its finished cells. Knows nothing of torch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
 from seethrough.common.console import warn
 from seethrough.common.errors import InputError
-from seethrough.reports.row import Cell, Manifest
+from seethrough.reports.findings.text import last_line
+from seethrough.reports.row import Cell, Manifest, Place
 
 from .store import DamagedFileError, Store
 
@@ -20,20 +22,37 @@ def read_manifest(store: Store) -> Manifest:
         raise InputError(sentence) from None
 
 
-def finished_cells(store: Store, manifest: Manifest, err: Console) -> list[Cell]:
-    """The finished cells of the grid; a damaged one is named and left out."""
-    cells = []
-    for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
+def finished_cells(store: Store, manifest: Manifest, err: Console, all_pictures: bool = False) -> list[Cell]:
+    """The finished cells of the grid; a damaged one is named and left out. Pictures are most of a cell, and a report shows
+    those of the first trial of each combination that has some: others are left out, unless `all_pictures`."""
+    by_key: dict[str, list[Place]] = {}
+    for place in manifest.places + manifest.trainings:
+        by_key.setdefault(place.key, []).append(place)
+    cells: dict[str, Cell] = {}
+    shown: set[tuple[str, ...]] = set()
+    for key in sorted(by_key, key=lambda key: min(place.trial for place in by_key[key])):
         try:
             cell = store.read(key)
         except DamagedFileError as error:
             warn(err, f"{error}; run the audit again to compute it anew")
             continue
-        if cell is not None:
-            cells.append(cell)
-    return cells
+        if cell is None:
+            continue
+        if cell.pictures is not None and not all_pictures:
+            paths = {(place.setting, place.threat, place.defense, place.attack) for place in by_key[key]}
+            cell = cell if paths - shown else replace(cell, pictures=None)
+            shown |= paths
+        cells[key] = cell
+    return [cells[key] for key in by_key if key in cells]
 
 
 def failed_cells(cells: Sequence[Cell]) -> int:
     """How many cells failed, or hold a score that did."""
-    return sum(cell.status == "failed" or any(one.status == "failed" for one in cell.scores) for cell in cells)
+    return sum(why_failed(cell) is not None for cell in cells)
+
+
+def why_failed(cell: Cell) -> str | None:
+    """In a line, why a cell, or the first score of it that did, failed; None where none did."""
+    if cell.status == "failed":
+        return last_line(cell.note)
+    return next((last_line(score.note) for score in cell.scores if score.status == "failed"), None)

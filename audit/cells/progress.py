@@ -1,18 +1,18 @@
 """How a run tells how far it is: a live bar in a terminal, a line kept up to date in a notebook, plain lines elsewhere."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from seethrough.common.console import say, visible
+from seethrough.reports.findings.text import brief
 from seethrough.reports.row import Place
 
-from .runner import Event, Finished, Started
+from .runner import Event, Finished, Noticed, Started
 
 
 def described(place: Place) -> str:
@@ -20,30 +20,38 @@ def described(place: Place) -> str:
     return f"{place.attack} against {place.defense}, trial {place.trial}"
 
 
-@dataclass
+def alarming(event: Event) -> str:
+    """What is said beside the progress, whatever form that has: of a cell that failed, is slow or lost its worker."""
+    if isinstance(event, Noticed):
+        return f"{described(event.place)}: {event.words}"
+    if isinstance(event, Finished) and event.status == "failed":
+        return f"failed: {described(event.place)}: {brief(event.reason)}"
+    return ""
+
+
 class Estimate:
     """The time left, by the mean seconds of the cells of each attack so far."""
 
-    places: tuple[Place, ...]
-    workers: int
-    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    finished: set[str] = field(default_factory=set)
+    def __init__(self, places: tuple[Place, ...], workers: int) -> None:
+        self.workers, self.finished = workers, 0
+        self._waiting = Counter(place.attack for place in places)
+        self._known: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
 
     def add(self, event: Finished) -> None:
-        self.seconds[event.place.attack].append(event.seconds)
-        self.finished.add(event.place.key)
+        attack = event.place.attack
+        self.finished += 1
+        self._waiting[attack] -= 1
+        self._known[attack] += 1
+        self._seconds[attack] += event.seconds
 
     def left(self) -> str:
         """Minutes and seconds, or nothing while no cell has finished."""
-        known = [value for values in self.seconds.values() for value in values]
-        if not known:
+        if not self.finished:
             return ""
-        overall = sum(known) / len(known)
-        expected = 0.0
-        for place in self.places:
-            if place.key not in self.finished:
-                values = self.seconds.get(place.attack)
-                expected += sum(values) / len(values) if values else overall
+        overall = sum(self._seconds.values()) / self.finished
+        means = {attack: self._seconds[attack] / known for attack, known in self._known.items()}
+        expected = sum(count * means.get(attack, overall) for attack, count in self._waiting.items())
         minutes, seconds = divmod(round(expected / self.workers), 60)
         return f"about {minutes} min {seconds:02d} s left"
 
@@ -73,11 +81,11 @@ def _live(
         def show(event: Event) -> None:
             if isinstance(event, Started):
                 progress.update(task, description=visible(described(event.place)))
-                return
-            estimate.add(event)
-            progress.update(task, advance=1, left=estimate.left())
-            if event.status == "failed":
-                say(progress.console, f"failed: {described(event.place)}")
+            elif isinstance(event, Finished):
+                estimate.add(event)
+                progress.update(task, advance=1, left=estimate.left())
+            if said := alarming(event):
+                say(progress.console, said)
 
         yield show
 
@@ -89,12 +97,13 @@ def _lines(
     total, last = done + len(places), [time.monotonic()]
 
     def show(event: Event) -> None:
-        if isinstance(event, Started):
+        if said := alarming(event):
+            say(console, said)
+        if not isinstance(event, Finished):
             return
         estimate.add(event)
-        count = done + len(estimate.finished)
-        pressing = event.status == "failed" or count == total or time.monotonic() - last[0] >= 5
-        if pressing:
+        count = done + estimate.finished
+        if count == total or time.monotonic() - last[0] >= 5:
             last[0] = time.monotonic()
             last_cell = f"{event.status}: {described(event.place)}, {event.seconds:.1f} s"
             text = f"{count} of {total} cells, {estimate.left()}; {last_cell}"
@@ -113,12 +122,12 @@ def _inline(
     line = None if console.quiet else display(Pretty(f"{done} of {total} cells"), display_id=True)
 
     def show(event: Event) -> None:
-        if isinstance(event, Started):
+        if said := alarming(event):
+            say(console, said)
+        if not isinstance(event, Finished):
             return
         estimate.add(event)
-        if event.status == "failed":
-            say(console, f"failed: {described(event.place)}")
         if line is not None:
-            line.update(Pretty(f"{done + len(estimate.finished)} of {total} cells, {estimate.left()}"))
+            line.update(Pretty(f"{done + estimate.finished} of {total} cells, {estimate.left()}"))
 
     yield show

@@ -4,18 +4,23 @@ A place goes out through a pipe and its cell comes back as a file, so the parent
 lose. Not a process pool: a pool whose worker dies gives up all that is under way.
 """
 
-from collections import deque
+import math
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import cast
 
 from seethrough.common.processes import StartMethod
 from seethrough.reports.row import Cell, Place
 
+from .limits import NO_LIMITS, Limits
+from .pace import Pace
 from .store import Store
-from .worker import Job
-from .worker_pool import GRACE, Context, WorkerPool
+from .worker import Job, keep
+from .worker_pool import Report, WorkerPool
+from .worker_process import GRACE, Context, Held
 
 START_ATTEMPTS = 3
 """Workers that may die one after another while they hold no place; after that, the fault is no passing one."""
@@ -40,9 +45,18 @@ class Finished:
     place: Place
     status: str
     seconds: float
+    reason: str = ""  # of a failed one, in a line
 
 
-Event = Started | Finished
+@dataclass(frozen=True)
+class Noticed:
+    """A cell under way is slow, or lost its worker and is tried again."""
+
+    place: Place
+    words: str
+
+
+Event = Started | Finished | Noticed
 
 
 def run_cells(
@@ -55,39 +69,101 @@ def run_cells(
     seed: int = 0,
     code: str = "",
     start_method: StartMethod = "spawn",
+    limits: Limits = NO_LIMITS,
 ) -> None:
     """Compute the cell at every place, each key once, and keep it in `store`, whose lock the caller holds.
 
     `compute` must be picklable; it runs in each of `workers` processes with `threads` threads. NotApplicableError
-    makes its cell n/a; any other exception, or the death of its process, makes it failed, and the run goes on.
-    `seed` and `code` go into the cells that are made here for want of a computed one.
+    makes its cell n/a; any other exception, or the end of its process by itself or by a limit, makes it failed, and
+    the run goes on. `seed` and `code` go into the cells that are made here for want of a computed one.
 
     Raises: RunError; ValueError, for fewer than one worker or thread; KeyboardInterrupt, once no worker is left.
     """
     if workers < 1 or threads < 1:
         raise ValueError(f"workers and threads must be at least 1, found {workers} and {threads}")
     job = Job(compute, store, threads, seed, code)
-    pool = WorkerPool(job, workers, cast(Context, get_context(start_method)))
+    pool = WorkerPool(job, workers, cast(Context, get_context(start_method)), limits)
     distinct = {place.key: place for place in places}
     try:
-        _serve(pool, deque(distinct.values()), watch)
+        _Run(pool, job, limits, watch, deque(distinct.values())).serve()
     except BaseException:
         pool.dismiss(patience=0)
         raise
     pool.dismiss(patience=GRACE)
 
 
-def _serve(pool: WorkerPool, waiting: deque[Place], watch: Callable[[Event], None]) -> None:
-    futile = 0
-    while waiting or pool.busy():
-        pool.fill(len(waiting))
-        for report in pool.reports():
-            futile = futile + 1 if report.ending and report.held is None else 0
-            if futile == START_ATTEMPTS:
-                raise RunError(f"{futile} workers in a row died before they took a cell; the last one {report.ending}")
-            if report.held is not None:
-                if report.answer.problem:
-                    raise RunError(report.answer.problem)
-                watch(Finished(report.held.place, report.answer.status, report.answer.seconds))
-            if not report.ending and waiting and pool.hand(report.worker, waiting[0]):
-                watch(Started(waiting.popleft(), report.worker))
+@dataclass
+class _Run:
+    """Which places wait, which are tried again, and what is known of the pace."""
+
+    pool: WorkerPool
+    job: Job
+    limits: Limits
+    watch: Callable[[Event], None]
+    waiting: deque[Place]
+    futile: int = 0  # workers in a row that ended before they took a cell
+    ended: Counter[str] = field(default_factory=Counter)  # workers that a cell has cost, by its key
+    again: set[str] = field(default_factory=set)  # keys of cells that wait to be tried once more, by a fresh worker
+    slow: set[str] = field(default_factory=set)  # keys of cells that were said to be
+    pace: Pace = field(default_factory=Pace)
+
+    def serve(self) -> None:
+        while self.waiting or self.pool.busy():
+            self.pool.fill(len(self.waiting))
+            for report in self.pool.reports(self._until_slow()):
+                self._check(report)
+                if report.held is not None:
+                    self._settle(report, report.held)
+                if not report.ending:
+                    self._hand_next(report.worker)
+            self._name_slow()
+
+    def _check(self, report: Report) -> None:
+        """Raises: RunError, where it cannot go on."""
+        if report.answer is not None and report.answer.problem:
+            raise RunError(report.answer.problem)
+        self.futile = self.futile + 1 if report.ending and report.held is None else 0
+        if self.futile == START_ATTEMPTS:
+            words = f"{self.futile} workers in a row died before they took a cell; the last one {report.ending}"
+            raise RunError(words)
+
+    def _settle(self, report: Report, held: Held) -> None:
+        """What becomes of a place whose worker answered, or ended."""
+        place, answer = held.place, report.answer
+        if answer is None:
+            why = report.ending if report.limited else f"the process that computed it {report.ending}"
+            self.ended[place.key] += report.blamed
+            if not report.blamed or self.ended[place.key] < self.limits.tries:
+                self.again.add(place.key)
+                self.waiting.append(place)
+                self.watch(Noticed(place, f"{why}; it is tried again"))
+                return
+            last = f"; so ended {self.limits.tries} tries" if self.limits.tries > 1 else ""
+            answer = keep(self.job, self.job.failed(place, f"{why}{last}", time.perf_counter() - held.since))
+            if answer.problem:
+                raise RunError(answer.problem)
+        if answer.status == "ok":
+            self.pace.add(place, answer.seconds)
+        self.watch(Finished(place, answer.status, answer.seconds, answer.reason))
+
+    def _hand_next(self, worker: int) -> None:
+        if not self.waiting:
+            return
+        place = self.waiting[0]
+        if self.pool.hand(worker, place, fresh=place.key in self.again):
+            self.again.discard(place.key)
+            self.watch(Started(self.waiting.popleft(), worker))
+
+    def _until_slow(self) -> float:
+        """Seconds until the next cell under way is slow."""
+        now = time.perf_counter()
+        known = (held for held in self.pool.held() if held.place.key not in self.slow)
+        return min((held.since + self.pace.slow_after(held.place) - now for held in known), default=math.inf)
+
+    def _name_slow(self) -> None:
+        for held in self.pool.held():
+            seconds, place = time.perf_counter() - held.since, held.place
+            if place.key not in self.slow and seconds > self.pace.slow_after(place):
+                self.slow.add(place.key)
+                usual = self.pace.usual(place)
+                self.watch(Noticed(place, f"takes more than {seconds:.3g} s; cells like it took {usual:.3g} s"))

@@ -18,6 +18,7 @@ from seethrough.common.memory import is_out_of_memory, keep_freed_memory
 from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
 from seethrough.defenses._base import NotApplicableError
+from seethrough.reports.findings.text import last_line
 from seethrough.reports.row import Cell, Place
 
 from .compute import ChangedError
@@ -54,6 +55,7 @@ class Answer:
     status: str = ""
     seconds: float = 0.0
     problem: str = ""
+    reason: str = ""  # of a failed cell, in a line
 
 
 def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
@@ -83,7 +85,7 @@ def keep(job: Job, cell: Cell) -> Answer:
         job.store.write(cell)
     except (OSError, SchemaMismatchError) as error:
         return Answer(problem=f"the cell {cell.key} cannot be kept: {error}")
-    return Answer(cell.status, cell.seconds)
+    return Answer(cell.status, cell.seconds, reason=last_line(cell.note) if cell.status == "failed" else "")
 
 
 def _serve(job: Job, place: Place) -> Answer:

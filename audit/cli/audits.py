@@ -14,8 +14,9 @@ from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
-from .results import IncludePrivate, show
+from .results import IncludePrivate
 from .shell import FAILED, INTERRUPTED, app, err, out, stop
+from .shown import show, show_shard
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 Sent = Literal["weights", "step", "gradients"]  # `Kind` of a recording, whose module loads torch
@@ -43,25 +44,45 @@ def run(
         str, typer.Option(help="What `check` will hold the run against; fixed before the first cell.")
     ] = "",
     include_private: IncludePrivate = False,
+    cell_timeout: Annotated[
+        str | None, typer.Option(help="What a cell may take, such as 90 (seconds), 10m or 2h; then it is failed.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="What a worker may take of main memory, such as 2GB; then its cell is failed.")
+    ] = None,
+    tries: Annotated[
+        int, typer.Option(min=1, help="How often a cell is tried that costs its worker, whatever ended it.")
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Compute one part of the cells, such as 3/20, in a folder of its own; see `merge`."),
+    ] = None,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
 
     from ..api import default_spec
+    from ..cells.limits import limits_from
     from ..cells.runner import RunError
+    from ..cells.shards import shard_from
     from ..run import run_audit
     from ..specification.file import load_spec
 
+    limits, part = limits_from(cell_timeout, memory_limit, tries), None if shard is None else shard_from(shard)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private
+            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
         )
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
     except RunError as error:
         stop(str(error), FAILED)
-    show(read_report(manifest, cells), directory)
+    report = read_report(manifest, cells)
+    if part is None:
+        show(report, directory)
+    else:
+        show_shard(report, directory, part)
 
 
 @app.command()

@@ -1,23 +1,21 @@
-"""The commands that read what a run left behind, without torch: report, redact, check, compare."""
+"""The commands that read what a run left behind, without torch: report, merge, redact, check, compare."""
 
+import gc
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from seethrough.common.console import say, visible
+from seethrough.common.console import say
 from seethrough.common.errors import InputError
 
-from .shell import FAILED, INCONCLUSIVE, REFUTED, UNCONTROLLED, app, err, out, stop
+from .shell import INCONCLUSIVE, REFUTED, app, err, out
+from .shown import SHOWN, show
 
 if TYPE_CHECKING:
-    from seethrough.reports.findings.labels import Told
     from seethrough.reports.report import Report
 
 
@@ -27,9 +25,6 @@ class Also(str, Enum):
     TEX = "tex"
     JUNIT = "junit"
     PDF = "pdf"
-
-
-SHOWN = 20  # trials whose labels are printed
 
 
 IncludePrivate = Annotated[
@@ -56,10 +51,25 @@ def report(
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
+        gc.freeze()  # all of it is wanted to the end, and to look it through for garbage takes a second
         written = write_reports(directory, manifest, cells, include_private)
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
+
+
+@app.command(name="merge")
+def merge_shards(
+    directories: Annotated[list[Path], typer.Argument(help="Folders that `seethrough run --shard` wrote.")],
+    directory: Annotated[Path, typer.Option("--out", help="The folder of all of them together.")],
+    include_private: IncludePrivate = False,
+) -> None:
+    """Put shards of one audit together, and write their tables and report."""
+    from seethrough.reports.report import read_report
+
+    from ..merge import merge
+
+    show(read_report(*merge(directories, directory, err, include_private)), directory)
 
 
 @app.command(name="redact")
@@ -153,55 +163,3 @@ def _report_of(directory: Path) -> "Report":
     store = Store(directory)
     manifest = read_manifest(store)
     return read_report(manifest, finished_cells(store, manifest, err))
-
-
-def show(report: "Report", directory: Path) -> None:
-    """The summary of a run, where its documents lie, and the exit code of what is wrong with it."""
-    from seethrough.reports.findings.recoveries import refutation
-    from seethrough.reports.headline import failed_control
-    from seethrough.reports.overview import summarize
-
-    from ..cells.finished import failed_cells
-
-    for grid in summarize(report.blocks):
-        table = Table(title=_plain(f"{grid.setting}; {grid.threat}"), title_justify="left")
-        for heading in ("defense", "attack", "finding (value vs a guesser's)"):
-            table.add_column(heading, overflow="fold")
-        for position, defense in enumerate(grid.defenses):
-            table.add_section()
-            for row in grid.rows:
-                cell, named = row.cells[position], _plain(defense) if row is grid.rows[0] else ""
-                said = f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"
-                table.add_row(named, _plain(row.attack), _plain(said))
-        out.print(table)
-    _show_labels(report.labels)
-    say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
-    say(out, f"report: {directory / 'index.html'}")
-    if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):
-        say(
-            out,
-            f"{directory / 'cells'} holds pictures that may show real people; `seethrough redact {directory}` deletes them",
-        )
-    uncontrolled, contradiction = failed_control(report.blocks), refutation(report.recoveries)
-    if uncontrolled:  # then nothing else is to be believed, a refutation neither
-        stop(f"{uncontrolled} {contradiction}".strip(), UNCONTROLLED)
-    if contradiction:
-        stop(contradiction, REFUTED)
-    failed = failed_cells(report.cells)
-    if failed:
-        said = (
-            f"{failed} of {len(report.cells)} cells failed; the report names them, --retry-failed computes them again"
-        )
-        stop(said, FAILED)
-
-
-def _show_labels(told: "Sequence[Told]") -> None:
-    for each in told[:SHOWN]:
-        say(out, f"{each.client}, {each.place.attack} through {each.place.defense}: found {each.words}")
-    if len(told) > SHOWN:
-        say(out, f"and labels of {len(told) - SHOWN} more in labels.csv")
-
-
-def _plain(text: str) -> str:
-    """Text for a table, which reads markup."""
-    return escape(visible(text))

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from sklearn.datasets import load_digits
 
 from seethrough.common.entry import entry
 
@@ -27,6 +26,8 @@ class Digits(Data):
 
 @cache
 def _digits(size: int) -> Images:
+    from sklearn.datasets import load_digits  # slow to import, and wanted only here
+
     bunch = load_digits()
     small = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16
     pixels = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)

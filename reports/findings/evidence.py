@@ -85,12 +85,19 @@ def guessers_of(scores: Sequence[Score]) -> tuple[str, ...]:
 
 def guesses_by(scores: Sequence[Score], name: str) -> list[float | None]:
     """What the guesser of that name gets in each trial; None where it did not guess."""
-    return [next((g.value for g in score.guesses if g.name == name and finite(g.value)), None) for score in scores]
+    return [_guess_by(score, name) for score in scores]
+
+
+def _guess_by(score: Score, name: str) -> float | None:
+    for guess in score.guesses:
+        if guess.name == name and finite(guess.value):
+            return guess.value
+    return None
 
 
 def chance_of(score: Score) -> float | None:
     """What the reconstruction gets on average, held against other private batches; None where there are none."""
-    known = [value for value in score.swapped if finite(value)]
+    known = [value for value in score.swapped if math.isfinite(value)]
     return mean_of(known) if known else None
 
 
@@ -173,9 +180,12 @@ def _repeated(items: Sequence[Item], count: int) -> list[Item]:
 
 def _detectable(scores: Sequence[Score]) -> float | None:
     """(z_0.975 + z_0.8) standard errors of the mean score against other batches; None where it cannot be known."""
-    known = [values[np.isfinite(values)] for score in scores if len(values := np.asarray(score.swapped, dtype=float))]
-    with np.errstate(over="ignore", invalid="ignore"):
-        variances = [float(np.var(values, ddof=1)) for values in known if len(values) > 1]
+    known = [[value for value in score.swapped if math.isfinite(value)] for score in scores]
+    variances: list[float] = []
+    for length in {len(values) for values in known} - {0, 1}:  # at once, since numpy takes long to begin
+        block = np.asarray([values for values in known if len(values) == length])
+        with np.errstate(over="ignore", invalid="ignore"):
+            variances += np.var(block, axis=1, ddof=1).tolist()
     if not variances or not all(map(math.isfinite, variances)):
         return None
     reach = float(special.ndtri(1 - ALPHA) + special.ndtri(POWER))

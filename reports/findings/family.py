@@ -9,7 +9,7 @@ farther above its mean is the better.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,12 +43,11 @@ class Family:
 
     size: int  # combinations
     best: np.ndarray  # the strength of that one [DRAWS], sorted
-    chosen: Mapping[Which, np.ndarray]  # which batch was taken for the true one, as a share of all of them [DRAWS]
+    strengths: Mapping[Hashable, float]  # of each combination, by its trials
 
     def chance_of(self, trials: Sequence[Trial]) -> float:
-        """The probability that chance makes any combination of the family look as good as these trials do."""
-        sums, own = _sums(trials, self.chosen)
-        strength = _strength(1 + int((sums >= own - TIE).sum()), own)
+        """The probability that chance makes any combination of the family look as good as these trials of one do."""
+        strength = self.strengths[_content(trials)]
         return (1 + len(self.best) - int(np.searchsorted(self.best, strength - TIE))) / (1 + len(self.best))
 
     def rank_needed(self, alpha: float) -> float:
@@ -59,19 +58,43 @@ class Family:
 
 def family_of(combinations: Iterable[Sequence[Trial]]) -> Family:
     """The family of these combinations of attack, defense and metric."""
-    chosen: dict[Which, np.ndarray] = {}
-    best, size, rng = np.full(DRAWS, -float(DRAWS)), 0, np.random.default_rng(0)
+    choices, strengths = _Choices(), {}
+    best, size, ranks = np.full(DRAWS, -float(DRAWS)), 0, np.empty(DRAWS)
     for trials in combinations:
-        for trial, _ in trials:
-            if trial not in chosen:
-                chosen[trial] = _dealt(trial) if trial.permuted else rng.random(DRAWS)
-        sums, _ = _sums(trials, chosen)
+        choices.meet(trial for trial, _ in trials)
+        sums, own = _sums(trials, choices)
+        strengths[_content(trials)] = float(_strength(1 + int((sums >= own - TIE).sum()), own))
         if not sums.any():
             continue
         size += 1
-        ordered = np.sort(sums)
-        np.maximum(best, _strength(DRAWS - np.searchsorted(ordered, sums - TIE), sums), out=best)
-    return Family(size, np.sort(best), chosen)
+        order = np.argsort(sums)
+        ordered = sums[order]
+        ranks[order] = DRAWS - np.searchsorted(
+            ordered, ordered - TIE
+        )  # in order, since to look for them out of it takes long
+        np.maximum(best, _strength(ranks, sums), out=best)
+    return Family(size, np.sort(best), strengths)
+
+
+class _Choices:
+    """Which batch is taken for the true one in each trial [DRAWS], the same for all combinations."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+        self._shares: dict[Which, np.ndarray] = {}  # of all its batches
+        self._places: dict[tuple[Which, int], np.ndarray] = {}  # among so many
+
+    def meet(self, trials: Iterable[Which]) -> None:
+        """Draw for the trials that are not known yet."""
+        for trial in trials:
+            if trial not in self._shares:
+                self._shares[trial] = _dealt(trial) if trial.permuted else self._rng.random(DRAWS)
+
+    def among(self, trial: Which, size: int) -> np.ndarray:
+        """The places of the chosen batches among `size`: int [DRAWS]."""
+        if (trial, size) not in self._places:
+            self._places[trial, size] = (self._shares[trial] * size).astype(np.int32)
+        return self._places[trial, size]
 
 
 def _dealt(trial: Which) -> np.ndarray:
@@ -105,18 +128,34 @@ def _agree(trials: Sequence[Which]) -> bool:
     )
 
 
-def _sums(trials: Sequence[Trial], chosen: Mapping[Which, np.ndarray]) -> tuple[np.ndarray, float]:
+def _sums(trials: Sequence[Trial], choices: _Choices) -> tuple[np.ndarray, float]:
     """What the choices give [DRAWS], and what the true batches do, in standard deviations above what is expected; zeros
     where all batches give the same."""
-    largest = max((float(np.abs(values).max()) for _, values in trials), default=0.0) or 1.0
-    scaled = [(trial, values / largest - (values / largest).mean()) for trial, values in trials]  # extremes stay finite
-    unit = math.sqrt(math.fsum(float(values.var()) for _, values in scaled))
+    largest = max((float(np.abs(values).max()) for _, values in trials), default=0.0) or 1.0  # extremes stay finite
+    above, variances = _about_their_means([values / largest for _, values in trials])
+    unit = math.sqrt(math.fsum(variances))
     if unit <= LEAST_SPREAD:
         return np.zeros(DRAWS), 0.0
     sums = np.zeros(DRAWS)
-    for trial, values in scaled:
-        sums += values[(chosen[trial] * len(values)).astype(np.intp)]
-    return sums / unit, float(sum(values[0] for _, values in scaled)) / unit
+    for (trial, _), values in zip(trials, above, strict=True):
+        sums += values.take(choices.among(trial, len(values)), mode="clip")
+    return sums / unit, float(sum(values[0] for values in above)) / unit
+
+
+def _about_their_means(rows: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[float]]:
+    """Each row less its mean, and its variance; those of one length at once, since numpy takes long to begin."""
+    above, variances = list(rows), [0.0] * len(rows)
+    for length in {len(row) for row in rows}:
+        places = [place for place, row in enumerate(rows) if len(row) == length]
+        block = np.stack([rows[place] for place in places])
+        block -= block.mean(axis=1, keepdims=True)
+        for place, row, variance in zip(places, block, block.var(axis=1).tolist(), strict=True):
+            above[place], variances[place] = row, variance
+    return above, variances
+
+
+def _content(trials: Sequence[Trial]) -> Hashable:
+    return tuple((trial, values.tobytes()) for trial, values in trials)
 
 
 def _strength(rank: np.ndarray | int, deviations: np.ndarray | float) -> np.ndarray:

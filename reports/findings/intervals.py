@@ -195,10 +195,11 @@ def _bootstrap_t(values: np.ndarray, rivals: int) -> tuple[float, float]:
     """The mean less quantiles of the resampled (mean - values' mean) / standard error; a fixed stream, so that equal rows
     give equal reports. Resamples without spread, which have no standard error, are left out."""
     n, mean = len(values), values.mean()
-    drawn = values[_resamples(n)]
-    errors = drawn.std(axis=1, ddof=1)
+    drawn = values.take(_resamples(n))
+    means = drawn.mean(axis=1, keepdims=True)
+    errors = drawn.std(axis=1, ddof=1, mean=means)
     spread = errors > LEAST_SPREAD * np.abs(values).max()
-    quotients = (drawn.mean(axis=1)[spread] - mean) / errors[spread]
+    quotients = (means[spread, 0] - mean) / errors[spread]
     least, most = np.quantile(quotients, [_beyond(rivals), 1 - _beyond(1)])
     error = values.std(ddof=1)
     return float(mean - most * error), float(mean - least * error)

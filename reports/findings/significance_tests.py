@@ -28,7 +28,9 @@ def swap_test(trials: Sequence[tuple[float, Sequence[float]]]) -> float:
         for row in usable:
             sums = np.add.outer(sums, row).ravel()
         return float((sums >= own - TIE).mean())
-    drawn = np.sum([row[_choices(place, len(row))] for place, row in enumerate(usable)], axis=0)
+    drawn = np.zeros(CHOICES)
+    for place, row in enumerate(usable):
+        drawn += row.take(_choices(place, len(row)))
     return float((1 + (drawn >= own - TIE).sum()) / (1 + CHOICES))
 
 
