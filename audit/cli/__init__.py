@@ -1,6 +1,6 @@
 """The command line. Each command loads what it needs when it is called: torch alone takes seconds."""
 
-from . import audits, results
+from . import audits, results, tripwires
 from .shell import app, main
 
-__all__ = ["app", "audits", "main", "results"]
+__all__ = ["app", "audits", "main", "results", "tripwires"]

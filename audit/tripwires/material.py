@@ -1,0 +1,132 @@
+"""The models that a client received, each with images of the client's, from a spec or from a folder of recordings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seethrough.common.errors import InputError
+
+from ..case import attackable, broadcast_model, built_model, divided, public_batch
+from ..data.parts.synthetic import Synthetic
+from ..recordings.digest import digest_of
+from ..recordings.read import Recording, put_received, recordings_in
+from ..recordings.settings import agreed_facts, filled_in
+from ..recordings.starter import known_model
+from ..specification.error_messages import SpecError, stopped
+from ..specification.file import load_spec, spec_from
+from ..specification.schema import AuditSpec, Setting
+from ..untrusted import UntrustedFileError, parse_yaml
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A model that clients received, in their mode."""
+
+    name: str  # the setting's, and whose it is
+    digest: str  # SHA-256 of its weights
+    model: nn.Module
+    inputs: Tensor  # images to check it on [n, channels, height, width]
+    classes: int
+    images: str  # whose these are, in words
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How many models went out in a round."""
+
+    clients: int
+    models: int  # unequal ones among them
+
+
+def spec_of(source: Path, model: str | None, data: str | None) -> AuditSpec:
+    """The spec in the file `source`, or one for the recordings in the folder, with what `model` and `data` say in YAML.
+
+    Raises: InputError.
+    """
+    if not source.is_dir():
+        if model is not None or data is not None:
+            raise InputError(f"{source}: found a file, and --model or --data; allowed: these with a folder only.")
+        return filled_in(load_spec(source))
+    facts, first = agreed_facts(str(source)), recordings_in(str(source))[0][-1]
+    known = known_model(first) if model is None else _inline(model, "--model")
+    if not known:
+        raise InputError(
+            f"{source}: found weights that fit no model of ours as it comes; allowed: with --model, as `model` of a spec: "
+            "--model '{convnet: {width: 8}}', or your own as --model package.module:function."
+        )
+    setting: dict[str, Any] = {"name": str(source), "recording": str(source), "model": known}
+    if data is not None:
+        setting["data"] = _inline(data, "--data")
+    if facts.examples is None:
+        setting["batch_size"] = 1  # which decides nothing here
+    described: Mapping[str, Any] = {
+        "name": "tripwires",
+        "trials": 1,
+        "settings": [setting],
+        "threats": [{"name": "server"}],
+        "defenses": ["none"],
+        "attacks": ["label_counts"],
+        "metrics": ["label_accuracy"],
+    }
+    return filled_in(spec_from(described, str(source)))
+
+
+def _inline(text: str, option: str) -> Any:
+    return parse_yaml(text, option).data if text.lstrip().startswith("{") else text
+
+
+def sent_to_clients(setting: Setting) -> Sent | None:
+    """The round with the most unequal models, of those that several clients were recorded in; None where there is none."""
+    by_round: dict[int, list[str]] = {}
+    for each in _recorded(setting):
+        by_round.setdefault(each.facts.round, []).append(each.facts.before_sha256)
+    found = [Sent(len(digests), len(set(digests))) for digests in by_round.values() if len(digests) > 1]
+    return max(found, key=lambda sent: (sent.models, sent.clients), default=None)
+
+
+def received(spec: AuditSpec, position: int) -> Iterator[Received]:
+    """Every unequal model of a setting: those that were recorded, or else the one that it broadcasts. Raises: InputError."""
+    setting = spec.settings[position]
+    try:
+        if not setting.recording:
+            images, _ = divided(setting, spec.seed)
+            model = broadcast_model(setting, spec.seed, 0)
+            inputs = images.batch(attackable(setting, spec.seed)).inputs
+            said = f"{len(inputs)} images that clients draw from"
+            yield Received(setting.name, digest_of(model.state_dict()), model, inputs, images.classes, said)
+            return
+        digests = set()
+        for each in _recorded(setting):
+            digest = each.facts.before_sha256
+            if digest not in digests:
+                digests.add(digest)
+                yield _as_recorded(setting, spec.seed, each)
+    except ValueError as error:
+        raise SpecError((f"{spec.source}, settings[{position}].model: {stopped(str(error))}",)) from error
+
+
+def _as_recorded(setting: Setting, seed: int, recording: Recording) -> Received:
+    model = built_model(setting, seed, 0)
+    put_received(model, recording)
+    model.train(setting.mode == "train")
+    public, own = public_batch(setting, seed).inputs, recording.truth
+    drawn = "random" if isinstance(setting.data, Synthetic) else "public"
+    said, inputs = f"{len(public)} {drawn} images", public
+    if own is not None:
+        if own.inputs.shape[1:] != public.shape[1:]:
+            found, allowed = list(own.inputs.shape[1:]), list(public.shape[1:])
+            raise UntrustedFileError(
+                f"{recording.folder}: found a truth of images {found}; allowed: {allowed}, as data has."
+            )
+        said, inputs = f"{len(own)} images of the client's and {said}", torch.cat([own.inputs, public])
+    facts = recording.facts
+    name = f"{setting.name}: {facts.client}, round {facts.round}"
+    return Received(name, facts.before_sha256, model, inputs, setting.data.load().classes, said)
+
+
+def _recorded(setting: Setting) -> list[Recording]:
+    return [each for rounds in recordings_in(setting.recording) for each in rounds] if setting.recording else []

@@ -1,0 +1,28 @@
+"""From where on a measured number is more than honest models have.
+
+Set on 220 honest models of eleven architectures (`benchmarks/tripwires.py --calibrate` measures them anew): the largest value
+that any of them had, then twice that ratio or count, or for a share twice its odds, share / (1 - share). False alarms are
+counted on other models, of which no threshold knows (docs/tripwires.md).
+"""
+
+from .wire import Kind
+
+HONEST = {  # the largest value of any of the 220
+    "dead units": 0.8418,
+    "zero gradient": 0.8516,
+    "proportional rows": 1,
+    "units alike": 7,
+    "leaning rows": 1.509,
+    "lonely units": 0.186,
+    "rows of one example": 0.186,
+    "disaggregation": 0.8162,
+    "largest example": 0.3077,
+    "favored class": 1.196,
+    "outstanding row": 2.013,
+    "single feature": 0.2281,
+}
+
+
+def threshold(kind: Kind, honest: float) -> float:
+    """Twice the ratio or count `honest`, or the share of twice its odds."""
+    return 2 * honest / (1 + honest) if kind == "share" else 2 * honest

@@ -1,0 +1,66 @@
+"""Robbing the Fed: an imprint module in front of a network (Fowl, Geiping, Czaja, Goldblum, Goldstein, ICLR 2022,
+arXiv:2110.13057, section 3).
+
+All rows of its first layer measure the same scalar; biases cut that scalar into bins. The second layer gives every bin the
+same weight, so that the slopes of two neighboring bins differ by the examples between them alone.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class Imprinted(nn.Module):
+    """`net` behind an imprint module, which adds nearly nothing to its images [n, channels, height, width]."""
+
+    def __init__(self, net: nn.Module, pixels: int, bins: int) -> None:
+        super().__init__()
+        self.measured = nn.Linear(pixels, bins)
+        self.spread = nn.Linear(bins, pixels)
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        passed = self.measured(images.flatten(1)).relu()
+        return self.net(images + self.spread(passed).view_as(images))
+
+
+@torch.no_grad()
+def imprinted(
+    net: nn.Module,
+    public: Tensor,
+    bins: int,
+    measurement: Literal["brightness", "projection"] = "brightness",
+    noise: float = 0.0,
+    scaled: bool = False,
+    seed: int = 0,
+) -> Imprinted:
+    """`net` behind an imprint module whose bins hold equally many of the `public` images.
+
+    `noise`, by which a subtle attacker makes rows of the first layer differ, is relative to a row's norm; `scaled` gives its
+    rows norms of their own. The second layer allows none: slopes of neighboring bins would differ by more than what is between
+    them.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    pixels = public[0].numel()
+    model = Imprinted(net, pixels, bins)
+    row = torch.ones(pixels) / pixels
+    if measurement == "projection":
+        row = torch.randn(pixels, generator=rng) / pixels**0.5
+    edges = torch.quantile(public.flatten(1) @ row, torch.linspace(0, 1, bins + 1)[:-1])
+    factors = torch.rand(bins, generator=rng) + 0.5 if scaled else torch.ones(bins)
+    others = noise * row.norm() * torch.nn.functional.normalize(torch.randn(bins, pixels, generator=rng), dim=1)
+    model.measured.weight.copy_(factors[:, None] * (row + others))
+    model.measured.bias.copy_(-factors * edges)
+    model.spread.weight.copy_((1e-3 / bins) * torch.randn(pixels, 1, generator=rng) / factors)
+    model.spread.bias.zero_()
+    return model
+
+
+def taken(weight: Tensor, bias: Tensor) -> Tensor:
+    """What the slopes of the first layer's weight [bins, pixels] and bias [bins] give away: an image, or a mixture of some,
+    for each bin that is not empty [images, pixels]."""
+    weights = torch.cat([weight[:-1] - weight[1:], weight[-1:]])
+    biases = torch.cat([bias[:-1] - bias[1:], bias[-1:]])
+    held = biases.abs() > 1e-9 * biases.abs().max()
+    return weights[held] / biases[held, None]
