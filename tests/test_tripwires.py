@@ -61,14 +61,11 @@ def probed(model: nn.Module, inputs: Tensor | None = None) -> Probe:
 
 
 @pytest.mark.parametrize("measurement", ["brightness", "projection"])
-@pytest.mark.parametrize("noise", [0, 0.01])
-def test_an_imprint_module_gives_most_images_of_a_batch_away_exactly(measurement, noise):
+@pytest.mark.parametrize(("noise", "scaled"), [(0, False), (0.01, False), (0, True)])
+def test_an_imprint_module_gives_most_images_of_a_batch_away_exactly(measurement, noise, scaled):
     batch = digits(slice(0, 64))
-    model = imprint.imprinted(ConvNet(width=4).build(SPACE), digits(THEIRS).inputs, 400, measurement, noise)
-    found = slopes(model, batch)
-    assert exact(imprint.taken(found["measured.weight"], found["measured.bias"]), batch.inputs) >= 40
-    honest = slopes(mlp(400), batch)
-    assert exact(imprint.taken(honest["1.weight"], honest["1.bias"]), batch.inputs) == 0
+    model = imprint.imprinted(ConvNet(width=4).build(SPACE), digits(THEIRS).inputs, 400, measurement, noise, scaled)
+    assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 40
 
 
 def test_traps_give_twice_as_many_images_away_as_an_honest_layer_of_the_same_width():
@@ -402,11 +399,16 @@ def test_what_could_not_be_checked_is_neither_yes_nor_no(tmp_path):
         (("rec", "--model", "{convnet: {width: 4}}", "--data", "{npz: none.npz}"), "none.npz"),
         (("spec.yaml", "--model", "lenet"), "allowed: these with a folder only"),
         (("empty",), "found no recording.json"),
+        (("rec", "--model", "{convnet: {width: 4}}", "--data", "{digits: {size: 8}}"), "allowed: [1, 28, 28]"),
+        (("infinite", "--model", "{convnet: {width: 4}}"), "it returns numbers that are not finite"),
     ],
 )
 def test_bad_input_is_answered_with_one_sentence(arguments, words, tmp_path):
     torch.manual_seed(0)
     recorded(tmp_path / "rec", ConvNet(width=4).build(SPACE))
+    huge = ConvNet(width=4).build(SPACE)
+    huge.load_state_dict({name: value * 1e30 for name, value in huge.state_dict().items()})
+    recorded(tmp_path / "infinite", huge)
     (tmp_path / "spec.yaml").touch()
     (tmp_path / "empty").mkdir()
     said = answered(*arguments, cwd=tmp_path)

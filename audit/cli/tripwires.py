@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from seethrough.common.console import say, visible
+from seethrough.common.console import say
+from seethrough.common.errors import InputError
 
 from .shell import INCONCLUSIVE, REFUTED, app, err, out
 
@@ -42,8 +43,11 @@ def tripwires(
         wires.append(same_model(sent_to_clients(setting)))
         say(out, f"{setting.name}: {wires[-1].sentence}")
         for each in received(spec, position):
-            with err.status(f"checking {visible(each.name)}"):
-                found = checked(each.model, each.inputs, each.classes)
+            try:
+                with err.status("checking"):
+                    found = checked(each.model, each.inputs, each.classes)
+            except ValueError as error:
+                raise InputError(f"{each.name}: {error}; allowed: a model that can be trained.") from error
             say(out, f"{each.name}: weights of SHA-256 {each.digest[:12]}, checked on {each.images}")
             out.print(_table(found))
             wires += found

@@ -28,22 +28,19 @@ def gradients_of(probe: Probe) -> list[Gradients]:
 
 def _gradients(probe: Probe, inputs: Tensor, labels: Tensor) -> Gradients:
     parameters = {name: each for name, each in probe.model.named_parameters() if each.requires_grad}
-    rows: dict[str, list[Tensor]] = {name: [] for name, each in parameters.items() if each.dim() > 1}
     total = {name: torch.zeros_like(each) for name, each in parameters.items()}
-    whole = []
+    rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
     for image, label in zip(inputs.split(1), labels.split(1), strict=True):
         loss = F.cross_entropy(probe.model(image), label)
-        slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-        squares = 0.0
+        slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         for name, slope in zip(parameters, slopes, strict=True):
-            slope = torch.zeros_like(parameters[name]) if slope is None else slope
             total[name] += slope
-            squares += float(slope.double().square().sum())
-            if name in rows:
-                rows[name].append(slope.flatten(1).double().square().sum(dim=1))
-        whole.append(squares)
+            each = slope.flatten(1) if slope.dim() > 1 else slope.reshape(1, -1)
+            rows[name].append(each.norm(dim=1).double().square())
+    squares = {name: torch.stack(each) for name, each in rows.items()}
+    whole = torch.stack([each.sum(dim=1) for each in squares.values()]).sum(dim=0)
     zero = sum(int((part == 0).sum()) for part in total.values()) / sum(part.numel() for part in total.values())
-    return Gradients({name: torch.stack(each) for name, each in rows.items()}, torch.tensor(whole), zero)
+    return Gradients({name: each for name, each in squares.items() if parameters[name].dim() > 1}, whole, zero)
 
 
 def signal_to_noise(squares: Tensor) -> Tensor:

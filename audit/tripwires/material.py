@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from seethrough.common.errors import InputError
+from seethrough.defenses import Batch
 
 from ..case import attackable, broadcast_model, built_model, divided, public_batch
+from ..checks.user_model import check_built
 from ..data.parts.synthetic import Synthetic
 from ..recordings.digest import digest_of
 from ..recordings.read import Recording, put_received, recordings_in
@@ -20,6 +22,8 @@ from ..specification.error_messages import SpecError, stopped
 from ..specification.file import load_spec, spec_from
 from ..specification.schema import AuditSpec, Setting
 from ..untrusted import UntrustedFileError, parse_yaml
+
+TRIED = 8  # images that an architecture is tried on
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,26 +97,26 @@ def received(spec: AuditSpec, position: int) -> Iterator[Received]:
     setting = spec.settings[position]
     try:
         if not setting.recording:
-            images, _ = divided(setting, spec.seed)
-            model = broadcast_model(setting, spec.seed, 0)
-            inputs = images.batch(attackable(setting, spec.seed)).inputs
-            said = f"{len(inputs)} images that clients draw from"
-            yield Received(setting.name, digest_of(model.state_dict()), model, inputs, images.classes, said)
-            return
+            yield _as_broadcast(setting, spec.seed)
         digests = set()
         for each in _recorded(setting):
-            digest = each.facts.before_sha256
-            if digest not in digests:
-                digests.add(digest)
+            if each.facts.before_sha256 not in digests:
+                digests.add(each.facts.before_sha256)
                 yield _as_recorded(setting, spec.seed, each)
     except ValueError as error:
         raise SpecError((f"{spec.source}, settings[{position}].model: {stopped(str(error))}",)) from error
 
 
+def _as_broadcast(setting: Setting, seed: int) -> Received:
+    images, _ = divided(setting, seed)
+    inputs = images.batch(attackable(setting, seed)).inputs
+    _check(setting, seed, inputs)
+    model = broadcast_model(setting, seed, 0)
+    said = f"{len(inputs)} images that clients draw from"
+    return Received(setting.name, digest_of(model.state_dict()), model, inputs, images.classes, said)
+
+
 def _as_recorded(setting: Setting, seed: int, recording: Recording) -> Received:
-    model = built_model(setting, seed, 0)
-    put_received(model, recording)
-    model.train(setting.mode == "train")
     public, own = public_batch(setting, seed).inputs, recording.truth
     drawn = "random" if isinstance(setting.data, Synthetic) else "public"
     said, inputs = f"{len(public)} {drawn} images", public
@@ -123,9 +127,20 @@ def _as_recorded(setting: Setting, seed: int, recording: Recording) -> Received:
                 f"{recording.folder}: found a truth of images {found}; allowed: {allowed}, as data has."
             )
         said, inputs = f"{len(own)} images of the client's and {said}", torch.cat([own.inputs, public])
+    _check(setting, seed, inputs)
+    model = built_model(setting, seed, 0)
+    put_received(model, recording)
+    model.train(setting.mode == "train")
     facts = recording.facts
     name = f"{setting.name}: {facts.client}, round {facts.round}"
     return Received(name, facts.before_sha256, model, inputs, setting.data.load().classes, said)
+
+
+def _check(setting: Setting, seed: int, inputs: Tensor) -> None:
+    """Raises: ValueError, if the architecture makes no logits of the images, or cannot be differentiated."""
+    classes, tried = setting.data.load().classes, inputs[:TRIED]
+    built, again = (built_model(setting, seed, 0).train(setting.mode == "train") for _ in range(2))
+    check_built(built, again, Batch(tried, torch.arange(len(tried)) % classes), classes)
 
 
 def _recorded(setting: Setting) -> list[Recording]:

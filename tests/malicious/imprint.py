@@ -5,6 +5,7 @@ All rows of its first layer measure the same scalar; biases cut that scalar into
 same weight, so that the slopes of two neighboring bins differ by the examples between them alone.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ class Imprinted(nn.Module):
         self.measured = nn.Linear(pixels, bins)
         self.spread = nn.Linear(bins, pixels)
         self.net = net
+        self.factors = torch.ones(bins)  # of the rows, as the server knows
 
     def forward(self, images: Tensor) -> Tensor:
         passed = self.measured(images.flatten(1)).relu()
@@ -48,18 +50,21 @@ def imprinted(
     if measurement == "projection":
         row = torch.randn(pixels, generator=rng) / pixels**0.5
     edges = torch.quantile(public.flatten(1) @ row, torch.linspace(0, 1, bins + 1)[:-1])
-    factors = torch.rand(bins, generator=rng) + 0.5 if scaled else torch.ones(bins)
+    if scaled:
+        model.factors = torch.rand(bins, generator=rng) + 0.5
     others = noise * row.norm() * torch.nn.functional.normalize(torch.randn(bins, pixels, generator=rng), dim=1)
-    model.measured.weight.copy_(factors[:, None] * (row + others))
-    model.measured.bias.copy_(-factors * edges)
-    model.spread.weight.copy_((1e-3 / bins) * torch.randn(pixels, 1, generator=rng) / factors)
+    model.measured.weight.copy_(model.factors[:, None] * (row + others))
+    model.measured.bias.copy_(-model.factors * edges)
+    model.spread.weight.copy_((1e-3 / bins) * torch.randn(pixels, 1, generator=rng) / model.factors)
     model.spread.bias.zero_()
     return model
 
 
-def taken(weight: Tensor, bias: Tensor) -> Tensor:
-    """What the slopes of the first layer's weight [bins, pixels] and bias [bins] give away: an image, or a mixture of some,
-    for each bin that is not empty [images, pixels]."""
+def taken(model: Imprinted, slopes: Mapping[str, Tensor]) -> Tensor:
+    """What the slopes of the first layer give away: an image, or a mixture of some, for each bin that is not empty
+    [images, pixels]."""
+    weight, bias = (slopes[f"measured.{kind}"] for kind in ("weight", "bias"))
+    weight, bias = weight * model.factors[:, None], bias * model.factors
     weights = torch.cat([weight[:-1] - weight[1:], weight[-1:]])
     biases = torch.cat([bias[:-1] - bias[1:], bias[-1:]])
     held = biases.abs() > 1e-9 * biases.abs().max()
