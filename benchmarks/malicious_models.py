@@ -76,6 +76,11 @@ def _imprints(images: Images, mine: Batch, public: Tensor) -> Iterator[Malicious
                 variant = f"imprint, {measurement}, {rows}"
                 yield Malicious(variant, model, mine.inputs, images.classes, taken, BATCH)
 
+    for pairs in (8, 32, 250):
+        model = imprint.paired(ConvNet(width=8).build(images.space), public, pairs, held=1 / BATCH)
+        taken = exact(imprint.taken(model, slopes(model, _first(mine))), mine.inputs[:BATCH])
+        yield Malicious("imprint, bins in pairs, a projection each", model, mine.inputs, images.classes, taken, BATCH)
+
 
 def _traps(images: Images, mine: Batch, public: Tensor) -> Iterator[Malicious]:
     shape, pixels = images.space.shape, mine.inputs[0].numel()

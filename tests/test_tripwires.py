@@ -68,6 +68,12 @@ def test_an_imprint_module_gives_most_images_of_a_batch_away_exactly(measurement
     assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 40
 
 
+def test_pairs_of_bins_give_most_images_away_too():
+    batch, model = digits(slice(0, 64)), imprint.paired(mlp(32), digits(THEIRS).inputs, 200, held=1 / 64)
+    assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 40
+    assert "proportional rows" in tripped(model)
+
+
 def test_traps_give_twice_as_many_images_away_as_an_honest_layer_of_the_same_width():
     batch, model = digits(slice(0, 64)), traps.trapped_mlp(PIXELS, 400, 10, factor=0.9)
     found, honest = slopes(model, batch), slopes(mlp(400), batch)
@@ -200,14 +206,14 @@ def test_units_are_counted_as_they_are_passed():
     layer[:BATCH, 2] = layer[BATCH + 1 :, 2] = 0  # one of the second
     assert dead_share([layer]) == 0.1
     assert lonely_share([layer]) == pytest.approx((1 / 8 + 2 / 9) / 2)
-    assert alike_units([layer]) == 1
+    assert alike_units([layer]) == 0
 
 
 def test_units_alike_may_be_of_either_sign_and_scale():
     torch.manual_seed(0)
     layer = torch.randn(64, 12)
-    layer[:, 3], layer[:, 4] = 2 * layer[:, 0] + 0.1, -layer[:, 0]
-    assert alike_units([layer]) == 3
+    layer[:, 3], layer[:, 4], layer[:, 6] = 2 * layer[:, 0] + 0.1, -layer[:, 0], layer[:, 5]
+    assert alike_units([layer]) == 5
 
 
 def test_rectifiers_are_seen_as_functions_and_as_modules_in_place_or_not():
@@ -228,11 +234,11 @@ def test_rectifiers_are_seen_as_functions_and_as_modules_in_place_or_not():
 
 def test_proportional_rows_are_counted_with_either_sign_and_without_zeros():
     model = nn.Linear(20, 6)
-    assert proportional_rows(model) == 1
+    assert proportional_rows(model) == 0
     with torch.no_grad():
         model.weight[1], model.weight[2], model.weight[3:5] = 3 * model.weight[0], -model.weight[0], 0
     assert proportional_rows(model) == 3
-    assert proportional_rows(nn.Linear(2, 100)) == 1
+    assert proportional_rows(nn.Linear(2, 100)) == 0
 
 
 def test_the_classifier_is_the_last_layer_with_an_output_a_class():
@@ -279,7 +285,11 @@ def test_labels_do_not_matter_to_a_model_that_fits_them():
 
 
 def test_thresholds_are_twice_the_ratio_or_the_odds_of_the_largest_honest_one():
-    assert threshold("ratio", 1.5) == threshold("count", 1.5) == 3
+    assert (
+        threshold("ratio", 0.5) == 1
+        and threshold("ratio", 1.5) == threshold("count", 1.5) == 3
+        and threshold("count", 0) == 2
+    )
     assert threshold("share", 0.2) == pytest.approx(1 / 3) and threshold("share", 1) == 1
     assert set(HONEST) == {check.name for check in CHECKS}
 
@@ -287,7 +297,7 @@ def test_thresholds_are_twice_the_ratio_or_the_odds_of_the_largest_honest_one():
 def test_what_cannot_be_measured_says_why():
     few = {wire.name: wire for wire in checked(mlp(16), digits(slice(0, 8)).inputs, 10)}
     assert few["lonely units"].unchecked and few["lonely units"].sentence.endswith("there are 8")
-    assert few["proportional rows"].measured == 1
+    assert few["proportional rows"].measured == 0
     smooth = {wire.name: wire for wire in checked(LeNet().build(SPACE), digits(MINE).inputs, 10)}
     assert not smooth["dead units"].applies and not smooth["dead units"].tripped
     with pytest.raises(ValueError, match="not finite"):
@@ -321,7 +331,7 @@ def test_an_honest_model_of_several_clients_passes(tmp_path):
     said = answered("rec", "--data", "digits", cwd=tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
     assert "all 2 clients of a round were sent the same model" in said.stdout
-    assert "8 images of the client's and" in said.stdout and said.stdout.count("SHA-256") == 1
+    assert "8 images of the client's and" in said.stdout and said.stdout.count("weights of SHA-256") == 1
     assert "No trap found by 13 checks; this is no proof that there is none." in said.stdout
 
 
@@ -340,7 +350,7 @@ def test_another_model_in_another_round_is_none(tmp_path):
     recorded(tmp_path / "rec/2", convnet(1), round=2)
     said = answered("rec", "--model", "convnet", cwd=tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert "compare the SHA-256 of the weights with that of other clients" in said.stdout
+    assert "one client alone: compare the SHA-256" in said.stdout
 
 
 def test_a_spec_with_a_recording_is_checked_on_its_data_and_a_trap_is_named(tmp_path):

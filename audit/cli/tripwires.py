@@ -48,7 +48,7 @@ def tripwires(
                     found = checked(each.model, each.inputs, each.classes)
             except ValueError as error:
                 raise InputError(f"{each.name}: {error}; allowed: a model that can be trained.") from error
-            say(out, f"{each.name}: weights of SHA-256 {each.digest[:12]}, checked on {each.images}")
+            say(out, f"{each.name}: weights of SHA-256 {each.digest}, checked on {each.images}")
             out.print(_table(found))
             wires += found
     say(out, headline(wires))

@@ -68,14 +68,13 @@ def _lonely(passed: Tensor) -> float:
 
 
 def alike_units(layers: list[Tensor]) -> int:
-    """The most units of one layer that measure the same: what goes into them is, over all images, proportional to what goes
-    into one of them but for a constant (a correlation of 0.999, either sign). Units that all images pass, or none, do not
-    count."""
-    return max(_alike(layer) for layer in layers)
+    """The most units of one layer that measure the same as another one of it: what goes into both is proportional over all
+    images but for a constant (a correlation of 0.999, either sign). Units that all images pass, or none, do not count."""
+    return max(_with_partner(layer) for layer in layers)
 
 
-def _alike(layer: Tensor) -> int:
+def _with_partner(layer: Tensor) -> int:
     live = (layer > 0).any(dim=0) & (layer <= 0).any(dim=0)
     centered = layer[:, live].double() - layer[:, live].double().mean(dim=0)
     units = centered / centered.norm(dim=0)
-    return int(((units.T @ units).abs() > ALIKE).sum(dim=0).max()) if live.any() else 0
+    return int((((units.T @ units).abs() > ALIKE).sum(dim=0) > 1).sum())

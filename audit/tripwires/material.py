@@ -14,6 +14,7 @@ from seethrough.defenses import Batch
 from ..case import attackable, broadcast_model, built_model, divided, public_batch
 from ..checks.user_model import check_built
 from ..data.parts.synthetic import Synthetic
+from ..models import bare
 from ..recordings.digest import digest_of
 from ..recordings.read import Recording, put_received, recordings_in
 from ..recordings.settings import agreed_facts, filled_in
@@ -113,7 +114,7 @@ def _as_broadcast(setting: Setting, seed: int) -> Received:
     _check(setting, seed, inputs)
     model = broadcast_model(setting, seed, 0)
     said = f"{len(inputs)} images that clients draw from"
-    return Received(setting.name, digest_of(model.state_dict()), model, inputs, images.classes, said)
+    return Received(setting.name, digest_of(bare(model).state_dict()), model, inputs, images.classes, said)
 
 
 def _as_recorded(setting: Setting, seed: int, recording: Recording) -> Received:

@@ -10,16 +10,16 @@ PROPORTIONAL = 0.999  # cosine, either sign
 
 @torch.no_grad()
 def proportional_rows(model: nn.Module) -> int:
-    """The most rows of one matrix or kernel that are proportional to one of them; 1 where all are of their own."""
-    return max((_alike(each.flatten(1)) for each in model.parameters() if each.dim() > 1), default=1)
+    """The most rows of one matrix or kernel that are proportional to another one of it."""
+    return max((_with_partner(each.flatten(1)) for each in model.parameters() if each.dim() > 1), default=0)
 
 
-def _alike(rows: Tensor) -> int:
+def _with_partner(rows: Tensor) -> int:
     norms = rows.norm(dim=1)
     rows = rows[norms > 0] / norms[norms > 0, None]
     if rows.shape[1] < FEWEST_INPUTS or len(rows) < 2:
-        return 1
-    return max(int(((part @ rows.T).abs() > PROPORTIONAL).sum(dim=1).max()) for part in rows.split(1024))
+        return 0
+    return sum(int((((part @ rows.T).abs() > PROPORTIONAL).sum(dim=1) > 1).sum()) for part in rows.split(1024))
 
 
 @torch.no_grad()

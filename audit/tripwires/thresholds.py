@@ -10,8 +10,8 @@ from .wire import Kind
 HONEST = {  # the largest value of any of the 220
     "dead units": 0.8418,
     "zero gradient": 0.8516,
-    "proportional rows": 1,
-    "units alike": 7,
+    "proportional rows": 0,
+    "units alike": 25,
     "leaning rows": 1.509,
     "lonely units": 0.186,
     "rows of one example": 0.186,
@@ -24,5 +24,7 @@ HONEST = {  # the largest value of any of the 220
 
 
 def threshold(kind: Kind, honest: float) -> float:
-    """Twice the ratio or count `honest`, or the share of twice its odds."""
-    return 2 * honest / (1 + honest) if kind == "share" else 2 * honest
+    """Twice the ratio or count `honest` (two, where none was counted), or the share of twice its odds."""
+    if kind == "share":
+        return 2 * honest / (1 + honest)
+    return 2 * max(honest, 1) if kind == "count" else 2 * honest

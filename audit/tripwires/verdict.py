@@ -11,7 +11,7 @@ SAME = "same model for all"
 def same_model(sent: Sent | None) -> Wire:
     """Whether the clients of a round were sent one model; `sent` None where no round has more than one client."""
     if sent is None:
-        alone = "does not apply: one client alone; compare the SHA-256 of the weights with that of other clients"
+        alone = "one client alone: compare the SHA-256 of its weights with that of other clients"
         return Wire(SAME, "count", None, 1, alone, applies=False)
     found = f"{sent.clients} clients of a round were sent {sent.models} different models"
     trap = f"{found}, so that the server can tell their updates apart, even in a sum"

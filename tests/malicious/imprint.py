@@ -69,3 +69,26 @@ def taken(model: Imprinted, slopes: Mapping[str, Tensor]) -> Tensor:
     biases = torch.cat([bias[:-1] - bias[1:], bias[-1:]])
     held = biases.abs() > 1e-9 * biases.abs().max()
     return weights[held] / biases[held, None]
+
+
+@torch.no_grad()
+def paired(net: nn.Module, public: Tensor, pairs: int, held: float, seed: int = 0) -> Imprinted:
+    """A subtle imprint module: bins in pairs, each pair of a random measurement of its own, between whose two units the share
+    `held` of the `public` images lies. Only the two columns of a pair need be alike in the second layer."""
+    rng = torch.Generator().manual_seed(seed)
+    pixels = public[0].numel()
+    model = Imprinted(net, pixels, 2 * pairs)
+    rows = torch.randn(pairs, pixels, generator=rng) / pixels**0.5
+    low = torch.rand(pairs, generator=rng) * (1 - held)
+    values = public.flatten(1) @ rows.T  # [images, pairs]
+    edges = torch.stack([_quantiles(values, share) for share in (low, low + held)], dim=1)
+    model.measured.weight.copy_(rows.repeat_interleave(2, dim=0))
+    model.measured.bias.copy_(-edges.flatten())
+    model.spread.weight.copy_((1e-3 / pairs) * torch.randn(pixels, pairs, generator=rng).repeat_interleave(2, dim=1))
+    model.spread.bias.zero_()
+    return model
+
+
+def _quantiles(values: Tensor, shares: Tensor) -> Tensor:
+    """Of each column its own quantile [columns]."""
+    return torch.stack([torch.quantile(column, share) for column, share in zip(values.T, shares, strict=True)])
