@@ -1,6 +1,7 @@
 """Malicious models isolate examples as published, the tripwires find them, and honest ones pass."""
 
 import copy
+import re
 import subprocess
 from pathlib import Path
 
@@ -68,9 +69,9 @@ def test_an_imprint_module_gives_most_images_of_a_batch_away_exactly(measurement
     assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 40
 
 
-def test_pairs_of_bins_give_most_images_away_too():
-    batch, model = digits(slice(0, 64)), imprint.paired(mlp(32), digits(THEIRS).inputs, 200, held=1 / 64)
-    assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 40
+def test_pairs_of_bins_give_images_away_too_and_are_found():
+    batch, model = digits(slice(0, 64)), imprint.paired(mlp(32), digits(THEIRS).inputs, 150, held=1 / 64)
+    assert exact(imprint.taken(model, slopes(model, batch)), batch.inputs) >= 30
     assert "proportional rows" in tripped(model)
 
 
@@ -294,16 +295,35 @@ def test_thresholds_are_twice_the_ratio_or_the_odds_of_the_largest_honest_one():
     assert set(HONEST) == {check.name for check in CHECKS}
 
 
+def test_the_page_has_the_thresholds_in_use():
+    page = (Path(__file__).parents[1] / "docs" / "tripwires.md").read_text()
+    told = dict(re.findall(r"^\| ([a-z ]+) \| [\d.]+(?: %)? \| ([\d.]+(?: %)?) \|$", page, flags=re.MULTILINE))
+    known = {check.name: (check.kind, threshold(check.kind, HONEST[check.name])) for check in CHECKS}
+    assert told == {
+        name: f"{limit:.1%}".replace("%", " %") if kind == "share" else f"{limit:.3g}"
+        for name, (kind, limit) in known.items()
+    }
+
+
 def test_what_cannot_be_measured_says_why():
     few = {wire.name: wire for wire in checked(mlp(16), digits(slice(0, 8)).inputs, 10)}
     assert few["lonely units"].unchecked and few["lonely units"].sentence.endswith("there are 8")
     assert few["proportional rows"].measured == 0
     smooth = {wire.name: wire for wire in checked(LeNet().build(SPACE), digits(MINE).inputs, 10)}
     assert not smooth["dead units"].applies and not smooth["dead units"].tripped
-    with pytest.raises(ValueError, match="not finite"):
-        broken = mlp(16)
-        nn.init.constant_(broken[-1].bias, float("nan"))
+    broken = mlp(16)
+    with pytest.raises(ValueError, match="none of its parameters trains"):
+        checked(copy.deepcopy(broken).requires_grad_(False), digits(MINE).inputs, 10)
+    nn.init.constant_(broken[-1].bias, float("nan"))
+    with pytest.raises(ValueError, match="numbers that are not finite"):
         checked(broken, digits(MINE).inputs, 10)
+
+    class Root(nn.Linear):
+        def forward(self, images):
+            return (0 * super().forward(images.flatten(1))).sqrt()
+
+    with pytest.raises(ValueError, match="its gradient is not finite"):
+        checked(Root(PIXELS, 10), digits(MINE).inputs, 10)
 
 
 # as a command
@@ -343,6 +363,15 @@ def test_different_models_in_one_round_are_a_trap_and_each_is_checked(tmp_path):
     assert "2 clients of a round were sent 2 different models" in said.stdout
     assert said.stdout.count("SHA-256") == 2 and "random images" in said.stdout
     assert "Tripped: same model for all. Do not train on it before you know why." in said.stdout
+
+
+def test_the_same_model_is_known_by_other_names_and_in_another_type(tmp_path):
+    recorded(tmp_path / "rec/a", convnet(), client="a")
+    moved = [value.double() + 0.01 for value in convnet().state_dict().values()]
+    known = {"examples": 8, "recipe": {"lr": 0.1}, "shape": SPACE.shape, "classes": 10}
+    record(tmp_path / "rec/b", [part - 0.01 for part in moved], moved, client="b", **known)
+    said = answered("rec", "--model", "convnet", cwd=tmp_path)
+    assert said.returncode == 0 and "were sent the same model" in said.stdout, said.stdout + said.stderr
 
 
 def test_another_model_in_another_round_is_none(tmp_path):

@@ -33,16 +33,17 @@ def tripwires(
     """Check received models for traps of a malicious server: exit code 0 where none is found, 3 where one is, 4 where a check
     could not be made."""
     from ..tripwires.checks import checked
-    from ..tripwires.material import received, sent_to_clients, spec_of
+    from ..tripwires.material import received, recorded, sent_to_clients, spec_of
     from ..tripwires.verdict import headline, same_model
 
     with err.status("reading data and models"):
         spec = spec_of(source, model, data)
     wires = []
     for position, setting in enumerate(spec.settings):
-        wires.append(same_model(sent_to_clients(setting)))
+        every = recorded(spec, position)
+        wires.append(same_model(sent_to_clients(every)))
         say(out, f"{setting.name}: {wires[-1].sentence}")
-        for each in received(spec, position):
+        for each in received(spec, position, every):
             try:
                 with err.status("checking"):
                     found = checked(each.model, each.inputs, each.classes)

@@ -44,7 +44,7 @@ class Check:
 def checked(model: nn.Module, inputs: Tensor, classes: int) -> list[Wire]:
     """All checks of a model, in the mode that the client trains it in, on images [n, channels, height, width] in [0, 1].
 
-    Raises: ValueError, a sentence without its period, if it returns numbers that are not finite.
+    Raises: ValueError, a sentence without its period, if what it returns or its gradient is not finite, or nothing trains.
     """
     found = evidence(model, inputs, classes)
     return [check.made(found) for check in CHECKS]

@@ -33,7 +33,7 @@ class Evidence:
 def evidence(model: nn.Module, inputs: Tensor, classes: int) -> Evidence:
     """What is there of a model with images [n, channels, height, width] in [0, 1].
 
-    Raises: ValueError, a sentence without its period, if it returns numbers that are not finite.
+    Raises: ValueError, a sentence without its period, if what it returns or its gradient is not finite, or nothing trains.
     """
     found = probe(model, inputs, classes)
     seen = None

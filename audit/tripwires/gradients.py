@@ -9,6 +9,7 @@ from torch import Tensor
 from .probe import Probe
 
 GRADIENT_BATCHES = 3  # of a probe: each example needs a backward pass of its own
+MIN_ROWS = 8  # of a matrix or kernel, that have a gradient: shares of fewer say little
 ONE = 10.0  # disaggregation signal-to-noise ratio from which on a row is one example's
 
 
@@ -22,12 +23,17 @@ class Gradients:
 
 
 def gradients_of(probe: Probe) -> list[Gradients]:
-    """For each of the first batches, the gradient of the cross-entropy of every example in every parameter that trains."""
+    """For each of the first batches, the gradient of the cross-entropy of every example in every parameter that trains.
+
+    Raises: ValueError, a sentence without its period, if none trains, or the gradient is not finite.
+    """
     return [_gradients(probe, batch.inputs, batch.labels) for batch in probe.batches()[:GRADIENT_BATCHES]]
 
 
 def _gradients(probe: Probe, inputs: Tensor, labels: Tensor) -> Gradients:
     parameters = {name: each for name, each in probe.model.named_parameters() if each.requires_grad}
+    if not parameters:
+        raise ValueError("none of its parameters trains (requires_grad)")
     total = {name: torch.zeros_like(each) for name, each in parameters.items()}
     rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
     for image, label in zip(inputs.split(1), labels.split(1), strict=True):
@@ -39,6 +45,8 @@ def _gradients(probe: Probe, inputs: Tensor, labels: Tensor) -> Gradients:
             rows[name].append(each.norm(dim=1).double().square())
     squares = {name: torch.stack(each) for name, each in rows.items()}
     whole = torch.stack([each.sum(dim=1) for each in squares.values()]).sum(dim=0)
+    if not whole.isfinite().all():
+        raise ValueError("its gradient is not finite for the images that it is checked on")
     zero = sum(int((part == 0).sum()) for part in total.values()) / sum(part.numel() for part in total.values())
     return Gradients({name: each for name, each in squares.items() if parameters[name].dim() > 1}, whole, zero)
 
@@ -54,7 +62,9 @@ def signal_to_noise(squares: Tensor) -> Tensor:
 def disaggregation(batches: list[Gradients]) -> float:
     """The disaggregation signal-to-noise ratio (Garov et al., ICLR 2024, section 3): of all matrices and kernels, the largest;
     the median over batches. In [0, inf]."""
-    found = [max(float(signal_to_noise(rows.sum(dim=1))) for rows in each.rows.values()) for each in batches]
+    found = [
+        max((float(signal_to_noise(rows.sum(dim=1))) for rows in each.rows.values()), default=0.0) for each in batches
+    ]
     return float(torch.tensor(found).median())
 
 
@@ -70,7 +80,7 @@ def _owned(batches: list[Tensor]) -> float:
     for rows in batches:
         moved = rows.amax(dim=0) > 0
         ratios = signal_to_noise(rows)[moved]
-        found.append(float((ratios > ONE).double().mean()) if len(ratios) >= 8 else 0.0)
+        found.append(float((ratios > ONE).double().mean()) if len(ratios) >= MIN_ROWS else 0.0)
     return sum(found) / len(found)
 
 
