@@ -4,8 +4,9 @@ Those that thresholds are set on and those that false alarms are counted on have
 data, of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -65,6 +66,24 @@ def vgg(space: Space, width: int, norm: str) -> nn.Module:
         nn.Linear(4 * before, 64),
         nn.ReLU(),
         nn.Linear(64, space.classes),
+    )
+
+
+def lenet5(space: Space) -> nn.Module:
+    """LeNet-5 with tanh and mean pooling."""
+    return nn.Sequential(
+        nn.Conv2d(space.shape[0], 6, 5, padding=2),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(5),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.Tanh(),
+        nn.Linear(120, 84),
+        nn.Tanh(),
+        nn.Linear(84, space.classes),
     )
 
 
@@ -131,7 +150,7 @@ class Mobile(nn.Module):
         return self.head(features.mean(dim=(2, 3)))
 
 
-CALIBRATION = {
+FIRST = {
     "convnet 8": lambda s: ConvNet(width=8).build(s),
     "convnet 16": lambda s: ConvNet(width=16).build(s),
     "convnet 8, BatchNorm": lambda s: ConvNet(width=8, batchnorm=True).build(s),
@@ -144,7 +163,7 @@ CALIBRATION = {
     "vgg 8": lambda s: vgg(s, 8, ""),
     "vgg 8, BatchNorm": lambda s: vgg(s, 8, "batch"),
 }
-EVALUATION = {
+SECOND = {
     "convnet 12": lambda s: ConvNet(width=12).build(s),
     "convnet 24, BatchNorm": lambda s: ConvNet(width=24, batchnorm=True).build(s),
     "lenet 20": lambda s: LeNet(width=20).build(s),
@@ -164,20 +183,55 @@ EVALUATION = {
 }
 
 
-def sources(evaluation: bool) -> dict[str, Images]:
+THIRD = {
+    "convnet 20": lambda s: ConvNet(width=20).build(s),
+    "convnet 10, BatchNorm": lambda s: ConvNet(width=10, batchnorm=True).build(s),
+    "lenet 16": lambda s: LeNet(width=16).build(s),
+    "lenet 5": lambda s: lenet5(s),
+    "cnn 32": lambda s: CNN(width=32, hidden=200).build(s),
+    "cnn 12, hidden 32": lambda s: CNN(width=12, hidden=32).build(s),
+    "resnet20": lambda s: ResNet20().build(s),
+    "mlp 700": lambda s: mlp(s, (700,)),
+    "mlp 64-64-64": lambda s: mlp(s, (64, 64, 64)),
+    "mlp 500-200, dropout": lambda s: mlp(s, (500, 200), drop=0.2),
+    "mlp 400-100, LeakyReLU": lambda s: mlp(s, (400, 100), nn.LeakyReLU),
+    "mlp 300, SiLU": lambda s: mlp(s, (300,), nn.SiLU),
+    "vgg 12, BatchNorm": lambda s: vgg(s, 12, "batch"),
+    "vgg 8, GroupNorm": lambda s: vgg(s, 8, "group"),
+    "no linear layer 24": lambda s: allconv(s, 24),
+    "transformer 40, ReLU": lambda s: Transformer(s, 40, "relu"),
+    "mobile 16": lambda s: Mobile(s, 16),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Honest models by a seed of their own, of each family in turn."""
+
+    seed: int
+    families: Mapping[str, Callable[[Space], nn.Module]]
+    datasets: tuple[str, ...]
+    count: int
+
+
+CALIBRATION = (
+    Group(1, FIRST, ("digits", "digits 0 and 1", "CIFAR-10"), 220),
+    Group(2, SECOND, ("digits", "synthetic", "CIFAR-10", "PneumoniaMNIST"), 200),
+)
+EVALUATION = (Group(4, THIRD, ("digits", "digits 0 to 4", "synthetic", "CIFAR-10", "PneumoniaMNIST"), 200),)
+
+
+@cache
+def sources() -> dict[str, Images]:
     """The images by name; those in ../shared/data, where they are there."""
     digits = Digits().load()
     found = {"digits": digits}
-    if not evaluation:
-        two = digits.labels < 2
-        found["digits 0 and 1"] = Images(digits.pixels[two], digits.labels[two], 2)
-    else:
-        found["synthetic"] = Synthetic(shape=(3, 32, 32), classes=10, count=600).load()
-    for name, file, used in (
-        ("CIFAR-10", "cifar10_train2000.npz", True),
-        ("PneumoniaMNIST", "pneumoniamnist.npz", evaluation),
-    ):
-        if used and (SHARED / file).exists():
+    for name, classes in (("digits 0 and 1", 2), ("digits 0 to 4", 5)):
+        few = digits.labels < classes
+        found[name] = Images(digits.pixels[few], digits.labels[few], classes)
+    found["synthetic"] = Synthetic(shape=(3, 32, 32), classes=10, count=600).load()
+    for name, file in (("CIFAR-10", "cifar10_train2000.npz"), ("PneumoniaMNIST", "pneumoniamnist.npz")):
+        if (SHARED / file).exists():
             found[name] = _npz(SHARED / file)
     return found
 
@@ -192,23 +246,29 @@ def _npz(file: Path) -> Images:
     return Images(torch.from_numpy(pixels), torch.from_numpy(labels).long(), 2)
 
 
-def honest_models(count: int, evaluation: bool) -> Iterator[Honest]:
-    """So many of them, each by a stream of its own."""
-    families, images = EVALUATION if evaluation else CALIBRATION, sources(evaluation)
-    names, datasets, seed = list(families), list(images), 2 if evaluation else 1
-    for number in range(count):
-        rng = stream(seed, "honest", number)
-        name, dataset = names[number % len(names)], datasets[number // len(names) % len(datasets)]
-        state = STATES[int(torch.randint(len(STATES), (), generator=rng))]
-        mode = "train" if torch.rand((), generator=rng) < 0.5 else "eval"
-        found, pool = images[dataset], (32, 64, 128, 256)[int(torch.randint(4, (), generator=rng))]
-        order = torch.randperm(len(found), generator=rng)
-        mine, training = found.batch(order[:pool]), found.batch(order[: 600 if state != "overfitted" else 64])
-        with drawing_from(rng):
-            model = families[name](found.space)
-            brought_to(model, state, training, rng)
-        model.train(mode == "train")
-        yield Honest(f"{name}; {dataset}; {state}; {mode}; {pool}", model, mine.inputs, found.classes)
+def honest_models(groups: tuple[Group, ...]) -> Iterator[Honest]:
+    """Those of each group, each by a stream of its own."""
+    for group in groups:
+        names, datasets = list(group.families), [name for name in group.datasets if name in sources()]
+        for number in range(group.count):
+            name, dataset = names[number % len(names)], datasets[number // len(names) % len(datasets)]
+            rng = stream(group.seed, "honest", number)
+            yield _honest(name, group.families[name], dataset, sources()[dataset], rng)
+
+
+def _honest(
+    name: str, build: Callable[[Space], nn.Module], dataset: str, images: Images, rng: torch.Generator
+) -> Honest:
+    state = STATES[int(torch.randint(len(STATES), (), generator=rng))]
+    mode = "train" if torch.rand((), generator=rng) < 0.5 else "eval"
+    pool = (32, 64, 128, 256)[int(torch.randint(4, (), generator=rng))]
+    order = torch.randperm(len(images), generator=rng)
+    mine, training = images.batch(order[:pool]), images.batch(order[: 600 if state != "overfitted" else 64])
+    with drawing_from(rng):
+        model = build(images.space)
+        brought_to(model, state, training, rng)
+    model.train(mode == "train")
+    return Honest(f"{name}; {dataset}; {state}; {mode}; {pool}", model, mine.inputs, images.classes)
 
 
 def brought_to(model: nn.Module, state: str, training: Batch, rng: torch.Generator) -> None:

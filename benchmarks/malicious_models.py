@@ -36,9 +36,9 @@ class Malicious:
 
 
 def malicious_models() -> Iterator[Malicious]:
-    """All of them, on every source of images with classes to be learned, SEEDS each."""
-    for name, images in sources(evaluation=False).items():
-        if images.classes < 10:
+    """All of them, on digits and, where it is there, CIFAR-10, SEEDS each."""
+    for name, images in sources().items():
+        if name not in ("digits", "CIFAR-10"):
             continue
         for seed in range(SEEDS):
             rng = stream(3, name, seed)

@@ -1,7 +1,7 @@
 """How often tripwires find malicious models, and how often they raise a false alarm on honest ones.
 
-    python benchmarks/tripwires.py               # 200 honest models, all malicious ones; prints Markdown
-    python benchmarks/tripwires.py --calibrate   # the 220 honest models that thresholds are set on
+    python benchmarks/tripwires.py               # 200 honest models, then all malicious ones; prints Markdown
+    python benchmarks/tripwires.py --calibrate   # the 420 honest models that thresholds are set on
 
 Images are scikit-learn's digits and random ones, and those in ../shared/data, where they are there.
 """
@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Iterator
 
 import torch
-from honest_models import honest_models
+from honest_models import CALIBRATION, EVALUATION, honest_models
 from malicious_models import malicious_models
 from scipy.stats import beta
 
@@ -18,13 +18,13 @@ from seethrough.audit.tripwires.checks import CHECKS, checked
 from seethrough.audit.tripwires.evidence import evidence
 from seethrough.audit.tripwires.thresholds import HONEST
 
-CALIBRATED, HONEST_ONES = 220, 200
+HONEST_ONES = sum(group.count for group in EVALUATION)
 
 
 def calibrate() -> None:
     """What honest models have, by check: the largest is what thresholds are set on."""
     found: dict[str, list[tuple[float, str]]] = {check.name: [] for check in CHECKS}
-    for each in honest_models(CALIBRATED, evaluation=False):
+    for each in honest_models(CALIBRATION):
         seen = evidence(each.model, each.inputs, each.classes)
         for check in CHECKS:
             try:
@@ -43,7 +43,7 @@ def calibrate() -> None:
 def false_alarms() -> Iterator[str]:
     """How many of the other honest models are called malicious, and which, by which check."""
     alarms = []
-    for each in honest_models(HONEST_ONES, evaluation=True):
+    for each in honest_models(EVALUATION):
         tripped = [wire for wire in checked(each.model, each.inputs, each.classes) if wire.tripped]
         if tripped:
             alarms.append(
@@ -83,7 +83,7 @@ def main() -> None:
     if parser.parse_args().calibrate:
         calibrate()
         return
-    for lines in (detections(), false_alarms()):
+    for lines in (false_alarms(), detections()):
         for line in lines:
             print(line, flush=True)
         print()

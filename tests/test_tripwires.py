@@ -23,7 +23,7 @@ from seethrough.audit.tripwires.checks import CHECKS, checked
 from seethrough.audit.tripwires.classifier import classifier_of, favored_class, outstanding_row, single_feature
 from seethrough.audit.tripwires.gradients import disaggregation, gradients_of, owned_share, signal_to_noise, zero_share
 from seethrough.audit.tripwires.probe import BATCH, Probe, probe
-from seethrough.audit.tripwires.rows import proportional_rows
+from seethrough.audit.tripwires.rows import mirrored_rows, proportional_rows
 from seethrough.audit.tripwires.thresholds import HONEST, threshold
 from seethrough.defenses import Batch
 from tests.malicious import fishing, imprint, traps
@@ -141,10 +141,10 @@ def test_bins_are_found_by_what_units_do_even_where_no_rows_are_proportional(mea
     assert "units alike" in tripped(model)
 
 
-@pytest.mark.parametrize("factor", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("factor", [0.8, 0.9, 0.99])
 def test_traps_are_found(factor):
-    assert "leaning rows" in tripped(traps.trapped_mlp(PIXELS, 400, 10, factor))
-    assert "leaning rows" in tripped(traps.trapped_cnn(SPACE.shape, 100, 10, factor))
+    assert "mirrored rows" in tripped(traps.trapped_mlp(PIXELS, 400, 10, factor))
+    assert "mirrored rows" in tripped(traps.trapped_cnn(SPACE.shape, 100, 10, factor))
 
 
 def test_traps_by_biases_alone_are_found():
@@ -240,6 +240,15 @@ def test_proportional_rows_are_counted_with_either_sign_and_without_zeros():
         model.weight[1], model.weight[2], model.weight[3:5] = 3 * model.weight[0], -model.weight[0], 0
     assert proportional_rows(model) == 3
     assert proportional_rows(nn.Linear(2, 100)) == 0
+
+
+def test_mirrored_rows_are_counted_and_random_ones_are_not():
+    model = nn.Linear(400, 20)
+    assert mirrored_rows(model) == 0
+    traps.set_traps(model, factor=0.9)
+    assert mirrored_rows(model) == 20
+    traps.set_traps(model, factor=0.9, mirrored=False)
+    assert mirrored_rows(model) == 0
 
 
 def test_the_classifier_is_the_last_layer_with_an_output_a_class():

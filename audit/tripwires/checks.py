@@ -10,13 +10,15 @@ from .classifier import Classifier, favored_class, outstanding_row, single_featu
 from .evidence import Evidence, Seen, evidence
 from .gradients import disaggregation, largest_share, owned_share, zero_share
 from .probe import BATCH
-from .rows import leaning, proportional_rows
+from .rows import mirrored_rows, proportional_rows
 from .thresholds import HONEST, threshold
 from .wire import Kind, Wire
 
 TOO_FEW = f"not checked: it takes {BATCH} images, and there are "
 NO_RELU = "does not apply: no ReLU with eight units or more"
 TWO_CLASSES = "does not apply: of two classes an honest model favors the rare one"
+FEWEST_FEATURES = 32
+FEW_FEATURES = f"does not apply: of fewer than {FEWEST_FEATURES} features an honest class may rest on one"
 NO_CLASSIFIER = "does not apply: no linear layer or convolution with an output a class"
 
 
@@ -74,6 +76,12 @@ def _favored(found: Evidence) -> float:
     return favored_class(_seen(found).probe, _classifier(found))
 
 
+def _single(found: Evidence) -> float:
+    if _classifier(found).weight.shape[1] < FEWEST_FEATURES:
+        raise LookupError(FEW_FEATURES)
+    return single_feature(_classifier(found))
+
+
 def _owned(found: Evidence) -> float:
     return owned_share(_seen(found).gradients, found.classifier.name if found.classifier else "")
 
@@ -104,10 +112,10 @@ CHECKS = (
         "units of one layer measure the same, as in an imprint layer that sorts your images into bins (Robbing the Fed)",
     ),
     Check(
-        "leaning rows",
-        "ratio",
-        lambda found: leaning(found.model),
-        "all rows of a layer lean to one side, so that few images pass its units (trap weights)",
+        "mirrored rows",
+        "count",
+        lambda found: mirrored_rows(found.model),
+        "rows of one layer are made of two halves, one the other's shrunk mirror image (trap weights)",
     ),
     Check(
         "lonely units",
@@ -148,7 +156,7 @@ CHECKS = (
     Check(
         "single feature",
         "share",
-        lambda found: single_feature(_classifier(found)),
+        _single,
         "a class is decided by one feature, so that a cut through it leaves single examples (fishing)",
     ),
 )

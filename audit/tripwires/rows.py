@@ -1,10 +1,12 @@
-"""Rows of weights that measure the same, as in imprint layers, or lean to one side, as trap weights do."""
+"""Rows of weights that measure the same, as in imprint layers, or whose halves are mirror images, as in trap weights."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEWEST_INPUTS = 8  # of a row: shorter ones are alike by chance
-FEWEST_WEIGHTS, FEWEST_ROWS = 64, 16  # of a layer whose rows may lean: the balance of fewer is chance
+FEWEST_WEIGHTS = 16  # of a row that may be mirrored, but for zeros
+MIRRORED = 1e-4  # of the halves' norms; those of a random row of d weights differ by 1 / sqrt(d), about
 PROPORTIONAL = 0.999  # cosine, either sign
 
 
@@ -23,19 +25,16 @@ def _with_partner(rows: Tensor) -> int:
 
 
 @torch.no_grad()
-def leaning(model: nn.Module) -> float:
-    """How far the rows of one matrix or kernel lean to one side together: of the sum of a row's weights over the sum of their
-    sizes, the mean over rows against its standard deviation over rows; the largest of all. In [0, inf].
+def mirrored_rows(model: nn.Module) -> int:
+    """The most rows of one matrix or kernel whose positive weights are, in order of size, its negative ones times one factor.
 
-    Trap weights (Boenisch et al., EuroS&P 2023, section 5) shrink the positive half of every row by one factor.
+    Trap weights are made so (Boenisch et al., EuroS&P 2023, section 5), with a factor below 1.
     """
-    return max((_leaning(each.flatten(1)) for each in model.parameters() if each.dim() > 1), default=0.0)
+    return max((_mirrored(each.flatten(1)) for each in model.parameters() if each.dim() > 1), default=0)
 
 
-def _leaning(rows: Tensor) -> float:
-    rows = rows[rows.abs().sum(dim=1) > 0].double()
-    if rows.shape[1] < FEWEST_WEIGHTS or len(rows) < FEWEST_ROWS:
-        return 0.0
-    balance = rows.sum(dim=1) / rows.abs().sum(dim=1)
-    mean, deviation = float(balance.mean().abs()), float(balance.std())
-    return mean / deviation if deviation > 0 else float("inf") if mean > 0 else 0.0
+def _mirrored(rows: Tensor) -> int:
+    even = (rows > 0).sum(dim=1) == (rows < 0).sum(dim=1)
+    rows = rows[even & ((rows != 0).sum(dim=1) >= FEWEST_WEIGHTS)]
+    halves = [F.normalize(side.clamp(min=0).sort(dim=1).values, dim=1) for side in (rows, -rows)]
+    return int(((halves[0] - halves[1]).norm(dim=1) < MIRRORED).sum())

@@ -1,25 +1,25 @@
 """From where on a measured number is more than honest models have.
 
-Set on 220 honest models of eleven architectures (`benchmarks/tripwires.py --calibrate` measures them anew): the largest value
+Set on 420 honest models of 27 architectures (`benchmarks/tripwires.py --calibrate` measures them anew): the largest value
 that any of them had, then twice that ratio or count, or for a share twice its odds, share / (1 - share). False alarms are
 counted on other models, of which no threshold knows (docs/tripwires.md).
 """
 
 from .wire import Kind
 
-HONEST = {  # the largest value of any of the 220
-    "dead units": 0.8418,
-    "zero gradient": 0.8516,
+HONEST = {  # the largest value of any of the 420
+    "dead units": 0.93,
+    "zero gradient": 0.923,
     "proportional rows": 0,
-    "units alike": 25,
-    "leaning rows": 1.509,
-    "lonely units": 0.186,
-    "rows of one example": 0.186,
-    "disaggregation": 0.8162,
+    "units alike": 52,
+    "mirrored rows": 0,
+    "lonely units": 0.2019,
+    "rows of one example": 0.2867,
+    "disaggregation": 1.487,
     "largest example": 0.3077,
     "favored class": 1.196,
-    "outstanding row": 2.013,
-    "single feature": 0.2281,
+    "outstanding row": 3.909,
+    "single feature": 0.2675,
 }
 
 
