@@ -30,8 +30,8 @@ def stop(message: str, code: int) -> NoReturn:
 def main() -> None:
     """The command `seethrough`.
 
-    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted or a policy violated, 4
-    whether a policy is met is not known, 5 a control of the audit failed, 130 interrupted.
+    Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted, a policy violated or a
+    tripwire tripped, 4 whether one is, is not known, 5 a control of the audit failed, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _terminated)
     try:

@@ -111,14 +111,27 @@ def _is_ordered(tensors: Mapping[str, Tensor], facts: Facts) -> bool:
     return nameless(tensors) or set(tensors) <= set(facts.parameters)
 
 
+def put_received(model: nn.Module, recording: Recording) -> dict[str, Tensor]:
+    """Set the weights and buffers of `model` to those that the client received, and return these by the model's names.
+
+    Raises: UntrustedFileError, naming what does not fit.
+    """
+    net = bare(model)
+    state, source = dict(net.state_dict()), str(recording.folder / BEFORE)
+    before = fitted(recording.before, state, source, True, _is_ordered(recording.before, recording.facts))
+    net.load_state_dict(
+        {name: before[name].to(value.dtype) if name in before else value for name, value in state.items()}
+    )
+    return before
+
+
 def fitted_to(model: nn.Module, recording: Recording) -> Received:
     """The update as one of the parameters of `model`, whose weights it sets to those that the client received.
 
     Raises: UntrustedFileError, naming what does not fit.
     """
     net, facts = bare(model), recording.facts
-    state = dict(net.state_dict())
-    before = fitted(recording.before, state, str(recording.folder / BEFORE), True, _is_ordered(recording.before, facts))
+    before = put_received(model, recording)
     source = str(recording.folder / SENT)
     wanted = trained(net)
     if all(is_buffer(name) for name in recording.sent):
@@ -126,7 +139,7 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
             f"{source}: found only buffers ({', '.join(list(recording.sent)[:3])}), no parameter; allowed: the "
             "parameters that the client trained."
         )
-    sent = fitted(recording.sent, state, source, False, _is_ordered(recording.sent, facts))
+    sent = fitted(recording.sent, net.state_dict(), source, False, _is_ordered(recording.sent, facts))
     missing = [name for name in wanted if name not in sent]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -135,9 +148,6 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
             "those that the client did not train, by requires_grad_(False))."
         )
     doubts = tuple(_doubts(recording, sent))
-    net.load_state_dict(
-        {name: before[name].to(value.dtype) if name in before else value for name, value in state.items()}
-    )
     prefix = _prefix(model, net)
     step = {f"{prefix}{name}": _step(facts, before[name], sent[name]).to(wanted[name].dtype) for name in wanted}
     if not any(part.any() for part in step.values()):

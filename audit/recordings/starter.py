@@ -24,7 +24,7 @@ def starter_for(folder: str, file: Path) -> str:
     """The text of a spec that attacks the recordings in `folder`. Raises: UntrustedFileError, SpecError."""
     found, facts = recordings_in(folder), agreed_facts(folder)
     first = found[0][-1]
-    model = _known_model(first)
+    model = known_model(first)
     described = facts.shape is not None and facts.classes is not None
     template = Template((files("seethrough.audit") / "recordings_starter.yaml").read_text(encoding="utf-8"))
     return template.substitute(
@@ -42,7 +42,7 @@ def starter_for(folder: str, file: Path) -> str:
     )
 
 
-def _known_model(recording: Recording) -> str:
+def known_model(recording: Recording) -> str:
     """The name of a model of ours whose tensors are those that were recorded; empty if none is."""
     facts = recording.facts
     if facts.shape is None or facts.classes is None:

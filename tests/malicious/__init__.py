@@ -1,0 +1,1 @@
+"""Servers that send a malicious model, small and our own: what tripwires are tested on."""
