@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
+from seethrough.common.console import Terminal, visible
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest
 from seethrough.reports.csv_tables import results_csv
@@ -46,7 +46,7 @@ class Results:
         """
         store = Store(_folder(directory))
         manifest = read_manifest(store)
-        return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
+        return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Terminal(stderr=True))))
 
     @cached_property
     def _report(self) -> Report:
@@ -105,14 +105,14 @@ def audit(
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
-    console = Console(quiet=quiet)
+    console = Terminal(quiet=quiet)
     chosen, folder = _read(spec), _folder(out)
     manifest, cells = run_audit(
         chosen, folder, console, console, workers, threads, device, retry_failed, policy, include_private
     )
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:
-        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+        warnings.warn(visible(problem), RuntimeWarning, stacklevel=2)
     return results
 
 

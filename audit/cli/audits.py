@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seethrough.common.console import say, warn
+from seethrough.common.console import say, warn, working
 from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
@@ -81,7 +81,7 @@ def plan(
     from ..specification.file import load_spec
 
     audit = default_spec() if spec is None else load_spec(spec)
-    with err.status("reading data, preparing models"):
+    with working(err, "reading data, preparing models"):
         said = forecast(audit, rehearse, workers, device=device)
     for sentence in said:
         say(out, sentence)
