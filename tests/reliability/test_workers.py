@@ -221,7 +221,7 @@ def test_workers_that_cannot_start_end_the_run_with_a_sentence(tmp_path):
 
 def test_cells_that_cannot_be_kept_end_the_run_with_a_sentence(tmp_path):
     (tmp_path / "cells").write_text("in the way")
-    with pytest.raises(RunError, match=r"the cell k000 cannot be kept: .*File exists"):
+    with pytest.raises(RunError, match=r"the cell k000 cannot be kept: .*cells: file exists\."):
         run_cells(places(4), Toy(str(tmp_path / "log")), Store(tmp_path), 1, 1, ignore, start_method="forkserver")
 
 
