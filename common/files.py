@@ -36,9 +36,10 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make `path` a directory whose name survives a power cut."""
+    """Make `path` a directory, and those above it that there are not, with names that survive a power cut."""
     if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
         sync_directory(path.parent)
 
 
