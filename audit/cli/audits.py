@@ -15,7 +15,7 @@ from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
 from .results import IncludePrivate, show
-from .shell import FAILED, INTERRUPTED, app, err, out, stop
+from .shell import FAILED, app, err, interrupted, out, stop
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
 Sent = Literal["weights", "step", "gradients"]  # `Kind` of a recording, whose module loads torch
@@ -58,7 +58,7 @@ def run(
             audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private
         )
     except KeyboardInterrupt:
-        stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+        interrupted("interrupted; what is finished is kept, and the same command goes on from there")
     except RunError as error:
         stop(str(error), FAILED)
     show(read_report(manifest, cells), directory)

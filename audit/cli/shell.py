@@ -26,6 +26,13 @@ def stop(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def interrupted(message: str) -> NoReturn:
+    """End a command that was asked to end, however often it is asked."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    stop(message, INTERRUPTED)
+
+
 def main() -> None:
     """The command `seethrough`.
 
@@ -39,6 +46,8 @@ def main() -> None:
         stop(str(error), USAGE)
     except OSError as error:
         stop(refusal(error), FAILED)
+    except KeyboardInterrupt:
+        interrupted("interrupted")
 
 
 def _terminated(number: int, frame: object) -> None:
