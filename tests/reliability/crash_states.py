@@ -1,8 +1,8 @@
 """What a disk may hold after the power went: the log of a process's writes, replayed in every way that a file system may.
 
-As in ALICE (Pillai et al., OSDI 2014): the data of a file are on disk for sure once the file was synced, and a name once its folder
-was. Before that, each change of a name may have reached the disk or not, whatever became of the others, and data may be missing,
-cut or zeros, also under a name that did reach it. A rename is one change, which happens whole or not at all.
+As in ALICE (Pillai et al., OSDI 2014): the data of a file are on disk for sure once the file was synced, and a name once its
+folder was. Before that, each change of a name may have reached the disk or not, whatever became of the others, and data may be
+missing, cut or zeros, also under a name that did reach it. A rename is one change, which happens whole or not at all.
 """
 
 import builtins
@@ -183,6 +183,10 @@ def followed(disk: Disk) -> Iterator[None]:
         return io.BufferedWriter(Followed(file, mode)) if mode == "wb" else real_open(file, mode, *rest, **options)
 
     calls = {"open": opens, "fsync": syncs, "replace": moves, "rename": moves, "unlink": vanishes, "mkdir": makes}
-    with mock.patch.multiple(os, **calls), mock.patch.object(io, "open", opened):
-        with mock.patch.object(builtins, "open", opened):
-            yield
+    patches = (
+        mock.patch.multiple(os, **calls),
+        mock.patch.object(io, "open", opened),
+        mock.patch.object(builtins, "open", opened),
+    )
+    with patches[0], patches[1], patches[2]:
+        yield

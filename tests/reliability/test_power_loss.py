@@ -1,7 +1,7 @@
 """The power goes between any two calls of a run: what may be on disk then, and what the next run makes of it.
 
-It was seen to fail without the sync of a file's data, without that of its folder, and when only the last of several new folders
-was synced: a power cut could then take a whole run whose cells had been said to be kept.
+It was seen to fail without the sync of a file's data, without that of its folder, and when only the last of several new
+folders was synced: a power cut could then take a whole run whose cells had been said to be kept.
 """
 
 import os
