@@ -41,15 +41,3 @@ def experiment(laboratory: subprocess.Popen, tmp_path: Path) -> Callable[..., An
         return answer["found"]
 
     return run
-
-
-@pytest.fixture
-def measured(record_property: Callable[[str, object], None]) -> Callable[[int, str], None]:
-    """A function that records how many times something was tried, and what came of it: a row of docs/reliability.md."""
-
-    def record(n: int, words: str) -> None:
-        record_property("n", n)
-        record_property("measured", words)
-        print(f"{n}: {words}")
-
-    return record

@@ -2,9 +2,11 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,8 @@ from seethrough.audit.cli import shell
 from tests.reliability.command import Command, ended, left_behind
 
 CELLS, SECONDS = 6, 0.01
+IGNORED = re.compile(r"Exception ignored in: <function _(?:release|acquire)Lock .*?KeyboardInterrupt: \n", re.DOTALL)
+"""Printed by Python's logging where a process is forked just then, as these are; the command's own are forked by a server."""
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,6 +37,7 @@ def attentive() -> None:
 
     They are blocked in a process that is forked, so that none comes too early.
     """
+    warnings.simplefilter("ignore", ResourceWarning)  # as Python does, of what an interrupt leaves open
     app = shell.app
 
     def heard() -> None:
@@ -120,7 +125,7 @@ def _interrupt(
         time.sleep(0.005)
     state.slowest = max(state.slowest, time.monotonic() - asked)
     assert code in codes, f"exit code {code} after {instant} s: {command.errors}"
-    assert "Traceback" not in command.errors, command.errors
+    assert "Traceback" not in IGNORED.sub("", command.errors), f"exit code {code}: {command.errors}"
     again = replace(command, prepare=lambda: None)
     assert again.run() == 0, again.errors
     assert left_behind(again.out) == state.reference, "the table differs"

@@ -20,7 +20,7 @@ from seethrough.reports.page import render_page
 from seethrough.reports.report import read_report
 from tests.reliability.toys import cell_of, manifest_of, places
 
-EXPERIMENTS = ("campaign", "count_up", "interruptions")
+EXPERIMENTS = ("campaign", "count_up", "interruptions", "clocks")
 LIMIT = 3600  # seconds that an experiment may take
 
 

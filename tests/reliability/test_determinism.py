@@ -50,6 +50,11 @@ def test_cell_files_are_equal_for_any_number_of_workers_order_and_start(tmp_path
     assert computed(first, grid[5:], 1, "forkserver") == reference
 
 
+def test_clocks_that_jump_and_files_of_other_years_change_nothing(experiment, measured):
+    jumps = experiment("clocks.jumps")
+    measured(1, f"beside files of 1970 and 2100, nothing computed again; a clock that jumps was asked {jumps} times")
+
+
 @pytest.mark.slow
 def test_cell_files_are_equal_for_workers_that_were_started_in_another_way(tmp_path):
     grid = list(places(6))
