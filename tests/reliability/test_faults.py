@@ -24,10 +24,10 @@ def budget(quick: int, full: int) -> list:
     return [quick, pytest.param(full, marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("step", budget(32, 1))
+@pytest.mark.parametrize("step", budget(48, 1))
 def test_whichever_call_fails_the_run_says_so_and_goes_on_to_the_same_bytes(experiment, measured, step):
     found = experiment("count_up.count_up", ERRORS, 2, step, False)
-    assert found["points"] >= 15
+    assert found["points"] >= 10
     measured(
         found["points"], f"{len(ERRORS)} errors at {found['points']} calls; {found['tolerated']} of them without effect"
     )
@@ -40,18 +40,19 @@ def test_a_disk_that_stays_full_costs_no_finished_cell(experiment, measured, ste
     measured(found["points"], f"full from each of {found['points']} calls on")
 
 
-@pytest.mark.parametrize("step", budget(12, 1))
+@pytest.mark.parametrize("step", budget(20, 1))
 def test_whichever_call_is_the_last_of_the_run_or_of_one_process_it_goes_on_to_the_same_bytes(
     experiment, measured, step
 ):
     found = experiment("count_up.count_up", [KILL, DIE], 4, step, False)
-    assert min(found[f"of {KILL}"], found[f"of {DIE}"]) >= 8
+    assert min(found[f"of {KILL}"], found[f"of {DIE}"]) >= 4
     measured(
         found["points"],
         f"the whole run killed at {found[f'of {KILL}']} calls, the calling process alone at {found[f'of {DIE}']}",
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_what_changes_a_runs_folder_goes_through_the_calls_that_are_counted(tmp_path):
     """The same changes are seen from within and by strace, name for name."""

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kills", [15, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(500, marks=pytest.mark.slow)])
 def test_runs_killed_at_random_instants_end_as_undisturbed_ones_do(experiment, measured, kills, workers):
     found = experiment("campaign.campaign", kills, workers, 20 + workers)
     assert found["kills"] == kills

@@ -253,7 +253,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("number", "start_method"), [(signal.SIGINT, "spawn"), (signal.SIGTERM, "fork"), (signal.SIGKILL, "fork")]
+    ("number", "start_method"),
+    [
+        pytest.param(signal.SIGINT, "spawn", marks=pytest.mark.slow),  # also in `test_signals.py`, for forked workers
+        pytest.param(signal.SIGTERM, "fork", marks=pytest.mark.slow),
+        (signal.SIGKILL, "fork"),
+    ],
 )
 def test_a_signal_to_the_run_ends_all_its_workers(tmp_path, number, start_method):
     script, out, log = tmp_path / "slow_run.py", tmp_path / "out", str(tmp_path / "log")
