@@ -76,11 +76,10 @@ def _of(row: Figure, found: list[Tried]) -> list[Tried]:
 
 def _measured(found: list[Tried]) -> str:
     """What was recorded with the larger budget; then how many tests passed, and each that did not."""
-    most: dict[str, Tried] = {}
+    most: dict[str, int] = {}
     for one in found:
-        if one.measured and one.n >= most.get(one.kind, one).n:
-            most[one.kind] = one
-    said = [one.measured for one in most.values()]
+        most[one.kind] = max(one.n, most.get(one.kind, 0))
+    said = [one.measured for one in found if one.measured and one.n == most[one.kind]]
     counts = [f"{sum(one.outcome == 'passed' for one in found)} of {len(found)} tests pass"]
     skipped = [f"skipped: {_name(one)} ({one.reason})" for one in found if one.outcome == "skipped"]
     failed = [f"**failed**: {_name(one)}" for one in found if one.outcome == "failed"]
