@@ -99,7 +99,8 @@ def _interruptions(
     state = Interrupted(left_behind(whole.out), time.monotonic() - began)
     for number in range(rounds):
         before()
-        _interrupt(Path(folder) / str(number), rng.uniform(0, state.duration), prepare, interrupt, codes, state)
+        instant = (number + rng.random()) / rounds * state.duration  # one in each part of a run's life
+        _interrupt(Path(folder) / str(number), instant, prepare, interrupt, codes, state)
     return {**state.counts, "slowest": round(state.slowest, 2)}
 
 
