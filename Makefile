@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: audit controls test coverage check docs install clean help
+.PHONY: audit campaign controls test coverage check docs install clean help
 
 audit: install  ## the default audit: tables and a report in audit-results/
 	$(BIN)/seethrough run --out audit-results
@@ -15,6 +15,11 @@ coverage: test  ## the same, with the coverage of branches (a fifth slower)
 
 controls: install  ## negative and positive controls over 200 seeds, with false-alarm rates (slow)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -s tests/test_controls.py
+
+campaign: install  ## faults, kills, power cuts and hostile files in full; writes the table of docs/reliability.md (an hour)
+	mkdir -p build
+	-OMP_NUM_THREADS=1 $(BIN)/python -m pytest -o junit_family=xunit1 --junitxml=build/campaign.xml $$($(BIN)/python -m tests.reliability.figures)
+	$(BIN)/python -m tests.reliability.figures build/campaign.xml
 
 check: install docs  ## lint, types, documentation and its links
 	$(BIN)/ruff check .

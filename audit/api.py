@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
+from seethrough.common.console import Terminal, visible
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest
 from seethrough.reports.csv_tables import results_csv
@@ -47,13 +47,13 @@ class Results:
         """
         store = Store(_folder(directory))
         manifest = read_manifest(store)
-        return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Console(stderr=True))))
+        return cls(store.directory, manifest, tuple(finished_cells(store, manifest, Terminal(stderr=True))))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """What was measured: one for each place of the grid that is computed. Read from the folder when it is asked for, since
         most of it are pictures."""
-        console = Console(stderr=True)
+        console = Terminal(stderr=True)
         return tuple(finished_cells(Store(self.directory), self.manifest, console, all_pictures=True))
 
     @cached_property
@@ -118,7 +118,7 @@ def audit(
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
-    console = Console(quiet=quiet)
+    console = Terminal(quiet=quiet)
     limits = limits_from(cell_timeout, memory_limit, tries)
     chosen, folder = _read(spec), _folder(out)
     manifest, cells = run_audit(
@@ -126,7 +126,7 @@ def audit(
     )
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:
-        warnings.warn(problem, RuntimeWarning, stacklevel=2)
+        warnings.warn(visible(problem), RuntimeWarning, stacklevel=2)
     return results
 
 

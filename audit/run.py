@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from seethrough.common.console import say, warn
+from seethrough.common.console import say, warn, working
 from seethrough.common.errors import InputError
 from seethrough.common.processes import afresh
 from seethrough.reports import Cell, Manifest, write_reports
@@ -61,7 +61,7 @@ def run_audit(
     for problem in problems():
         warn(err, problem)
     chosen = device_for(device)
-    with err.status("reading data, preparing models"):
+    with working(err, "reading data, preparing models"):
         plan = make_plan(spec, chosen, threads)
     for warning in plan.manifest.warnings:
         warn(err, f"privacy misconfigured: {warning}")
@@ -150,8 +150,8 @@ def _compute(
     todo = {place.key: plan.cases[place.key] for place in left.todo}
     compute = Computation(todo, device.type, code_revision(), plan.environment)
     attacked = [case for case in compute.cases.values() if isinstance(case, Case)]
-    with err.status("preparing attacks") as status:
-        for kept in prepare_attacks(attacked, store.directory, status.update):
+    with working(err, "preparing attacks") as tell:
+        for kept in prepare_attacks(attacked, store.directory, tell):
             say(out, kept)
     with watching(out, left.todo, done, workers) as watch:
         start = afresh(gpu=device.type == "cuda")

@@ -1,6 +1,7 @@
 """What several test modules share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,15 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs ../shared/data")
     return SHARED / "data"
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[int, str], None]:
+    """A function that records how many times something was tried, and what came of it: a row of docs/reliability.md."""
+
+    def record(n: int, words: str) -> None:
+        record_property("n", n)
+        record_property("measured", words)
+        print(f"{n}: {words}")
+
+    return record

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from seethrough.common.errors import InputError
+from seethrough.common.files import naming
 from seethrough.reports.row import Cell, Manifest
 
 from .codec import from_plain, to_plain
@@ -64,7 +65,8 @@ def _checked_body(path: Path) -> bytes:
     path.lstat()
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} is damaged: it is no regular file of at most {MAX_FILE_BYTES} bytes")
-    data = path.read_bytes()
+    with naming(path):
+        data = path.read_bytes()
     if data[:65] != hashlib.sha256(data[65:]).hexdigest().encode() + b"\n":
         raise DamagedFileError(f"{path} is damaged: its content does not match its SHA-256")
     return data[65:]

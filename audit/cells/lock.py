@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seethrough.common.errors import InputError
+from seethrough.common.files import naming
 
 
 class FolderInUseError(InputError):
@@ -26,14 +27,16 @@ def exclusive(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with naming(path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "a run that has just begun"
             raise FolderInUseError(
                 f"{path.parent} is in use by {holder}; wait for it or choose another folder"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()}\n".encode(), 0)
+        with naming(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

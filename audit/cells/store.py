@@ -14,6 +14,8 @@ from .checksummed import DamagedFileError, SchemaMismatchError, decode, encode
 from .lock import FolderInUseError, exclusive
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+FOLDERS = ("", "cells", "generators")
+"""Where a run writes: the manifest and documents, cells, and what attacks trained."""
 
 __all__ = ["DamagedFileError", "FolderInUseError", "Pending", "SchemaMismatchError", "Store", "encode", "pending"]
 
@@ -52,11 +54,15 @@ class Store:
         self._write(self.path(cell.key), cell)
 
     def read(self, key: str) -> Cell | None:
-        """The finished cell of that key; None if there is none. Raises: DamagedFileError, SchemaMismatchError."""
+        """The finished cell of that key; None if there is none.
+
+        Raises: DamagedFileError, SchemaMismatchError; OSError, where that cannot be known.
+        """
         path = self.path(key)
-        if not os.path.lexists(path):
+        try:
+            cell = decode(path, Cell)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        cell = decode(path, Cell)
         if cell.key != key:
             raise DamagedFileError(f"{path} is damaged: it holds the cell {cell.key!r:.140}")
         return cell
@@ -92,11 +98,12 @@ class Store:
     def _write(self, path: Path, record: Cell | Manifest) -> None:
         data = encode(record)
         make_directory(path.parent)
-        if os.path.lexists(path):
-            try:
-                decode(path, type(record))
-            except DamagedFileError:
-                self._set_aside(path)
+        try:
+            decode(path, type(record))
+        except FileNotFoundError:
+            pass
+        except DamagedFileError:
+            self._set_aside(path)
         write_bytes_atomically(path, data)
 
     def _set_aside(self, path: Path) -> Path:
@@ -112,8 +119,8 @@ class Store:
         return target
 
     def _remove_temporaries(self) -> None:
-        remove_temporaries(self.directory, "manifest.json")
-        remove_temporaries(self.directory / "cells", "*.json")
+        for folder in FOLDERS:
+            remove_temporaries(self.directory / folder)
 
 
 def pending(places: Sequence[Place], store: Store, retry_failed: bool = False) -> Pending:

@@ -14,6 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from seethrough.attacks import NoGradientError
+from seethrough.common.errors import refusal
 from seethrough.common.memory import is_out_of_memory, keep_freed_memory
 from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
@@ -84,7 +85,8 @@ def keep(job: Job, cell: Cell) -> Answer:
     try:
         job.store.write(cell)
     except (OSError, SchemaMismatchError) as error:
-        return Answer(problem=f"the cell {cell.key} cannot be kept: {error}")
+        reason = refusal(error) if isinstance(error, OSError) else error
+        return Answer(problem=f"the cell {cell.key} cannot be kept: {reason}")
     return Answer(cell.status, cell.seconds, reason=last_line(cell.note) if cell.status == "failed" else "")
 
 

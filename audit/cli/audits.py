@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seethrough.common.console import say, warn
+from seethrough.common.console import say, warn, working
 from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
 from .results import IncludePrivate
-from .shell import FAILED, INTERRUPTED, app, err, out, stop
+from .shell import FAILED, app, err, interrupted, out, stop
 from .shown import show, show_shard
 
 EntryKind = Literal["attacks", "defenses", "models", "weights", "data", "metrics"]
@@ -75,7 +75,7 @@ def run(
             audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
         )
     except KeyboardInterrupt:
-        stop("interrupted; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+        interrupted("interrupted; what is finished is kept, and the same command goes on from there")
     except RunError as error:
         stop(str(error), FAILED)
     report = read_report(manifest, cells)
@@ -102,7 +102,7 @@ def plan(
     from ..specification.file import load_spec
 
     audit = default_spec() if spec is None else load_spec(spec)
-    with err.status("reading data, preparing models"):
+    with working(err, "reading data, preparing models"):
         said = forecast(audit, rehearse, workers, device=device)
     for sentence in said:
         say(out, sentence)

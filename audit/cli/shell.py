@@ -4,10 +4,9 @@ import signal
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
-from seethrough.common.console import say
-from seethrough.common.errors import InputError
+from seethrough.common.console import Terminal, say
+from seethrough.common.errors import InputError, refusal
 
 FAILED, USAGE, REFUTED, INCONCLUSIVE, UNCONTROLLED, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
@@ -17,14 +16,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How much private training data does a federated-learning server see? Attacks against defenses, in numbers.",
 )
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def stop(message: str, code: int) -> NoReturn:
     """End the command with a sentence and an exit code."""
     say(err, message, "red")
     raise SystemExit(code)
+
+
+def interrupted(message: str) -> NoReturn:
+    """End a command that was asked to end, however often it is asked."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    stop(message, INTERRUPTED)
 
 
 def main() -> None:
@@ -39,7 +45,9 @@ def main() -> None:
     except InputError as error:
         stop(str(error), USAGE)
     except OSError as error:
-        stop(str(error), FAILED)
+        stop(refusal(error), FAILED)
+    except KeyboardInterrupt:
+        interrupted("interrupted")
 
 
 def _terminated(number: int, frame: object) -> None:

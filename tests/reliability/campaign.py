@@ -1,17 +1,9 @@
-"""Kill whole runs at random instants, resume them, and check all that a kill must not change.
-
-    python -m tests.reliability.campaign FOLDER KILLS WORKERS SEED
-
-Every run is forked from this process, which has imported everything and has no threads. The last line printed is
-a JSON object of figures.
-"""
+"""Kill whole runs at random instants, resume them, and check all that a kill must not change: an experiment."""
 
 import fcntl
-import json
 import os
 import random
 import signal
-import sys
 import time
 import traceback
 from collections import Counter
@@ -94,21 +86,18 @@ def instant(rng: random.Random, state: Campaign, store: Store) -> float:
     return rng.uniform(0, 0.05 + state.duration * (1 - len(store.cell_keys()) / len(KEYS)))
 
 
-def campaign(folder: Path, kills: int, workers: int, seed: int) -> dict[str, int | float]:
+def campaign(folder: str, kills: int, workers: int, seed: int) -> dict[str, int | float]:
+    """Figures of a campaign in which no kill changed anything. Raises: AssertionError."""
     rng, state, began = random.Random(seed), Campaign(workers), time.monotonic()
-    store = Store(folder / "reference")
+    store = Store(Path(folder) / "reference")
     forked_run(store, workers)
     state.duration, state.reference = time.monotonic() - began, table(store)
     assert set(state.reference) == KEYS
     grid = 0
     while state.counts["kills"] < kills:
-        store, grid = Store(folder / f"grid{grid}"), grid + 1
+        store, grid = Store(Path(folder) / f"grid{grid}"), grid + 1
         while state.counts["kills"] < kills and attempt(state, store, instant(rng, state, store)):
             if rng.random() < 0.2:
                 break
         attempt(state, store, None)
     return {**state.counts, "grids": grid, "seconds": round(time.monotonic() - began, 1)}
-
-
-if __name__ == "__main__":
-    print(json.dumps(campaign(Path(sys.argv[1]), *map(int, sys.argv[2:]))))

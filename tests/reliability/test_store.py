@@ -146,7 +146,9 @@ def test_pending_names_each_missing_key_once_and_failed_ones_on_request(tmp_path
 def test_a_run_removes_the_temporary_files_of_dead_writers_and_nothing_else(tmp_path):
     store = Store(tmp_path)
     store.write(cell_of(KEY))
-    ours = [tmp_path / f"cells/.k1.json.99-{'a' * 16}.tmp", tmp_path / f".manifest.json.99-{'0' * 16}.tmp"]
+    (tmp_path / "generators").mkdir()
+    written = ("cells/.k1.json", ".manifest.json", ".results.csv", ".index.html", "generators/.a1.png")
+    ours = [tmp_path / f"{name}.99-{'a0' * 8}.tmp" for name in written]
     theirs = [tmp_path / name for name in ("cells/.notes.tmp", "cells/k1.tmp", ".other.json.9-abc.tmp", "x.tmp")]
     for path in (*ours, *theirs):
         path.write_text("")

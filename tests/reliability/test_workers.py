@@ -221,7 +221,7 @@ def test_workers_that_cannot_start_end_the_run_with_a_sentence(tmp_path):
 
 def test_cells_that_cannot_be_kept_end_the_run_with_a_sentence(tmp_path):
     (tmp_path / "cells").write_text("in the way")
-    with pytest.raises(RunError, match=r"the cell k000 cannot be kept: .*File exists"):
+    with pytest.raises(RunError, match=r"the cell k000 cannot be kept: .*cells: file exists\."):
         run_cells(places(4), Toy(str(tmp_path / "log")), Store(tmp_path), 1, 1, ignore, start_method="forkserver")
 
 
@@ -253,7 +253,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("number", "start_method"), [(signal.SIGINT, "spawn"), (signal.SIGTERM, "fork"), (signal.SIGKILL, "fork")]
+    ("number", "start_method"),
+    [
+        pytest.param(signal.SIGINT, "spawn", marks=pytest.mark.slow),  # also in `test_signals.py`, for forked workers
+        pytest.param(signal.SIGTERM, "fork", marks=pytest.mark.slow),
+        (signal.SIGKILL, "fork"),
+    ],
 )
 def test_a_signal_to_the_run_ends_all_its_workers(tmp_path, number, start_method):
     script, out, log = tmp_path / "slow_run.py", tmp_path / "out", str(tmp_path / "log")

@@ -86,7 +86,7 @@ def assert_plain(data: object) -> None:
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(50_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", READERS)
-def test_a_mutated_file_is_refused_or_sound(tmp_path, form, count):
+def test_a_mutated_file_is_refused_or_sound(tmp_path, measured, form, count):
     path, parents = tmp_path / f"file.{form}", samples()[form]
     path.touch()
     sound = refused = 0
@@ -101,7 +101,7 @@ def test_a_mutated_file_is_refused_or_sound(tmp_path, form, count):
             assert str(error).startswith(str(path)) and "; allowed: " in str(error) and str(error).isprintable()
             refused += 1
         slowest = max(slowest, time.process_time() - began)
-    print(f"{form}: {sound} sound, {refused} refused, slowest {slowest:.3f} s")
+    measured(count, f"{form}: {sound} sound, {refused} refused, each within {slowest:.2f} s")
     assert refused > count / 10, "the mutants are too tame"
     assert slowest < 2
 
