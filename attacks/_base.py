@@ -34,6 +34,8 @@ class Seen:
     update: Params
     order: Order | None = None  # as in the view
     fresh: bool = False  # whether it was of other examples than the round at hand
+    labels: Tensor | None = None  # as in the view; of the same examples they are the view's
+    buffers: Params | None = None  # as in the view
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class Sum:
 
     update: Params  # the mean step of those in the sum
     members: tuple[int, ...]  # their numbers, the same in every round; that of the client under attack is 0
+    labels: Tensor | None = None  # of the client under attack alone, if labels are granted
+    fresh: bool = False  # whether clients trained on other examples than in other rounds
 
 
 @dataclass(frozen=True, eq=False)

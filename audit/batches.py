@@ -91,7 +91,7 @@ def client_shares(setting: Setting, labels: Tensor, groups: Tensor | None, rng: 
     if len(able) < needed:
         raise NotApplicableError(
             f"the partition leaves {len(able)} of {setting.partition.clients} clients {setting.held} examples with "
-            f"{setting.labels} labels, and {needed} are needed (for an attack: the victim, the decoy, the rest of the cohort)"
+            f"{setting.labels} labels, and {needed} clients are needed (those who take part or may, and one for the decoy)"
         )
     return able[:needed]
 

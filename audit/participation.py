@@ -8,7 +8,6 @@ from seethrough.common.errors import InputError
 from seethrough.federation.participation import Drift, Schedule, groups_of, recorded, separate, told
 from seethrough.federation.participation.alternatives import DRAWS, Tried, alternatives
 from seethrough.federation.participation.schedule import LARGEST
-from seethrough.federation.participation.separable import WHOLE
 from seethrough.reports.participation import Alternative, Client, Participation
 
 from .untrusted import read_columns
@@ -49,7 +48,7 @@ def participation(
             f"{source}: found {rounds:,} rounds x {clients:,} clients; allowed: at most {LARGEST:,} of both."
         )
     found, share = separate(opened), told(opened, drift)
-    groups = groups_of(opened, found.leverage[-1])
+    groups = groups_of(opened, found)
     spent = _epsilons(opened.appearances, noise_multiplier, delta)
     there = np.flatnonzero(opened.appearances)
     people = tuple(
@@ -60,8 +59,9 @@ def participation(
             least=int(groups.least[each]),
             found=int(groups.found[each]),
             after=int(found.first[each]) + 1 if found.first[each] >= 0 else None,
+            round=opened.rounds[found.first[each]] if found.first[each] >= 0 else "",
             noise=float(found.noise[each]) if found.first[each] >= 0 else None,
-            told=1.0 if found.leverage[-1][each] >= 1 - WHOLE else float(found.leverage[-1][each]),
+            told=float(found.leverage[-1][each]),
             drifting=float(share[-1][each]),
             one_round=1 / (float(groups.round[each]) * (1 + drift.rho**2) + drift.sigma**2),
             epsilon=spent.get(int(opened.appearances[each])),
@@ -79,6 +79,7 @@ def participation(
         clients=people,
         absent=clients - len(there),
         told=found.leverage[:, there],
+        certain=found.certain,
         privacy=_privacy(spent, noise_multiplier, delta),
         alternatives=tuple(map(_alternative, alternatives(opened, group or min(5, _half(opened)), dropout))),
         dropout=dropout,

@@ -22,6 +22,7 @@ from .manifest import accuracy, code_revision, manifest_of, versions
 from .recordings.settings import filled_in
 from .specification.error_messages import SpecError, stopped
 from .specification.schema import AuditSpec, Setting, defense_label
+from .turns import everyone
 from .untrusted import UntrustedFileError
 from .utility import Training, dealt, key_of_training
 
@@ -72,7 +73,7 @@ def _check(spec: AuditSpec, setting: Setting, place: str) -> None:
         if setting.recording:
             check_recordings(setting, spec.seed)
         else:
-            draw_batches(setting, spec.seed, 0, clients=1, same_labels=False)
+            draw_batches(setting, spec.seed, 0, clients=everyone(setting, 1), same_labels=False)
         _check_loss(setting, images.classes, place)
         _check_model(setting, spec.seed, images.classes)
         _check_utility(spec, setting, place)

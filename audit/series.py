@@ -13,7 +13,7 @@ FEWEST = 3  # points of a line
 
 def series_of(settings: Sequence[Setting]) -> tuple[Series, ...]:
     """All series of at least `FEWEST` settings, in the order in which they begin."""
-    written = {setting.name: dict(_numbers_and_texts(setting, "")) for setting in settings}
+    written = {each.name: {**dict(_numbers_and_texts(each, "")), "holds": float(each.held)} for each in settings}
     lines: dict[tuple[str, object], list[tuple[str, float]]] = {}
     for name, fields in written.items():
         for path, value in fields.items():

@@ -97,7 +97,7 @@ def view_of(
         public=_on(public, device) if "public" in granted else None,
         participants=len(victims) if "participants" in granted else None,
         past=tuple(_seen(threat, old, device, fresh) for old in alike) if "past" in granted else None,
-        sums=tuple(Sum(_copied(each.read().step, device), each.members()) for each in simulated)
+        sums=tuple(_sum(each, "labels" in granted, device, fresh) for each in simulated)
         if "past" in granted and not last.aggregate.seen and len(alike) < len(earlier)
         else None,
     )
@@ -109,8 +109,22 @@ def view_of_model(model: nn.Module, update: Params, space: Space) -> View:
 
 
 def _seen(threat: ThreatModel, simulated: Round, device: torch.device, fresh: bool) -> Seen:
-    order = simulated.order() if "order" in threat.grants else None
-    return Seen(_broadcast(threat, simulated.model).to(device), _copied(simulated.read().step, device), order, fresh)
+    ordered, read = "order" in threat.grants, simulated.read()
+    return Seen(
+        _broadcast(threat, simulated.model).to(device),
+        _copied(read.step, device),
+        simulated.order() if ordered else None,
+        fresh,
+        _labels(simulated, ordered).to(device) if "labels" in threat.grants else None,
+        _statistics(threat, simulated.model, read.buffers, device),
+    )
+
+
+def _sum(simulated: Round, labeled: bool, device: torch.device, fresh: bool) -> Sum:
+    members = simulated.members()
+    known = labeled and simulated.clients[0] == 0 and 0 in members
+    labels = simulated.batches[0].labels.sort().values.to(device) if known else None
+    return Sum(_copied(simulated.read().step, device), members, labels, fresh)
 
 
 def _labels(last: Round, ordered: bool) -> Tensor:

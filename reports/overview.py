@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .findings.grid import Block, Finding, Standing, overall
-from .findings.text import average, number
+from .findings.text import average, brief, number
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ def _cell(block: Block, defense: str, attack: str) -> SummaryCell:
     measured = [finding.value.n for finding in telling if finding.value is not None]
     if measured:
         return SummaryCell(defense, standing, (f"n = {min(measured)}",))
+    if standing == "n/a" and telling[0].note:
+        return SummaryCell(defense, standing, (brief(telling[0].note, 100),))
     return SummaryCell(defense, standing, () if len(telling) == len(findings) else tuple(f.metric for f in telling))
 
 

@@ -24,7 +24,7 @@ from seethrough.recipes.losses.cross_entropy import CrossEntropy
 
 SPACE = Space((1, 14, 14), 10)
 GUESSES = (Recipe(lr=0.1), Recipe(lr=0.3, steps=4), Recipe(lr=0.3, steps=16))
-ATTACKS: list[Any] = [InvertingGradients(steps=60, guesses=GUESSES), GradInversion(steps=60, seeds=1, guesses=GUESSES)]
+ATTACKS: list[Any] = [InvertingGradients(steps=30, guesses=GUESSES), GradInversion(steps=30, seeds=1, guesses=GUESSES)]
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -92,7 +92,7 @@ def test_points_stand_side_by_side_and_higher_values_higher():
     none, noise = (curve.dots for curve in drawn.curves)
     assert all(above.y < below.y for above, below in zip(none, noise, strict=True))
     assert noise[0].y > noise[1].y > noise[2].y
-    assert drawn.floor and all(dot.y_range is not None for dot in none)
+    assert all(curve.floor for curve in drawn.curves) and all(dot.y_range is not None for dot in none)
 
 
 def test_the_page_draws_the_lines_and_says_the_same_in_a_table():

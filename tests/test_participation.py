@@ -43,7 +43,6 @@ def test_the_first_round_that_tells_a_client_is_that_of_exact_elimination(rows: 
         alone = [int(client == each) for each in range(len(rows[0]))]
         exact = [number for number in range(len(rows)) if spans(rows[: number + 1], alone)]
         assert found.first[client] == (exact[0] if exact else -1)
-    assert found.residual < 1e-9
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,7 +62,7 @@ def test_leverage_and_noise_are_those_of_the_pseudoinverse(rows: list[list[int]]
 @given(matrices(clients=5))
 def test_the_smallest_group_lies_between_its_bounds(rows: list[list[int]]):
     plan = schedule(rows)
-    found = groups_of(plan, separate(plan).leverage[-1])
+    found = groups_of(plan, separate(plan))
     width = len(rows[0])
     for client in range(width):
         if not plan.appearances[client]:
@@ -80,16 +79,77 @@ def test_the_smallest_group_lies_between_its_bounds(rows: list[list[int]]):
         assert found.least[client] <= true <= found.found[client] <= found.round[client]
 
 
+def modulo(rows: np.ndarray, prime: int = 2**31 - 1) -> set[int]:
+    """The clients whose unit vector lies in the space of the rows, by elimination modulo a prime."""
+    left, done = rows.astype(int).astype(object), 0
+    for column in range(rows.shape[1]):
+        pivot = next((row for row in range(done, len(left)) if left[row, column]), None)
+        if pivot is None:
+            continue
+        left[[done, pivot]] = left[[pivot, done]]
+        left[done] = left[done] * pow(int(left[done, column]), -1, prime) % prime
+        for row in range(len(left)):
+            if row != done and left[row, column]:
+                left[row] = (left[row] - left[row, column] * left[done]) % prime
+        done += 1
+    return {int(row.nonzero()[0][0]) for row in left if np.count_nonzero(row) == 1}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_leverage_near_one_is_not_taken_for_one(seed: int):
+    """At 100 clients and 10 a round every third schedule has a client whose leverage is within 1e-7 of 1 a round too early."""
+    plan = Scheme("number", clients=60, rounds=62, per_round=30).drawn(seed)
+    found, dense = separate(plan), plan.taken.toarray()
+    for rounds in range(55, 63):
+        assert {int(each) for each in np.flatnonzero((found.first >= 0) & (found.first < rounds))} == modulo(
+            dense[:rounds]
+        )
+
+
+def doubling(times: int) -> np.ndarray:
+    """Rounds of two or three by which nobody can be computed, though the first client's leverage is 1 but for some 4^-times:
+    of what the sums leave open, each triple of clients takes twice the part of the one before."""
+    groups = [[0, 2], [0, 3], [1, 2]]
+    for number in range(1, times):
+        first = 1 + 3 * number
+        groups += [[first, first - 2, first - 1], [first, first + 1], [first, first + 2]]
+    rows = np.zeros((len(groups), 1 + 3 * times), dtype=int)
+    for row, members in zip(rows, groups, strict=True):
+        row[members] = 1
+    return rows
+
+
+@pytest.mark.parametrize("times", [12, 20])
+def test_nobody_is_called_computable_who_is_so_but_for_a_trifle(times: int):
+    rows = doubling(times)
+    plan = schedule(rows.tolist())
+    found = separate(plan)
+    assert 0 < 1 - found.leverage[-1][0] < 1e-6 and modulo(rows) == set()
+    assert (found.first == -1).all() and groups_of(plan, found).least.min() == 2
+    alone = np.vstack([rows, np.eye(1, rows.shape[1], dtype=int)])
+    told = separate(schedule(alone.tolist()))
+    assert (told.first >= 0).all() and modulo(alone) == set(range(rows.shape[1]))
+    assert not told.certain or times == 12
+
+
+def test_who_joins_and_stays_is_told_by_the_differences_in_no_time():
+    rows = np.tril(np.ones((400, 400), dtype=int))
+    plan = schedule(rows.tolist())
+    found = separate(plan)
+    assert found.first.tolist() == list(range(400))
+    assert groups_of(plan, found).found.tolist() == [1] * 400
+
+
 def test_a_client_whose_only_round_is_the_first_is_not_one_of_those_in_no_round():
     plan = schedule([[1, 1, 0], [0, 1, 0]])
-    assert groups_of(plan, separate(plan).leverage[-1]).least.tolist() == [1, 1, 0]
+    assert groups_of(plan, separate(plan)).least.tolist() == [1, 1, 0]
 
 
 def test_a_difference_of_two_rounds_exposes_who_left():
     plan = schedule([[1, 1, 1, 1], [1, 1, 0, 0]])
     found = separate(plan)
     assert found.first.tolist() == [-1, -1, -1, -1]
-    assert groups_of(plan, found.leverage[-1]).found.tolist() == [2, 2, 2, 2]
+    assert groups_of(plan, found).found.tolist() == [2, 2, 2, 2]
     again = separate(schedule([[1, 1, 1, 1], [1, 1, 1, 0]]))
     assert again.first.tolist() == [-1, -1, -1, 1] and again.noise[3] == pytest.approx(2)
 
@@ -131,7 +191,7 @@ def test_whole_groups_keep_their_size_whatever_drops_out_and_groups_do_not():
         Scheme(kind, clients=40, rounds=200, per_round=10, group=5, dropout=0.1).drawn(0)
         for kind in ("whole groups", "groups")
     )
-    assert groups_of(kept, separate(kept).leverage[-1]).least.min() == 5
+    assert groups_of(kept, separate(kept)).least.min() == 5
     assert (separate(kept).first == -1).all() and (separate(broken).first >= 0).all()
 
 
@@ -176,7 +236,7 @@ def written(path: Path, lines: str) -> str:
 def test_the_command_names_the_first_client_and_writes_table_and_page(tmp_path: Path):
     file = written(tmp_path / "who.csv", "1,ann\n1,bob\n1,<b>eve\n2,ann\n2,bob\n3,=cmd\n3,dan\n")
     code, out, _ = audit(file, "--out", str(tmp_path / "out"))
-    assert code == 0 and "After 2 rounds client <b>eve's update can be computed from the sums; after all 3" in out
+    assert code == 0 and "After 2 rounds (with round 2) client <b>eve's update can be computed from the sums" in out
     rows = list(csv.DictReader((tmp_path / "out" / "participation.csv").read_text().splitlines()))
     assert [row["client"] for row in rows] == ["ann", "bob", "<b>eve", "'=cmd", "dan"]
     assert [row["computable_after_rounds"] for row in rows] == ["", "", "2", "", ""]

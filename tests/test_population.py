@@ -27,11 +27,11 @@ from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import _played, attack_on, run_trial, view_for
 from seethrough.audit.turns import Visit, trained_on, visits
 from seethrough.common.errors import InputError
-from seethrough.defenses import Defense, NoDefense, NotApplicableError
+from seethrough.defenses import Chain, Defense, NoDefense, NotApplicableError
 from seethrough.defenses.client_dp import ClientDP
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.secure_aggregation import SecureAggregation
-from seethrough.federation.participation import Schedule, Scheme, separate
+from seethrough.federation.participation import Scheme, separate
 
 CPU = torch.device("cpu")
 
@@ -194,11 +194,75 @@ def plain_aggregate(each: Case, last: Any) -> Any:
     return simulate_round(last.model, last.batches, each.setting.local, NoDefense(), streams).aggregate
 
 
-def test_sums_that_tell_too_little_are_left_as_they_are_and_said_to():
-    at = setting(population={"clients": 8, "per_round": 3}, rounds=3)
+def test_an_isolated_view_holds_nothing_of_the_cohort():
+    """Rounds of the very same clients were once taken for the client's own past, and the labels of all for its own."""
+    at = setting(population={"clients": 4, "per_round": 3}, rounds=16, local={"lr": 0.01})
+    each = case(at, SecureAggregation(clients=3))
+    granted = ThreatModel(name="s", grants=("count", "labels", "recipe", "defense", "public", "participants", "past"))
+    view, rounds = view_of(dataclasses.replace(each, threat=granted))
+    assert view.past and len(view.labels) == 6
+    alone, _ = isolated(view)
+    assert alone.past is None and alone.count == 2
+    assert torch.equal(alone.labels, rounds[-1].batches[0].labels.sort().values)
+
+
+def test_noise_in_a_combination_of_sums_is_reckoned_as_it_is():
+    at = setting(population={"clients": 6, "per_round": 3}, rounds=40, local={"lr": 0.01}, server_lr=0.01)
+    noisy = Chain((GaussianNoise(std=1e-4), SecureAggregation(clients=3)))
+    (clean, _), (seen, _) = (view_of(case(at, each)) for each in (SecureAggregation(clients=3), noisy))
+    plain = dataclasses.replace(clean, sums=seen.sums)  # whose model is that of the noisy rounds
+    alone, _ = isolated(plain)
+    reckoned = float(
+        next(
+            iter(
+                dataclasses.replace(alone, defense=isolated(seen)[0].defense)
+                .defense.noise(alone.update, alone.recipe, 2)
+                .values()
+            )
+        )
+    )
+    weights = isolation(seen.sums).weights
+    noises = [
+        sum(
+            float(w) * (a.update[name] - b.update[name]) for w, a, b in zip(weights, seen.sums, clean.sums, strict=True)
+        )
+        for name in clean.update
+    ]
+    measured = float(torch.cat([part.flatten() for part in noises]).square().mean())
+    assert reckoned == pytest.approx(measured, rel=0.3)
+
+
+def test_sums_of_other_examples_are_not_combined():
+    at = setting(population={"clients": 8, "per_round": 3}, rounds=12, holds=4)
     view, _ = view_of(case(at, SecureAggregation(clients=3)))
     same, note = isolated(view)
-    assert same is view and "too little" in note
+    assert same is view and "other examples" in note
+
+
+def test_a_common_trend_is_not_taken_for_drift():
+    sums, own = sums_of(0.05, 30)
+    falling = tuple(
+        Sum({"w": each.update["w"] + 6.0 * (1 - number / 29)}, each.members) for number, each in enumerate(sums)
+    )
+    found = isolation(falling)
+    guess = sum(float(weight) * each.update["w"].double() for weight, each in zip(found.weights, falling, strict=True))
+    assert found.told > 0.95
+    assert float((guess - own.double()).square().mean()) < 0.05 * float((own - 3.0).square().mean())
+
+
+def test_each_round_of_other_examples_is_attacked_with_its_own_labels():
+    at = setting(holds=8, rounds=4)
+    granted = ThreatModel(name="s", grants=("count", "labels", "recipe", "defense", "public", "past"))
+    view, rounds = view_of(dataclasses.replace(case(at), threat=granted))
+    for each, played in zip(remembered(view), rounds, strict=False):
+        assert torch.equal(each.labels, played.batches[0].labels.sort().values)
+
+
+def test_sums_that_tell_too_little_are_left_as_they_are_and_said_to():
+    at = setting(population={"clients": 8, "per_round": 3}, rounds=5)
+    view, _ = view_of(case(at, SecureAggregation(clients=3)))
+    same, note = isolated(view)
+    assert same is view and "not 80%" in note
 
 
 def test_one_client_s_labels_come_out_of_sums_once_it_is_isolated():
@@ -268,4 +332,3 @@ def test_who_takes_part_decides_nothing_that_it_should_not():
     mine = [draw_batches(at, 0, 0, population_of(at), False).victim.inputs for at in (alone, crowd)]
     assert torch.equal(*mine)
     assert Space((1, 8, 8), 10) == alone.data.load().space
-    assert isinstance(separate(Schedule(("1",), ("0",), Scheme("number", 2, 1, 1).drawn(0).taken)).residual, float)

@@ -1,10 +1,12 @@
 """One client's update out of sums over changing clients (So et al., AAAI 2023, arXiv:2106.03328).
 
-Model: client j's update in round t is mu + x_j + rho * e_jt, with what all have in common, what is the client's own, and what
-is the round's; the last two are independent, of one variance s^2 in every coordinate. The sums of t rounds are Y = n mu' + P X
-+ noise, with P the participation [rounds, clients] and n its row sums, of covariance s^2 K, K = P P' + rho^2 diag(n). The best
-linear estimate of what client i's updates share is mu + p_i' K^-1 (Y - n mu), p_i the rounds that it is in, and explains the
-share p_i' K^-1 p_i of its own part. Without drift that is least squares over the rounds; with much, it is next to nothing.
+Model: client j's update in round t is mu + nu * t + x_j + rho * e_jt, with what all have in common, which may change, what is
+the client's own, and what is the round's; the last two are independent, of one variance s^2 in every coordinate. The sums of
+the rounds are Y = X (mu, nu)' + P x + noise, with P the participation [rounds, clients], n its row sums and X = (n, n t), of
+covariance s^2 K, K = P P' + rho^2 diag(n). The best linear estimate of client i's update without what is the round's is made
+of the generalized least squares of mu and nu and of p_i' K^-1 times what they leave, p_i the rounds that it is in. If the
+client's own part is as large as the others', it explains the share p_i' K^-1 p_i of that. Without drift that is least squares
+over the rounds; with much, it is next to nothing.
 
 Departs from the paper, which takes updates to be the same in every round: rho is what makes the observed sums likeliest, by
 restricted maximum likelihood (Patterson and Thompson 1971), of which the sums' inner products are all that is needed.
@@ -17,70 +19,109 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seethrough.defenses import Defense, Params
+from seethrough.recipes import Recipe
+from seethrough.recipes.replay import Slopes
+
 from .._base import Sum, View
 
 DRIFTS = torch.logspace(-3, 2, 51, dtype=torch.float64)  # rho, that are tried
 ENOUGH = 0.8  # share of a client's own part that must be explained; with less, more is learned from the sum itself
-RARELY = 1e-12  # of the sums' square length that rounding may leave
+ROUNDING = 1e-12  # of the sums' square length that rounding may leave
 
 
 @dataclass(frozen=True, eq=False)
 class Isolation:
     """What sums tell of the client under attack."""
 
-    weights: Tensor  # float64 [rounds], of the sums of which its update is made
-    told: float  # share of its own part that is explained, in [0, 1]
+    weights: Tensor  # float64 [rounds], of the mean steps of which its update is made
+    told: float  # share of its own part that is explained, in [0, 1], if that is as large as the others'
     rho: float  # how far updates were found to drift
 
 
 def isolated(view: View) -> tuple[View, str]:
     """The view of who has computed the client's update from the sums of all rounds, and what that is made of; as it was, and
-    nothing, where the sums do not tell enough, or where there is no more than one."""
-    if not view.sums or len(view.sums) < 2:
+    nothing, where the sums do not tell enough, where they were of other examples, or where there are fewer than four."""
+    if not view.sums or len(view.sums) < 4:
         return view, ""
-    found = isolation(view.sums)
-    if found.told < ENOUGH:
+    if view.sums[-1].fresh:
         return (
             view,
-            f"{len(view.sums)} sums of changing clients tell {found.told:.0%} of the client's own part, too little",
+            "clients train on other examples in each round, so that the sum of the last one is attacked by itself",
         )
-    behind = len(view.sums[-1].members)
-    update = {name: _combined(name, view.sums, found.weights) for name in view.update}
-    count = None if view.count is None else view.count // behind
-    alone = dataclasses.replace(view, update=update, count=count, participants=view.participants and 1, sums=None)
-    return (
-        alone,
-        f"the client's update, {found.told:.0%} of its own part, was computed from the sums of {len(view.sums)} rounds",
+    found, rounds = isolation(view.sums), len(view.sums)
+    if found.told < ENOUGH:
+        return view, f"{rounds} sums of changing clients tell {found.told:.0%} of a client's own part, not {ENOUGH:.0%}"
+    sizes = [len(each.members) for each in view.sums]
+    heard = sum(float(weight) ** 2 / size for weight, size in zip(found.weights, sizes, strict=True))
+    alone = dataclasses.replace(
+        view,
+        update={name: _combined(name, view.sums, found.weights) for name in view.update},
+        count=None if view.count is None else view.count // sizes[-1],
+        labels=view.sums[-1].labels,
+        buffers=_running(view),
+        defense=None if view.defense is None else Combined(view.defense, heard),
+        participants=None if view.participants is None else 1,
+        past=None,
+        sums=None,
+    )
+    return alone, (
+        f"the client's mean update was computed from the sums of {rounds} rounds, {found.told:.0%} of its own part if that is "
+        f"as large as others'"
     )
 
 
+@dataclass(frozen=True)
+class Combined(Defense):
+    """A defense as a combination of rounds shows it: with noise of `heard` times the variance that one update has."""
+
+    of: Defense
+    heard: float
+
+    def cohort(self) -> int:
+        return self.of.cohort()
+
+    def expected(self, step: Params, observed: Params) -> Params:
+        return self.of.expected(step, observed)
+
+    def expected_gradient(self, slopes: Slopes) -> Slopes:
+        return self.of.expected_gradient(slopes)
+
+    def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
+        return {name: self.heard * variance for name, variance in self.of.noise(observed, recipe, count).items()}
+
+
 def isolation(sums: tuple[Sum, ...]) -> Isolation:
-    """How to combine the sums, by the drift that makes them likeliest."""
+    """How to combine the mean steps of at least four rounds, by the drift that makes them likeliest."""
     numbers = sorted({member for each in sums for member in each.members})
     taken = torch.tensor([[float(number in each.members) for number in numbers] for each in sums], dtype=torch.float64)
-    sizes, inner = taken.sum(dim=1), _inner(sums)
-    coordinates = sum(part.numel() for part in sums[0].update.values())
+    sizes, coordinates = taken.sum(dim=1), sum(part.numel() for part in sums[0].update.values())
+    inner = sizes[:, None] * _inner(sums) * sizes  # of sums, not of means
+    time = torch.linspace(-1, 0, len(sums), dtype=torch.float64)
+    common = torch.stack([sizes, sizes * time], dim=1)
     both = taken @ taken.T
-    inner = sizes[:, None] * inner * sizes  # of sums, not of means
-    likely = [_likelihood(both + rho**2 * sizes.diag(), sizes, inner, coordinates) for rho in DRIFTS]
+    likely = [_likelihood(both + rho**2 * sizes.diag(), common, inner, coordinates) for rho in DRIFTS]
     rho = float(DRIFTS[int(torch.tensor(likely).argmax())])
     inverse = torch.linalg.inv(both + rho**2 * sizes.diag())
     client = taken[:, numbers.index(0)]
-    of_mean = inverse @ sizes / (sizes @ inverse @ sizes)  # mu is the sums' mean by these weights
     own = inverse @ client
-    weights = (own + (1 - own @ sizes) * of_mean) * sizes
-    return Isolation(weights, float((client @ own).clamp(0, 1)), rho)
+    now = torch.tensor([1.0, 0.0], dtype=torch.float64)  # what is common, in the last round
+    shared = inverse @ common @ torch.linalg.solve(common.T @ inverse @ common, now - common.T @ own)
+    return Isolation((own + shared) * sizes, float((client @ own).clamp(0, 1)), rho)
 
 
-def _likelihood(covariance: Tensor, sizes: Tensor, inner: Tensor, coordinates: int) -> float:
+def _likelihood(covariance: Tensor, common: Tensor, inner: Tensor, coordinates: int) -> float:
     """The restricted log-likelihood of all coordinates, s^2 at its best, up to a constant."""
     inverse = torch.linalg.inv(covariance)
-    precision = float(sizes @ inverse @ sizes)
-    explained = inverse @ sizes
-    left = float((inverse * inner).sum()) - float(explained @ inner @ explained) / precision
-    rounds = len(sizes) - 1
-    left = max(left, RARELY * float(inner.diagonal().sum()), 1e-300)
-    return -coordinates / 2 * (rounds * math.log(left) + float(torch.logdet(covariance)) + math.log(precision))
+    precision = common.T @ inverse @ common
+    explained = inverse @ common
+    fitted = torch.linalg.solve(precision, explained.T @ inner @ explained)
+    left = float((inverse * inner).sum()) - float(fitted.trace())
+    left = max(left, ROUNDING * float(inner.diagonal().sum()), 1e-300)
+    degrees = len(common) - common.shape[1]
+    return (
+        -coordinates / 2 * (degrees * math.log(left) + float(torch.logdet(covariance)) + float(torch.logdet(precision)))
+    )
 
 
 def _inner(sums: tuple[Sum, ...]) -> Tensor:
@@ -95,3 +136,12 @@ def _inner(sums: tuple[Sum, ...]) -> Tensor:
 def _combined(name: str, sums: tuple[Sum, ...], weights: Tensor) -> Tensor:
     parts = [float(weight) * each.update[name].double() for weight, each in zip(weights, sums, strict=True)]
     return torch.stack(parts).sum(dim=0).to(sums[0].update[name])
+
+
+def _running(view: View) -> Params | None:
+    """BatchNorm statistics that are the model's own; those of the last sum's batches are not the client's."""
+    known = dict(view.model.named_buffers())
+    own = view.buffers is not None and all(
+        name in known and torch.equal(known[name], part) for name, part in view.buffers.items()
+    )
+    return view.buffers if own else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from seethrough.defenses import NotApplicableError, Params
 
-from .._base import View
+from .._base import Seen, View
 
 
 def rounds_of(view: View) -> tuple[View, ...]:
@@ -23,10 +23,18 @@ def remembered(view: View) -> tuple[View, ...]:
 
 def _each_round(view: View) -> tuple[View, ...]:
     alone = dataclasses.replace(view, past=None)
-    earlier = (
-        dataclasses.replace(alone, model=old.model, update=old.update, order=old.order) for old in view.past or ()
+    return (*(_as_of(alone, old) for old in view.past or ()), alone)
+
+
+def _as_of(alone: View, old: Seen) -> View:
+    return dataclasses.replace(
+        alone,
+        model=old.model,
+        update=old.update,
+        order=old.order,
+        labels=old.labels if old.fresh else alone.labels,
+        buffers=alone.buffers if old.buffers is None else old.buffers,
     )
-    return (*earlier, alone)
 
 
 def stack_rounds(rounds: Sequence[Params]) -> Params:

@@ -111,7 +111,9 @@ def _staged(view: View, truth: Tensor, claimed: Batch, rng: Generator) -> View:
     """The view of an attacker on clients whose batch is `truth`, as noisy as what is claimed leaves the observed updates."""
     *earlier, last = [_sent(each, truth, claimed, rng) for each in rounds_of(view)]
     alike = () if view.past is None or view.fresh else view.past
-    past = tuple(Seen(old.model, step) for old, step in zip(alike, earlier, strict=True))
+    past = tuple(
+        Seen(old.model, step, labels=old.labels, buffers=old.buffers) for old, step in zip(alike, earlier, strict=True)
+    )
     statistics = _statistics(view, truth)
     return dataclasses.replace(view, update=last, past=None if view.past is None else past, buffers=statistics)
 

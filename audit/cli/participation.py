@@ -39,12 +39,18 @@ def participation(
         Path | None, typer.Argument(help="A CSV file with the columns round and client; or simulate one with --scheme.")
     ] = None,
     directory: Annotated[Path | None, typer.Option("--out", help="A folder for the page and the table.")] = None,
-    group: Annotated[int | None, typer.Option(min=2, help="How many clients each was promised to hide among.")] = None,
+    group: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Clients that each was promised to hide among; so many make a simulated group (else 5)."
+        ),
+    ] = None,
     threshold: Annotated[int, typer.Option(min=1, help="Clients below which a round's sum is not opened.")] = 1,
     drift: Annotated[
-        float, typer.Option(min=0.001, help="How far updates move from round to round, of what is a client's own.")
+        float,
+        typer.Option(min=0.001, max=1e6, help="How far updates move from round to round, of what is a client's own."),
     ] = 0.5,
-    noise: Annotated[float, typer.Option(min=0, help="Noise in each sum, in the same unit.")] = 0.0,
+    noise: Annotated[float, typer.Option(min=0, max=1e6, help="Noise in each sum, in the unit of --drift.")] = 0.0,
     noise_multiplier: Annotated[
         float | None,
         typer.Option(min=1e-4, help="Of client-level differential privacy in each sum, for epsilon over rounds."),

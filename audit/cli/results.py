@@ -12,7 +12,7 @@ import typer
 from seethrough.common.console import say
 from seethrough.common.errors import InputError
 
-from .shell import INCONCLUSIVE, REFUTED, app, err, out
+from .shell import FAILED, INCONCLUSIVE, REFUTED, app, err, out, stop
 from .shown import SHOWN, show
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ def merge_shards(
 
     from ..merge import merge
 
-    show(read_report(*merge(directories, directory, err, include_private)), directory)
+    report = read_report(*merge(directories, directory, err, include_private))
+    show(report, directory)
+    planned = len(report.manifest.places) + len(report.manifest.trainings)
+    if missing := planned - len(report.cells):
+        stop(f"{missing} of {planned} cells are in none of these shards; the report says which", FAILED)
 
 
 @app.command(name="redact")

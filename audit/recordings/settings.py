@@ -60,6 +60,8 @@ def _filled_in(spec: AuditSpec, setting: Setting, place: str) -> Setting:
         ("utility", spec.utility is not None),
         ("rounds", setting.rounds > 1),
         ("partition", setting.partition is not None),
+        ("holds", setting.holds > 0),
+        ("population", setting.population is not None),
     ):
         if differs:
             raise SpecError((f"{place}: found a recording and {what}; allowed: {what} only where clients are played.",))

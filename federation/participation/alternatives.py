@@ -47,6 +47,6 @@ def _tried(scheme: Scheme) -> Tried:
         single = found.first[found.first >= 0]
         first += [int(single.min()) + 1] if len(single) else []
         alone.append(len(single) / scheme.clients)
-        hidden = groups_of(drawn, found.leverage[-1]).least
+        hidden = groups_of(drawn, found).least
         least.append(int(hidden[hidden > 0].min()))
     return Tried(scheme, tuple(first), DRAWS, float(np.mean(alone)), min(least, default=0))

@@ -8,14 +8,16 @@ the leverage. Above: the groups that rounds show by themselves, those of clients
 out as one, and the difference of two rounds of which one holds the other.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from .schedule import Schedule
-from .separable import WHOLE
+from .separable import Separation, together
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,22 +29,22 @@ class Groups:
     found: np.ndarray  # int64 [clients], the smallest group with it that was found
 
 
-def groups_of(schedule: Schedule, leverage: np.ndarray) -> Groups:
-    """The bounds for each client, by its leverage after all rounds (float64 [clients], as `separate` gives it)."""
-    sizes = schedule.sizes
+def groups_of(schedule: Schedule, found: Separation) -> Groups:
+    """The bounds for each client, from what can be computed of the schedule."""
     columns = schedule.taken.T.tocsr()
+    sizes, leverage = schedule.sizes, found.leverage[-1]
     inside = [columns.indices[start:end] for start, end in pairwise(columns.indptr)]
     smallest = np.array([sizes[rounds].min() if len(rounds) else 0 for rounds in inside])
-    names = [tuple(rounds.tolist()) for rounds in inside]
-    counts = Counter(names)
-    together = np.array([counts[name] for name in names])
     there = smallest > 0
     least = np.zeros(len(there), dtype=np.int64)
-    least[there] = np.ceil(1 / leverage[there] - WHOLE)
-    found = np.minimum(smallest, _differences(schedule))
-    alone = there & (leverage * together >= 1 - WHOLE)
-    found[alone] = together[alone]
-    return Groups(smallest, least, found)
+    least[there] = np.ceil(1 / leverage[there] - ROUNDING)
+    group = np.minimum(smallest, _differences(schedule))
+    for alike in together(schedule):
+        if found.exposed[alike[0]]:
+            group[alike] = len(alike)
+        elif len(alike) == 1:
+            least[alike] = np.maximum(least[alike], 2)
+    return Groups(smallest, least, np.where(there, group, 0))
 
 
 def _differences(schedule: Schedule) -> np.ndarray:
@@ -51,8 +53,18 @@ def _differences(schedule: Schedule) -> np.ndarray:
     both = (taken @ taken.T).tocoo()
     inner, outer = both.coords
     nested = (both.data == sizes[inner]) & (sizes[inner] < sizes[outer])
+    inner, outer = inner[nested], outer[nested]
     left = np.full(taken.shape[1], np.iinfo(np.int64).max)
-    for small, large in zip(inner[nested], outer[nested], strict=True):
-        rest = np.flatnonzero((taken[[large]] - taken[[small]]).toarray().ravel() > 0)
+    waiting = sizes.astype(float)  # clients of each round whose smallest difference is not known yet
+    for place in np.argsort(sizes[outer] - sizes[inner], kind="stable"):
+        small, large = inner[place], outer[place]
+        if waiting[large] == waiting[small]:  # all who are left have a smaller one
+            continue
+        rest = np.setdiff1d(_members(taken, large), _members(taken, small), assume_unique=True)
         left[rest] = np.minimum(left[rest], len(rest))
+        waiting = taken @ (left == np.iinfo(np.int64).max)
     return left
+
+
+def _members(taken: csr_array, number: int) -> np.ndarray:
+    return taken.indices[taken.indptr[number] : taken.indptr[number + 1]]

@@ -8,14 +8,17 @@ the leverages after every round at once: they are running sums of its squares.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import lstsq
 
 from .schedule import Schedule
 
-NEW = 1e-7  # of its length that a round must stand out of those before it, to tell something new
-WHOLE = 1e-7  # below 1 from which on a leverage is 1; of 0/1 rounds no other comes near it
+NEW = 1e-9  # of its length that a round must stand out of those before it, to tell something new
+NEAR = 1e-6  # below 1 from which on a leverage is looked at more closely
+WHOLE = 1e-9  # by which a unit vector and its projection may differ, in length, where the vector lies in the space
+CLEAR = 1e-5  # share of its length by which every new round should stand out, for that to be told for certain
 BLOCK = 500  # clients whose combinations are computed at once
 
 
@@ -32,7 +35,10 @@ class Separation:
     noise: (
         np.ndarray
     )  # float64 [clients], variance of what is computed from all rounds, in that of a sum's noise; else NaN
-    residual: float  # largest entry by which a computed combination of rounds differs from the single client
+    exposed: (
+        np.ndarray
+    )  # bool [clients], whether the sum of those in the very same rounds can be computed from all rounds
+    certain: bool  # whether rounds were told from combinations of others by far more than rounding
 
 
 def separate(schedule: Schedule) -> Separation:
@@ -46,6 +52,7 @@ def separate(schedule: Schedule) -> Separation:
     basis = np.zeros((clients, min(rounds, clients)), order="F")
     coordinates = np.zeros((min(rounds, clients), rounds))
     leverage, known, rank = np.zeros((rounds, clients)), np.zeros(clients), 0
+    first, certain = np.full(clients, -1), True
     for number in range(rounds):
         members = taken.indices[taken.indptr[number] : taken.indptr[number + 1]]
         left = np.zeros(clients)
@@ -56,25 +63,56 @@ def separate(schedule: Schedule) -> Separation:
         left -= basis[:, :rank] @ again
         coordinates[:rank, number] = found + again
         length = float(np.linalg.norm(left))
-        if rank < basis.shape[1] and length > NEW * np.sqrt(len(members)):
+        new = length / np.sqrt(len(members))
+        certain &= new >= CLEAR or new <= NEW * CLEAR
+        if rank < basis.shape[1] and new > NEW:
             basis[:, rank] = left / length
             coordinates[rank, number] = length
             known += basis[:, rank] ** 2
             rank += 1
         leverage[number] = known
-    return _separation(schedule, leverage, basis[:, :rank], coordinates[:rank])
+        near = np.flatnonzero((first < 0) & (known > 1 - NEAR))
+        first[near[_inside(basis[:, :rank], near[:, None])]] = number
+    noise = _noise(basis[:, :rank], coordinates[:rank], np.flatnonzero(first >= 0))
+    return Separation(leverage.clip(max=1.0), first, noise, _exposed(schedule, basis[:, :rank], known), certain)
 
 
-def _separation(schedule: Schedule, leverage: np.ndarray, basis: np.ndarray, coordinates: np.ndarray) -> Separation:
-    whole = leverage >= 1 - WHOLE
-    single = np.flatnonzero(whole.any(axis=0))
-    first = np.where(whole.any(axis=0), whole.argmax(axis=0), -1)
-    noise, residual = np.full(len(first), np.nan), 0.0
+def _inside(basis: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which of the vectors of ones at `groups` [n, members] lie in the space of `basis` [clients, rank], bool [n].
+
+    A leverage near 1 does not tell: it differs from 1 by the square of what the vector and its projection differ by.
+    """
+    found = np.zeros(len(groups), dtype=bool)
+    for start in range(0, len(groups), BLOCK):
+        block = groups[start : start + BLOCK]
+        projected = basis @ basis[block].sum(axis=1).T
+        projected[block.T, np.arange(len(block))] -= 1
+        found[start : start + BLOCK] = np.linalg.norm(projected, axis=0) < WHOLE * np.sqrt(block.shape[1])
+    return found
+
+
+def _exposed(schedule: Schedule, basis: np.ndarray, leverage: np.ndarray) -> np.ndarray:
+    exposed = np.zeros(len(leverage), dtype=bool)
+    for group in together(schedule):
+        if leverage[group[0]] * len(group) > 1 - NEAR and _inside(basis, np.array([group]))[0]:
+            exposed[group] = True
+    return exposed
+
+
+def together(schedule: Schedule) -> list[list[int]]:
+    """Clients in groups of those who are in the very same rounds; without those who are in none."""
+    columns = schedule.taken.T.tocsr()
+    groups: dict[bytes, list[int]] = {}
+    for client, (start, end) in enumerate(pairwise(columns.indptr)):
+        if end > start:
+            groups.setdefault(np.sort(columns.indices[start:end]).tobytes(), []).append(client)
+    return list(groups.values())
+
+
+def _noise(basis: np.ndarray, coordinates: np.ndarray, single: np.ndarray) -> np.ndarray:
+    """Of those who can be computed, the squared length of the combination of rounds that does it with the least noise."""
+    noise = np.full(len(basis), np.nan)
     for start in range(0, len(single), BLOCK):
         block = single[start : start + BLOCK]
-        weights = lstsq(coordinates, basis[block].T)[0]  # of all that give the client, the ones with the least noise
-        noise[block] = (weights**2).sum(axis=0)
-        reached = schedule.taken.T @ weights
-        reached[block, np.arange(len(block))] -= 1
-        residual = max(residual, float(np.abs(reached).max()))
-    return Separation(leverage.clip(max=1.0), first, noise, residual)
+        noise[block] = (lstsq(coordinates, basis[block].T)[0] ** 2).sum(axis=0)
+    return noise

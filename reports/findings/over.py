@@ -47,7 +47,10 @@ class Over:
 def over(manifest: Manifest, blocks: Sequence[Block], promised: Sequence[Promise]) -> tuple[Over, ...]:
     """A picture for every series, threat model, attack and metric in which some line has two points."""
     epsilons = {
-        (each.setting, each.defense): max((claim.epsilon for claim in each.claims), default=None) for each in promised
+        (each.setting, each.defense): None
+        if each.reasons  # some cell claims nothing
+        else max((claim.epsilon for claim in each.claims), default=None)
+        for each in promised
     }
     found = []
     for series in manifest.series:

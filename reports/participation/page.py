@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from seethrough.common.console import visible
 
+from ..findings.claims import bound
 from ..findings.text import counted, number
 from .heat_map import heat_map, legend
 from .rows import Participation
@@ -38,7 +39,7 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.globals.update(counted=counted, number=number, span=_span, percent="{:.0%}".format)
+    environment.globals.update(counted=counted, number=number, span=_span, bound=bound, percent="{:.0%}".format)
     return environment.from_string(_packaged("participation/page.html"))
 
 

@@ -15,6 +15,7 @@ class Client:
     least: int  # clients that it surely hides among, itself included
     found: int  # the smallest group with it whose sum was found to be computable
     after: int | None  # rounds after which its update can be computed; None if it cannot
+    round: str  # the name of the last of these
     noise: float | None  # variance of what is computed then from all rounds, in that of one sum's noise
     told: float  # share of its update that the sums tell if it is the same in every round
     drifting: float  # the same under drift
@@ -47,6 +48,7 @@ class Participation:
     clients: tuple[Client, ...]  # those who take part, in the schedule's order
     absent: int  # clients in no round
     told: np.ndarray  # float [rounds, clients], as `Client.told`, after each round
+    certain: bool  # whether what can be computed was told apart from rounding
     privacy: str  # what epsilon says; empty without noise
     alternatives: tuple[Alternative, ...]
     dropout: float  # of the alternatives

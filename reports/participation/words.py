@@ -18,7 +18,7 @@ def standing(found: Participation) -> Standing:
 
 def sentences(found: Participation) -> tuple[str, ...]:
     """The finding first, then what of it holds where updates change, and what was promised."""
-    return tuple(filter(None, (_finding(found), _drifting(found), _promise(found))))
+    return tuple(filter(None, (_finding(found), _in_the_clear(found), _drifting(found), _promise(found))))
 
 
 def _finding(found: Participation) -> str:
@@ -31,10 +31,22 @@ def _finding(found: Participation) -> str:
         )
     early = found.alone[0]
     many = f"those of {len(found.alone)} of {counted(len(found.clients), 'client')}"
-    return (
-        f"After {counted(early.after or 0, 'round')} client {early.name}'s update can be computed from the sums; after all "
-        f"{found.rounds}, {many}. That is exact where a client sends the same in each of its rounds."
+    exact = "up to the noise in them, " if found.privacy or found.sigma else ""
+    doubt = (
+        "" if found.certain else " Some rounds are so nearly combinations of others that this is true to rounding only."
     )
+    return (
+        f"After {counted(early.after or 0, 'round')} (with round {early.round}) client {early.name}'s update can be computed "
+        f"from the sums; after all {found.rounds}, {many}. That is exact, {exact}where a client sends the same in each of its "
+        f"rounds.{doubt}"
+    )
+
+
+def _in_the_clear(found: Participation) -> str:
+    alone = [each.name for each in found.clients if each.smallest == 1]
+    if not alone:
+        return ""
+    return f"{counted(len(alone), 'client')} were alone in a round, whose sum is that client's update (the first: {alone[0]})."
 
 
 def _drifting(found: Participation) -> str:

@@ -29,6 +29,7 @@ class Curve:
     line: Line
     number: int  # 1 for the first: it is drawn in the color and dashes of its number
     path: str
+    floor: str  # the path of what the best guesser gets
     dots: tuple[Dot, ...]
 
 
@@ -39,7 +40,6 @@ class Curves:
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
     curves: tuple[Curve, ...]
-    floor: str  # the path of the floor, averaged over the lines
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -56,7 +56,7 @@ def curves(plot: Over) -> Curves:
     up = axis_over([point.value for line in plot.lines for point in line.points], BOTTOM, TOP, floors)
     drawn = tuple(_curve(line, place, len(plot.lines), places, up) for place, line in enumerate(plot.lines))
     across = tuple(Tick(round(places[value], 1), f"{value:g}") for value in values)
-    return Curves(across, up.ticks(), drawn, _floor(plot, values, places, up))
+    return Curves(across, up.ticks(), drawn)
 
 
 def _curve(line: Line, place: int, lines: int, places: dict[float, float], up: Axis) -> Curve:
@@ -71,19 +71,6 @@ def _curve(line: Line, place: int, lines: int, places: dict[float, float], up: A
         )
         for point in line.points
     )
-    return Curve(line, place + 1, " ".join(f"{dot.x},{dot.y}" for dot in dots), dots)
-
-
-def _floor(plot: Over, values: list[float], places: dict[float, float], up: Axis) -> str:
-    """One line for what guessers get, which depends on the defense hardly at all: the mean over the defenses."""
-    corners = []
-    for value in values:
-        known = [
-            point.finding.floor
-            for line in plot.lines
-            for point in line.points
-            if point.at == value and point.finding.floor is not None
-        ]
-        if known:
-            corners.append(f"{places[value]:.1f},{up.at(sum(known) / len(known))}")
-    return " ".join(corners) if len(corners) > 1 else ""
+    path = " ".join(f"{dot.x},{dot.y}" for dot in dots)
+    floor = " ".join(f"{dot.x},{dot.floor}" for dot in dots if dot.floor is not None)
+    return Curve(line, place + 1, path, floor, dots)

@@ -1,7 +1,4 @@
-"""A disk that is really full, and one that cannot be written: a sentence, and everything that was kept stays.
-
-It was seen to fail where messages named no file.
-"""
+"""A disk that is really full, and one that cannot be written: a sentence, and everything that was kept stays."""
 
 import json
 import os

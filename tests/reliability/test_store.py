@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seethrough.audit.cells.checksummed import SCHEMA
 from seethrough.audit.cells.store import DamagedFileError, SchemaMismatchError, Store, encode, pending
 from seethrough.common import files
 from seethrough.common.files import write_bytes_atomically, write_text_atomically
@@ -48,7 +49,7 @@ def test_any_manifest_returns_as_it_was(shared, manifest):
 
 def test_a_cell_file_is_strict_json_behind_its_hash():
     document = json.loads(encode(Cell(KEY, "ok", scores=(hard,))).partition(b"\n")[2], parse_constant=pytest.fail)
-    assert (document["format"], document["schema"]) == ("seethrough cell", 5)
+    assert (document["format"], document["schema"]) == ("seethrough cell", SCHEMA)
     assert document["content"]["scores"][0]["decoy"] == "NaN"
     assert document["content"]["scores"][0]["perfect"] is None
 
@@ -89,7 +90,7 @@ def foreign(document: object) -> bytes:
     return checksummed(json.dumps(document).encode())
 
 
-NEWER = foreign({"format": "seethrough cell", "schema": 6, "content": {"key": KEY}})
+NEWER = foreign({"format": "seethrough cell", "schema": SCHEMA + 1, "content": {"key": KEY}})
 FOREIGN = [
     NEWER,
     foreign({"format": "other", "schema": 5}),

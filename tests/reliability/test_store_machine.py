@@ -16,12 +16,14 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from seethrough.audit.cells.checksummed import SCHEMA
 from seethrough.audit.cells.store import DamagedFileError, FolderInUseError, SchemaMismatchError, Store, encode, pending
 from seethrough.reports.row import Cell
 from tests.reliability.toys import checksummed, manifest_of, places
 
 GRID = places(2)
 KEYS = some.sampled_from([place.key for place in GRID])
+OURS, NEWER = (f'"schema": {number}'.encode() for number in (SCHEMA, SCHEMA + 1))
 CALLS = ("open", "fsync", "replace", "rename", "unlink", "mkdir")
 
 
@@ -139,12 +141,12 @@ class StoreMachine(RuleBasedStateMachine):
         path = self.store.path(key)
         before = path.read_bytes() if path.exists() else None
         path.parent.mkdir(exist_ok=True)
-        newer = encode(Cell(key, "ok")).replace(b'"schema": 5', b'"schema": 6')
+        newer = encode(Cell(key, "ok")).replace(OURS, NEWER)
         path.write_bytes(checksummed(newer.partition(b"\n")[2]))
         for use in (lambda: self.store.read(key), lambda: self.store.write(Cell(key, "ok"))):
             with pytest.raises(SchemaMismatchError):
                 use()
-        assert b'"schema": 6' in path.read_bytes()
+        assert NEWER in path.read_bytes()
         path.unlink()
         if before is not None:
             path.write_bytes(before)

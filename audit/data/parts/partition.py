@@ -1,6 +1,8 @@
 """Who holds what: clients whose data are not alike. Groups, as of one patient's images, stay whole.
 
-Names and meaning are those of flwr-datasets' partitioners, written anew; what is left over there, nobody holds.
+Names and meaning are those of flwr-datasets' partitioners, written anew; what is left over there, nobody holds. Departs from
+them: Dirichlet shares are neither balanced nor drawn again where a client gets few examples; clients who may hold more classes
+than there are hold all.
 """
 
 from collections.abc import Callable
