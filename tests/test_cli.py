@@ -214,7 +214,9 @@ def test_a_cell_that_breaks_is_failed_the_rest_goes_on_and_the_exit_code_says_so
     assert "4 of 8 cells failed" in done.stderr
     assert "failed: inverting_gradients(steps=3) against none, trial 0: RuntimeError: it broke" in done.stdout
     table = done.stdout.partition("failed cells")[2]
-    assert len(re.findall(r"broke\b", table)) == table.count("inverting_gradie") == 4  # cells of the table may go on in the next line
+    assert (
+        len(re.findall(r"broke\b", table)) == table.count("inverting_gradie") == 4
+    )  # cells of the table may go on in the next line
     states = {(row["attack"], row["status"]) for row in rows(finished / "broken") if row["metric"] == "label_accuracy"}
     assert states == {("label_sign", "ok"), ("inverting_gradients(steps=3)", "failed")}
     kept = typed("run", "broken.yaml", "--out", "broken", "--workers", "1", cwd=finished)

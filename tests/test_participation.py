@@ -212,9 +212,9 @@ def test_recorded_rounds_stand_in_the_order_of_their_numbers():
     ("rows", "words"),
     [
         ([], "found no row"),
-        ([("1", "a"), ("1", " ")], "row 2: found no client"),
-        ([("", "a")], "row 1: found no round"),
-        ([("1", "a"), ("2", "a"), ("1", "a")], "row 3: found client 'a' in round '1' again, after row 1"),
+        ([("1", "a"), ("1", " ")], "line 3: found no client"),
+        ([("", "a")], "line 2: found no round"),
+        ([("1", "a"), ("2", "a"), ("1", "a")], "line 4: found client 'a' in round '1' again, after line 2"),
     ],
 )
 def test_a_recorded_schedule_that_cannot_be_is_refused_by_its_row(rows: list[tuple[str, str]], words: str):

@@ -45,22 +45,22 @@ def recorded(rows: Sequence[tuple[str, str]]) -> Schedule:
     """The schedule of rows of a round and a client, as they were written down: rounds in the order of their numbers, or, where
     one has no number, in that of the rows.
 
-    Raises: ValueError, naming the row, counted from 1, that cannot be.
+    Raises: ValueError, naming the line of the file, the heading being the first, that cannot be.
     """
     clients: dict[str, int] = {}
     seen: dict[tuple[str, int], int] = {}
-    for row, (round_, client) in enumerate(rows, start=1):
+    for line, (round_, client) in enumerate(rows, start=2):
         if not round_.strip() or not client.strip():
             raise ValueError(
-                f"row {row}: found no {'client' if round_.strip() else 'round'}; allowed: a name in both columns"
+                f"line {line}: found no {'client' if round_.strip() else 'round'}; allowed: a name in both columns"
             )
         key = (round_.strip(), clients.setdefault(client.strip(), len(clients)))
         if key in seen:
             raise ValueError(
-                f"row {row}: found client {client.strip()!r} in round {key[0]!r} again, after row {seen[key]}; allowed: "
+                f"line {line}: found client {client.strip()!r} in round {key[0]!r} again, after line {seen[key]}; allowed: "
                 f"once, as its update is in the sum once"
             )
-        seen[key] = row
+        seen[key] = line
     if not seen:
         raise ValueError("found no row; allowed: one for every client in every round's sum")
     rounds = _in_order(dict.fromkeys(name for name, _ in seen))

@@ -31,13 +31,13 @@ def _finding(found: Participation) -> str:
         )
     early = found.alone[0]
     many = f"those of {len(found.alone)} of {counted(len(found.clients), 'client')}"
-    exact = "up to the noise in them, " if found.privacy or found.sigma else ""
+    exact = ", up to the noise in them," if found.privacy or found.sigma else ""
     doubt = (
         "" if found.certain else " Some rounds are so nearly combinations of others that this is true to rounding only."
     )
     return (
         f"After {counted(early.after or 0, 'round')} (with round {early.round}) client {early.name}'s update can be computed "
-        f"from the sums; after all {found.rounds}, {many}. That is exact, {exact}where a client sends the same in each of its "
+        f"from the sums; after all {found.rounds}, {many}. That is exact{exact} where a client sends the same in each of its "
         f"rounds.{doubt}"
     )
 
