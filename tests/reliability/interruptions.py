@@ -19,6 +19,7 @@ from tests.reliability.command import Command, ended, left_behind
 CELLS, SECONDS = 6, 0.01
 IGNORED = re.compile(r"Exception ignored in: <function _(?:release|acquire)Lock .*?KeyboardInterrupt: \n", re.DOTALL)
 """Printed by Python's logging where a process is forked just then, as these are; the command's own are forked by a server."""
+SOON = 0.01  # seconds: before that no run is over
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -101,6 +102,13 @@ def _interruptions(
         before()
         instant = (number + rng.random()) / rounds * state.duration  # one in each part of a run's life
         _interrupt(Path(folder) / str(number), instant, prepare, interrupt, codes, state)
+    longest = state.duration
+    while (
+        state.counts["exit code 0"] == state.counts["rounds"] and longest > SOON
+    ):  # all of them were faster than the first
+        longest /= 2
+        before()
+        _interrupt(Path(folder) / f"{longest}", longest * rng.random(), prepare, interrupt, codes, state)
     return {**state.counts, "slowest": round(state.slowest, 2)}
 
 

@@ -22,14 +22,14 @@ WAYS = {
 @rounds(2)
 def test_a_signal_ends_the_run_and_its_workers_without_a_traceback(experiment, measured, rounds, way):
     found = experiment("interruptions.signals", *WAYS[way], rounds, 7)
-    assert found["rounds"] == rounds and found.get("exit code 0", 0) < rounds
+    assert found["rounds"] >= rounds and found.get("exit code 0", 0) < rounds
     measured(rounds, f"{way}: {endings(found)}")
 
 
 @rounds(2)
 def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(experiment, measured, rounds):
     found = experiment("interruptions.closed_pipes", rounds, 7)
-    assert found["rounds"] == rounds and found.get("exit code 0", 0) < rounds
+    assert found["rounds"] >= rounds and found.get("exit code 0", 0) < rounds
     measured(rounds, f"closed pipe: {endings(found)}")
 
 
