@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seethrough.common.files import write_text_atomically
+from seethrough.common.interrupts import interrupts_deferred
 
 from .report import Report, read_report
 from .row import (
@@ -43,14 +44,11 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], in
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
-    from .csv_tables import (  # slow to import, and wanted only where some are written
-        labels_csv,
-        results_csv,
-        utility_csv,
-    )
-    from .digest import report_json
-    from .markdown import results_markdown
-    from .page import render_page
+    with interrupts_deferred():  # native code that builds models as it is imported swallows them
+        from .csv_tables import labels_csv, results_csv, utility_csv  # slow to import, and wanted only here
+        from .digest import report_json
+        from .markdown import results_markdown
+        from .page import render_page
 
     report = read_report(manifest, cells)
     directory.mkdir(parents=True, exist_ok=True)

@@ -110,3 +110,36 @@ def test_a_control_that_fails_is_the_first_word_and_has_its_own_exit_code(column
     said = without_torch("report", str(kept(tmp_path / "run", audit)))
     assert said.returncode == (5 if words else 0), said.stderr
     assert " ".join(said.stderr.split()).startswith(words)
+
+
+MADE_OF_IT = """
+import os, signal
+from seethrough.audit.cli import shell
+def app():
+    try:
+        os.kill(os.getpid(), signal.{number})
+    except KeyboardInterrupt:
+        raise ValueError("what native code makes of it") from None
+shell.app = app
+{before}
+shell.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("SIGCONT", 0)])
+def test_an_error_that_native_code_makes_of_an_interrupt_is_one(number: str, code: int):
+    said = subprocess.run(
+        [sys.executable, "-c", MADE_OF_IT.format(number=number, before="")], capture_output=True, text=True, timeout=60
+    )
+    assert said.returncode == code and "Traceback" not in said.stderr, said.stderr
+
+
+def test_a_job_in_the_background_goes_on_ignoring_interrupts():
+    ignoring = MADE_OF_IT.format(number="SIGINT", before="signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    assert subprocess.run([sys.executable, "-c", ignoring], timeout=60).returncode == 0
+
+
+def test_other_errors_are_not_taken_for_interrupts():
+    broken = MADE_OF_IT.replace("except KeyboardInterrupt:", "finally:").format(number="SIGCONT", before="")
+    said = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=60)
+    assert said.returncode == 1 and "ValueError: what native code makes of it" in said.stderr

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from seethrough.attacks import NoGradientError
 from seethrough.common.errors import refusal
+from seethrough.common.interrupts import INTERRUPTS
 from seethrough.common.memory import is_out_of_memory, keep_freed_memory
 from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
@@ -25,7 +26,6 @@ from seethrough.reports.row import Cell, Place
 from .compute import ChangedError
 from .store import SchemaMismatchError, Store, encode
 
-INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 """Blocked in a worker until it has settled how to take them."""
 
 

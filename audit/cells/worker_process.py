@@ -3,8 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
@@ -12,10 +11,11 @@ from multiprocessing.process import BaseProcess
 
 import psutil
 
+from seethrough.common.interrupts import interrupts_deferred
 from seethrough.common.processes import starting
 from seethrough.reports.row import Place
 
-from .worker import INTERRUPTS, Answer, Job, work
+from .worker import Answer, Job, work
 
 GRACE = 10.0
 """Seconds that a worker has to end by itself after it closed its pipe or was told to stop."""
@@ -48,7 +48,7 @@ class WorkerProcess:
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(job, dict(os.environ), theirs))
         try:
-            with _interrupts_deferred(), starting(job.threads):
+            with interrupts_deferred(), starting(job.threads):
                 process.start()
         finally:
             theirs.close()  # so that the worker alone holds its end
@@ -108,13 +108,3 @@ class WorkerProcess:
         if code < 0:
             return f"was killed by signal {-code} ({signal.strsignal(-code)})"
         return f"ended with exit code {code}"
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C and a request to end wait until the block is left; a process started within has them blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

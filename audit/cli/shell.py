@@ -39,19 +39,33 @@ def main() -> None:
     Exit codes: 0 done, 1 a cell failed or the run broke off, 2 bad input, 3 a guarantee was refuted, a policy violated or a
     tripwire tripped, 4 whether one is, is not known, 5 a control of the audit failed, 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    asked = _Asked()
     try:
         app()
-    except InputError as error:
-        stop(str(error), USAGE)
-    except OSError as error:
-        stop(refusal(error), FAILED)
     except KeyboardInterrupt:
         interrupted("interrupted")
+    except Exception as error:
+        if asked.to_end:  # native code may make an error of its own of an interrupt, as pydantic does
+            interrupted("interrupted")
+        if isinstance(error, InputError):
+            stop(str(error), USAGE)
+        if isinstance(error, OSError):
+            stop(refusal(error), FAILED)
+        raise
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+class _Asked:
+    """Whether the command was asked to end, by Ctrl-C (unless that was ignored, as in the background) or a request."""
+
+    def __init__(self) -> None:
+        self.to_end = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if number == signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler:
+                signal.signal(number, self._heard)
+
+    def _heard(self, number: int, frame: object) -> None:
+        self.to_end = True
+        raise KeyboardInterrupt
 
 
 def _version(asked: bool) -> None:

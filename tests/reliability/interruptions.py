@@ -39,10 +39,10 @@ def attentive() -> None:
     They are blocked in a process that is forked, so that none comes too early.
     """
     warnings.simplefilter("ignore", ResourceWarning)  # as Python does, of what an interrupt leaves open
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     app = shell.app
 
     def heard() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
         try:
             app()

@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import seethrough.reports.digest  # noqa: F401  (an interrupt while pydantic builds its models ends in an error of its own)
 from seethrough.reports.page import render_page
 from seethrough.reports.report import read_report
 from tests.reliability.toys import cell_of, manifest_of, places
