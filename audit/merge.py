@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seethrough.common.console import warn
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, write_reports
 
-from .cells.finished import finished_cells, read_manifest
-from .cells.store import DamagedFileError, Store, encode
+from .cells.finished import finished_cells, read_manifest, sound_cell
+from .cells.store import Store, encode
 
 
 def merge(
@@ -75,11 +74,7 @@ def _chosen(stores: Sequence[Store], manifest: Manifest, err: Console) -> dict[s
     contents: dict[str, str] = {}  # their hashes; empty for failed ones
     for store in stores:
         for key in dict.fromkeys(place.key for place in manifest.places + manifest.trainings):
-            try:
-                cell = store.read(key)
-            except DamagedFileError as error:
-                warn(err, f"{error}; it is left out")
-                continue
+            cell = sound_cell(store, key, err, "it is left out")
             if cell is None:
                 continue
             content = "" if cell.status == "failed" else _content(cell)

@@ -78,6 +78,8 @@ def participation(
         sigma=drift.sigma,
         clients=people,
         absent=clients - len(there),
+        first=opened.rounds[0],
+        last=opened.rounds[-1],
         told=found.leverage[:, there],
         certain=found.certain,
         privacy=_privacy(spent, noise_multiplier, delta),

@@ -16,12 +16,13 @@ from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
 from .explained import explained, public_examples
+from .judging import Judged, scored
 from .randomness import drawing_from, stream
 from .recordings.cohort import Member, rounds_of
 from .recordings.statistics import batch_statistics_of
 from .recordings.withheld import came_too_late
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, joined
-from .trial import Judged, Outcome, attack_on, pictures, scored
+from .trial import Outcome, attack_on, pictures
 
 SWAPPED = 19  # public batches that reconstructions are also scored against
 NO_TRUTH = "the recording holds no truth to compare with"

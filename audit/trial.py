@@ -6,9 +6,7 @@ Everything happens twice with the same streams: for the victim's batch, and for 
 import base64
 import dataclasses
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,28 +17,23 @@ from seethrough.attacks import Reconstruction, View
 from seethrough.attacks.parts.isolation import isolated
 from seethrough.attacks.parts.rounds import remembered
 from seethrough.common.attention import plain_attention
-from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from seethrough.federation.rounds import Round, simulate_round, simulate_rounds
 from seethrough.federation.server import Server
 from seethrough.reports.row import Claim, FoundLabels, Pictures, Recovery, Score
 
-from .batches import draw_batches, swapped_batches
+from .batches import draw_batches
 from .case import LEARNED, Case, broadcast_model, claimed, public_batch, why_unsearchable
-from .metrics import Metric
+from .judging import judged_against, scored
 from .randomness import drawing_from, stream
 from .recovery import recovery_of
-from .scoring import Claimed, Scene, Trial, blind_guessers, claimed_by, claimed_by_all, joined, score
-from .specification.schema import Setting
+from .scoring import Claimed, claimed_by
 from .threat import view_of
-from .turns import Visit, everyone, trained_on, turns, visits
+from .turns import everyone, turns, visits
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
-
-
 ZEROS = "the update is all zeros: nothing was sent that an attack could read"
 RUINED = 0.1  # cosine of what is sent and the undefended update, below which it is said beside the scores
-SWAPPED = 19  # private batches that every reconstruction is also scored against
 
 
 @dataclass(frozen=True)
@@ -88,106 +81,6 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
         recovery=recovery_of(case, truth, shown, returned, guarantee),
         pictures=_side_by_side(truth, shown, shown_decoy),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What reconstructions of one trial are held against: one client's batch, the batches of all in a sum, and all batches
-    that the client trained on from the first round to the last one."""
-
-    client: Trial
-    cohort: Trial | None  # None where the server reads one client alone
-    history: Trial | None = None  # None where there is but one batch
-
-
-@lru_cache(maxsize=64)
-def judged_against(
-    setting: Setting,
-    seed: int,
-    trial: int,
-    cohort: int,
-    places: tuple[int, ...],
-    isolated: bool,
-    same_labels: bool,
-) -> Judged:
-    """What reconstructions are held against where the defense combines `cohort` clients, and the server reads the mean of
-    those at `places` of the last round, the first of whom is under attack, and was told apart from the others if it was
-    `isolated`; one object for all attacks."""
-    scene = Scene(broadcast_model(setting, seed, trial), public_batch(setting, seed).inputs)
-    last = visits(setting, seed, trial, cohort)[-1]
-    behind = tuple(last[place] for place in places)
-    before = tuple(Visit(0, number) for number in range(last[0].before + 1))
-
-    def against(readable: tuple[Visit, ...], true: tuple[Visit, ...]) -> Trial:
-        clients = everyone(setting, cohort)
-        return dataclasses.replace(
-            trial_without_model(setting, seed, trial, clients, readable, true, same_labels), scene=scene
-        )
-
-    remembered = setting.fresh and len(before) > 1 and len(behind) == 1
-    return Judged(
-        client=against(last[:1] if isolated else behind, last[:1]),
-        cohort=against(behind, behind) if len(behind) > 1 else None,
-        history=against(before, before) if remembered else None,
-    )
-
-
-def trial_without_model(
-    setting: Setting,
-    seed: int,
-    trial: int,
-    clients: int,
-    readable: tuple[Visit, ...],
-    true: tuple[Visit, ...],
-    same_labels: bool,
-) -> Trial:
-    """The truth, which is what the clients of the visits `true` trained on, the guessers and the batches to swap, where the
-    server reads what those of `readable` did, of so many clients in all."""
-    drawn = draw_batches(setting, seed, trial, clients, same_labels)
-    held = (drawn.victim, *drawn.others)
-    behind = joined(tuple(trained_on(setting, seed, trial, held[each.client], each) for each in readable))
-    truth = joined(tuple(trained_on(setting, seed, trial, held[each.client], each) for each in true))
-    holders = tuple(dict.fromkeys(each.client for each in readable))
-    wanted = tuple(held[client].labels if same_labels else None for client in holders)
-    swapped = [found for number in range(SWAPPED) if (found := _swapped(setting, seed, trial, number, wanted))]
-    others = tuple(
-        joined(tuple(trained_on(setting, seed, trial, found[holders.index(each.client)], each) for each in true))
-        for found in swapped
-    )
-    blind = blind_guessers(public_batch(setting, seed), len(behind), behind.labels if same_labels else None)
-    return Trial(truth, others, blind, Claimed(behind.inputs, behind.labels, behind.inputs), same_labels)
-
-
-def _swapped(
-    setting: Setting, seed: int, trial: int, number: int, wanted: tuple[Tensor | None, ...]
-) -> tuple[Batch, ...]:
-    """What as many clients might have held instead, or nothing where this deal leaves too few of them enough."""
-    try:
-        return swapped_batches(setting, seed, trial, number, wanted)
-    except NotApplicableError:
-        return ()
-
-
-CLAIMS: dict[str, Callable[[Reconstruction], Claimed]] = {
-    "client": claimed_by,
-    "cohort": lambda found: claimed_by(found.whole or found),
-    "history": claimed_by_all,
-}
-ABSENT = {
-    "cohort": "the server reads one client's update, not a sum",
-    "history": "there are not several rounds of one client, each with examples of its own",
-}
-
-
-def scored(metric: Metric, judged: Judged, found: Reconstruction, decoy: Reconstruction, note: str) -> Score:
-    """One metric of one cell; `note` is said beside a number."""
-    trial: Trial | None = getattr(judged, metric.of)
-    if trial is None:
-        return Score(label_of(metric), metric.better, "n/a", note=ABSENT[metric.of])
-    one = score(metric, trial, *(CLAIMS[metric.of](each) for each in (found, decoy)))
-    if one.status != "ok":
-        return one  # what it says is why there is no number
-    return dataclasses.replace(one, note="; ".join(filter(None, (one.note, note))))
 
 
 def _ruined(case: Case, last: Round) -> str:

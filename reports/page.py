@@ -5,9 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from seethrough.common.console import visible
@@ -22,6 +21,7 @@ from .overview import summarize
 from .parts.curves import curves
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
+from .parts.template import style, template
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
@@ -92,7 +92,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
     private = () if include_private else report.manifest.personal
     coverage = _coverage(report.readings) + _covered_trainings(report.manifest, report.cells)
     return _template().render(
-        style=Markup(_packaged("page.css")),
+        style=style(),
         manifest=report.manifest,
         blocks=report.blocks,
         summaries=summarize(report.blocks),
@@ -119,29 +119,31 @@ def render_page(report: Report, include_private: bool = False) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    return template(
+        "page.html",
+        average=average,
+        bound=bound,
+        breakable=_breakable,
+        brief=brief,
+        counted=counted,
+        direction=_direction,
+        facts_of=_facts_of,
+        guessers_in=_guessers_in,
+        in_words=in_words,
+        interval=interval,
+        last_line=last_line,
+        methods_of=_methods_of,
+        number=number,
+        remarks_of=_remarks_of,
+        scale_of=_scale_of,
+        spread=spread,
+        standings=STANDINGS,
     )
-    environment.globals.update(average=average, bound=bound, brief=brief, counted=counted, last_line=last_line)
-    environment.globals.update(
-        number=number, spread=spread, interval=interval, facts_of=_facts_of, direction=_direction
-    )
-    environment.globals.update(scale_of=_scale_of, remarks_of=_remarks_of, methods_of=_methods_of)
-    environment.globals.update(in_words=in_words, breakable=_breakable, guessers_in=_guessers_in, standings=STANDINGS)
-    return environment.from_string(_packaged("page.html"))
-
-
-def _packaged(name: str) -> str:
-    return resources.files("seethrough.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def _breakable(name: str) -> Markup:
     """A name with its parameters, which may go on to the next line behind each of its parts."""
     return Markup("<wbr>").join(re.split(r"(?<=[_(,+])", visible(name)))
-
-
-def _shown(value: object) -> object:
-    return visible(value) if type(value) is str else value
 
 
 def _facts_of(parts: Sequence[Described], name: str) -> tuple[str, ...]:

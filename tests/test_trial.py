@@ -17,6 +17,7 @@ from seethrough.audit.case import Case, broadcast_model
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.data.npz import Npz
 from seethrough.audit.data.torchvision import Torchvision
+from seethrough.audit.judging import trial_without_model
 from seethrough.audit.metrics.cohort_distance import CohortDistance
 from seethrough.audit.metrics.cohort_labels import CohortLabels
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
@@ -29,7 +30,7 @@ from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.models.resnet20 import ResNet20
 from seethrough.audit.specification.schema import Partition, Setting
 from seethrough.audit.threat import ThreatModel
-from seethrough.audit.trial import run_trial, trial_without_model
+from seethrough.audit.trial import run_trial
 from seethrough.audit.turns import Visit
 from seethrough.audit.weights.file import File
 from seethrough.defenses import Chain, NoDefense, NotApplicableError

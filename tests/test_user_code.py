@@ -15,11 +15,11 @@ from seethrough.audit.cells.compute import ChangedError, Computation
 from seethrough.audit.cells.store import Store
 from seethrough.audit.cells.worker import Job, _attempt
 from seethrough.audit.cli import main
+from seethrough.audit.judging import judged_against
 from seethrough.audit.manifest import accuracy
 from seethrough.audit.plan import Plan, make_plan
 from seethrough.audit.specification.error_messages import SpecError
 from seethrough.audit.specification.file import load_spec
-from seethrough.audit.trial import judged_against
 from seethrough.common.user_sources import code_of
 from seethrough.defenses import NotApplicableError
 from tests.test_cli import rows, seethrough

@@ -8,9 +8,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seethrough.defenses import Params
 
+from .._base import View
 from .played_model import played_model
 
 Measure = Callable[[Tensor], Params]
+
+
+def are_running(view: View) -> bool:
+    """Whether the statistics that the view holds are the running ones of its model, not those of a batch."""
+    known = dict(view.model.named_buffers())
+    return view.buffers is not None and all(
+        name in known and torch.equal(known[name], part) for name, part in view.buffers.items()
+    )
 
 
 def batch_statistics(model: nn.Module) -> Measure:

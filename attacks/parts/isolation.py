@@ -24,8 +24,10 @@ from seethrough.recipes import Recipe
 from seethrough.recipes.replay import Slopes
 
 from .._base import Sum, View
+from .batchnorm import are_running
 
 DRIFTS = torch.logspace(-3, 2, 51, dtype=torch.float64)  # rho, that are tried
+FEWEST = 4  # sums: two go into what all have in common
 ENOUGH = 0.8  # share of a client's own part that must be explained; with less, more is learned from the sum itself
 ROUNDING = 1e-12  # of the sums' square length that rounding may leave
 
@@ -42,7 +44,7 @@ class Isolation:
 def isolated(view: View) -> tuple[View, str]:
     """The view of who has computed the client's update from the sums of all rounds, and what that is made of; as it was, and
     nothing, where the sums do not tell enough, where they were of other examples, or where there are fewer than four."""
-    if not view.sums or len(view.sums) < 4:
+    if not view.sums or len(view.sums) < FEWEST:
         return view, ""
     if view.sums[-1].fresh:
         return (
@@ -59,7 +61,7 @@ def isolated(view: View) -> tuple[View, str]:
         update={name: _combined(name, view.sums, found.weights) for name in view.update},
         count=None if view.count is None else view.count // sizes[-1],
         labels=view.sums[-1].labels,
-        buffers=_running(view),
+        buffers=view.buffers if are_running(view) else None,  # of the last sum, not of the client
         defense=None if view.defense is None else Combined(view.defense, heard),
         participants=None if view.participants is None else 1,
         past=None,
@@ -136,12 +138,3 @@ def _inner(sums: tuple[Sum, ...]) -> Tensor:
 def _combined(name: str, sums: tuple[Sum, ...], weights: Tensor) -> Tensor:
     parts = [float(weight) * each.update[name].double() for weight, each in zip(weights, sums, strict=True)]
     return torch.stack(parts).sum(dim=0).to(sums[0].update[name])
-
-
-def _running(view: View) -> Params | None:
-    """BatchNorm statistics that are the model's own; those of the last sum's batches are not the client's."""
-    known = dict(view.model.named_buffers())
-    own = view.buffers is not None and all(
-        name in known and torch.equal(known[name], part) for name, part in view.buffers.items()
-    )
-    return view.buffers if own else None

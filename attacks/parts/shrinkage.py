@@ -23,7 +23,7 @@ from seethrough.defenses import Batch, NotApplicableError, Params, Update
 
 from .._base import Attack, NoGradientError, Reconstruction, Seen, View
 from .adaptive import clients_behind, most_telling, unaware, whitening
-from .batchnorm import batch_statistics
+from .batchnorm import are_running, batch_statistics
 from .distances import cosine, squared_l2
 from .registration import assignment
 from .rounds import observed, rounds_of
@@ -112,7 +112,8 @@ def _staged(view: View, truth: Tensor, claimed: Batch, rng: Generator) -> View:
     *earlier, last = [_sent(each, truth, claimed, rng) for each in rounds_of(view)]
     alike = () if view.past is None or view.fresh else view.past
     past = tuple(
-        Seen(old.model, step, labels=old.labels, buffers=old.buffers) for old, step in zip(alike, earlier, strict=True)
+        Seen(old.model, step, labels=old.labels, buffers=_statistics(each, truth))
+        for old, step, each in zip(alike, earlier, rounds_of(view)[:-1], strict=True)
     )
     statistics = _statistics(view, truth)
     return dataclasses.replace(view, update=last, past=None if view.past is None else past, buffers=statistics)
@@ -146,12 +147,7 @@ def _released(view: View, truth: Tensor, labels: Tensor, rng: Generator) -> Para
 @torch.no_grad()
 def _statistics(view: View, truth: Tensor) -> Params | None:
     """BatchNorm statistics as the view has them: the model's own, or those of the batch."""
-    known = dict(view.model.named_buffers())
-    if view.buffers is None or all(
-        name in known and torch.equal(known[name], part) for name, part in view.buffers.items()
-    ):
-        return view.buffers
-    return batch_statistics(view.model)(truth)
+    return view.buffers if view.buffers is None or are_running(view) else batch_statistics(view.model)(truth)
 
 
 @torch.no_grad()

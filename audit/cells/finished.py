@@ -22,6 +22,20 @@ def read_manifest(store: Store) -> Manifest:
         raise InputError(sentence) from None
 
 
+def sound_cell(store: Store, key: str, err: Console, advice: str) -> Cell | None:
+    """The cell, if it is finished; None, and the damaged file named with `advice`, if its file is damaged."""
+    try:
+        return store.read(key)
+    except DamagedFileError as error:
+        warn(err, f"{error}; {advice}")
+        return None
+
+
+def missing_cells(manifest: Manifest, cells: Sequence[Cell]) -> int:
+    """How many of the planned cells are not among them; places of one cell are counted once."""
+    return len({place.key for place in manifest.places + manifest.trainings} - {cell.key for cell in cells})
+
+
 def finished_cells(store: Store, manifest: Manifest, err: Console, all_pictures: bool = False) -> list[Cell]:
     """The finished cells of the grid; a damaged one is named and left out. Pictures are most of a cell, and a report shows
     those of the first trial of each combination that has some: others are left out, unless `all_pictures`."""
@@ -31,11 +45,7 @@ def finished_cells(store: Store, manifest: Manifest, err: Console, all_pictures:
     cells: dict[str, Cell] = {}
     shown: set[tuple[str, ...]] = set()
     for key in sorted(by_key, key=lambda key: min(place.trial for place in by_key[key])):
-        try:
-            cell = store.read(key)
-        except DamagedFileError as error:
-            warn(err, f"{error}; run the audit again to compute it anew")
-            continue
+        cell = sound_cell(store, key, err, "run the audit again to compute it anew")
         if cell is None:
             continue
         if cell.pictures is not None and not all_pictures:

@@ -6,12 +6,12 @@ from seethrough.common.spelling import label_of
 from seethrough.reports.findings.evidence import MOST_BATCHES, evidence_of
 from seethrough.reports.findings.intervals import LEAST_BATCHES
 
+from ..judging import trial_without_model
 from ..metrics import Metric
 from ..recordings.settings import has_truth
 from ..recordings.withheld import came_too_late
 from ..scoring import score
 from ..specification.schema import AuditSpec, Setting, defense_label
-from ..trial import trial_without_model
 from ..turns import Visit
 
 FIRST = (Visit(0, 0),)

@@ -73,6 +73,8 @@ def participation(
     if (schedule is None) == (scheme is None):
         found = "both a file and --scheme" if scheme else "neither a file nor --scheme"
         raise InputError(f"participation: found {found}; allowed: one of them.")
+    if directory is not None and directory.exists() and not directory.is_dir():
+        raise InputError(f"--out: found {directory}, which is no folder; allowed: a folder, or a name that is free.")
     if schedule is not None:
         taken, source = schedule_in(schedule), schedule.name
     else:
@@ -107,12 +109,11 @@ def _show(told: "Participation") -> None:
     table = Table(title_justify="left")
     for heading in ("client", "rounds", "computable after", "hides among", "told if constant", "under drift"):
         table.add_column(heading)
-    people = sorted(told.clients, key=lambda each: (each.after is None, each.after or 0, each.found, -each.told))
-    for each in people[:SHOWN]:
+    for each in told.ordered[:SHOWN]:
         hidden = str(each.least) if each.least == each.found else f"{each.least} to {each.found}"
         after = "never" if each.after is None else str(each.after)
         shares = (number(each.told), number(each.drifting))
         table.add_row(escape(visible(each.name)), str(each.rounds), after, hidden, *shares)
     out.print(table)
-    if len(people) > SHOWN:
-        say(out, f"and {len(people) - SHOWN} more clients; --out FOLDER writes all of them")
+    if len(told.clients) > SHOWN:
+        say(out, f"and {len(told.clients) - SHOWN} more clients; --out FOLDER writes all of them")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seethrough.common.console import say
+from seethrough.common.console import say, warn
 from seethrough.common.errors import InputError
 
 from .shell import FAILED, INCONCLUSIVE, REFUTED, app, err, out, stop
@@ -65,15 +65,20 @@ def merge_shards(
     include_private: IncludePrivate = False,
 ) -> None:
     """Put shards of one audit together, and write their tables and report."""
+    from seethrough.reports.findings.text import counted
     from seethrough.reports.report import read_report
 
+    from ..cells.finished import missing_cells
     from ..merge import merge
 
     report = read_report(*merge(directories, directory, err, include_private))
+    missing = missing_cells(report.manifest, report.cells)
+    said = f"{counted(missing, 'cell')} of the audit in none of these shards; the report says which"
+    if missing:
+        warn(err, said)  # before what else may be wrong, which ends the command
     show(report, directory)
-    planned = len(report.manifest.places) + len(report.manifest.trainings)
-    if missing := planned - len(report.cells):
-        stop(f"{missing} of {planned} cells are in none of these shards; the report says which", FAILED)
+    if missing:
+        stop(said, FAILED)
 
 
 @app.command(name="redact")

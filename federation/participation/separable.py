@@ -32,12 +32,8 @@ class Separation:
 
     leverage: np.ndarray  # float64 [rounds, clients], after each round
     first: np.ndarray  # int64 [clients], the position of the round with which its update can be computed; -1 for none
-    noise: (
-        np.ndarray
-    )  # float64 [clients], variance of what is computed from all rounds, in that of a sum's noise; else NaN
-    exposed: (
-        np.ndarray
-    )  # bool [clients], whether the sum of those in the very same rounds can be computed from all rounds
+    noise: np.ndarray  # float64 [clients], variance of what all rounds give, in that of a sum's noise; NaN for others
+    exposed: np.ndarray  # bool [clients], whether the sum of those in the very same rounds can be computed
     certain: bool  # whether rounds were told from combinations of others by far more than rounding
 
 

@@ -25,8 +25,8 @@ class HeatMap:
 
 def heat_map(found: Participation) -> HeatMap:
     """The picture as a PNG in a `data:` URI."""
-    known = [len(found.told) + 1 if each.after is None else each.after for each in found.clients]
-    order = np.lexsort((-found.told[-1], known))
+    places = {each.name: place for place, each in enumerate(found.clients)}
+    order = [places[each.name] for each in found.ordered]
     shares = _pooled(_pooled(found.told.T[order], 0), 1)
     image = Image.fromarray(_colored(shares))
     buffer = io.BytesIO()

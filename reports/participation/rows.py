@@ -47,6 +47,8 @@ class Participation:
     sigma: float
     clients: tuple[Client, ...]  # those who take part, in the schedule's order
     absent: int  # clients in no round
+    first: str  # the first round's name
+    last: str
     told: np.ndarray  # float [rounds, clients], as `Client.told`, after each round
     certain: bool  # whether what can be computed was told apart from rounding
     privacy: str  # what epsilon says; empty without noise
@@ -54,8 +56,13 @@ class Participation:
     dropout: float  # of the alternatives
 
     @property
+    def ordered(self) -> tuple[Client, ...]:
+        """Those whose update can be computed first, the earliest first; then those who hide in the smallest groups."""
+        return tuple(
+            sorted(self.clients, key=lambda each: (each.after is None, each.after or 0, each.found, -each.told))
+        )
+
+    @property
     def alone(self) -> tuple[Client, ...]:
         """Clients whose update can be computed, the earliest first."""
-        return tuple(
-            sorted((each for each in self.clients if each.after is not None), key=lambda each: each.after or 0)
-        )
+        return tuple(each for each in self.ordered if each.after is not None)

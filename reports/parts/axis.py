@@ -16,6 +16,18 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The view box of a plot, and where in it the axes lie."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+@dataclass(frozen=True)
 class Axis:
     """Values from `low` to `high`, drawn from `start` to `end` in units of the view box."""
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from ..findings.over import Line, Over
 from ..findings.text import number
-from .axis import Axis, Tick, axis_over
+from .axis import Axis, Frame, Tick, axis_over
 
 WIDTH, HEIGHT = 760, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 730, 34, 286
+FRAME = Frame(WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
 APART = 5.0  # by which points of several lines are moved aside
 
 
@@ -40,12 +41,7 @@ class Curves:
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
     curves: tuple[Curve, ...]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    top: int = TOP
-    bottom: int = BOTTOM
+    frame: Frame = FRAME
 
 
 def curves(plot: Over) -> Curves:

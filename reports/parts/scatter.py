@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..findings.utility import Point, Tradeoff
-from .axis import Tick, axis_over
+from .axis import Frame, Tick, axis_over
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 730, 40, 370
+FRAME = Frame(WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
 LETTER, LINE = 6.6, 14.0  # about the size of a character of the labels
 
 
@@ -34,12 +35,7 @@ class Scatter:
     up: tuple[Tick, ...]
     marks: tuple[Mark, ...]
     front: str  # the corners of the Pareto front's staircase, empty for a single point
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    top: int = TOP
-    bottom: int = BOTTOM
+    frame: Frame = FRAME
 
 
 def scatter(plot: Tradeoff) -> Scatter:
