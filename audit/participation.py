@@ -61,7 +61,7 @@ def participation(
             after=int(found.first[each]) + 1 if found.first[each] >= 0 else None,
             round=opened.rounds[found.first[each]] if found.first[each] >= 0 else "",
             noise=float(found.noise[each]) if found.first[each] >= 0 else None,
-            told=float(found.leverage[-1][each]),
+            told=1.0 if found.first[each] >= 0 else float(found.leverage[-1][each]),
             drifting=float(share[-1][each]),
             one_round=1 / (float(groups.round[each]) * (1 + drift.rho**2) + drift.sigma**2),
             epsilon=spent.get(int(opened.appearances[each])),
