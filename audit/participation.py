@@ -37,10 +37,12 @@ def participation(
     Raises: InputError, for a schedule of no opened round, or too large a one.
     """
     opened = schedule.opened(threshold)
+    if not schedule.rounds:
+        raise InputError(f"{source}: nobody arrived in any round; allowed: rounds with clients in them.")
     if not opened.rounds:
         raise InputError(
             f"{source}: found no round of at least {threshold} clients (threshold); allowed: a threshold of at most "
-            f"{schedule.sizes.max(initial=0)}, the most in one round."
+            f"{schedule.sizes.max()}, the most in one round."
         )
     rounds, clients = opened.taken.shape
     if rounds * clients > LARGEST:

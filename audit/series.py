@@ -13,7 +13,7 @@ FEWEST = 3  # points of a line
 
 def series_of(settings: Sequence[Setting]) -> tuple[Series, ...]:
     """All series of at least `FEWEST` settings, in the order in which they begin."""
-    written = {each.name: {**dict(_numbers_and_texts(each, "")), "holds": float(each.held)} for each in settings}
+    written = {setting.name: dict(_numbers_and_texts(setting, "")) for setting in settings}
     lines: dict[tuple[str, object], list[tuple[str, float]]] = {}
     for name, fields in written.items():
         for path, value in fields.items():
@@ -29,6 +29,8 @@ def series_of(settings: Sequence[Setting]) -> tuple[Series, ...]:
 
 def _numbers_and_texts(part: object, path: str) -> Iterator[tuple[str, object]]:
     """Every number of a section and of the entries in it by its path, as a float; all else by its spelling."""
+    if path == "holds" and part == 0:  # not written: as many as a batch has
+        part = "a batch"
     if isinstance(part, Section):
         names: tuple[str, ...] = tuple(type(part).model_fields)
     elif dataclasses.is_dataclass(part):

@@ -29,6 +29,13 @@ def test_settings_that_differ_in_one_number_make_a_series_in_its_order():
     assert series_of(settings) == (Series("rounds", (("1 rounds", 1.0), ("4 rounds", 4.0), ("8 rounds", 8.0))),)
 
 
+def test_what_is_held_is_no_number_where_it_is_not_written():
+    assert [each.axis for each in series_of([setting(f"{size}", batch_size=size) for size in (1, 2, 4)])] == [
+        "batch_size"
+    ]
+    assert series_of([setting(f"{held}", **({"holds": held} if held else {})) for held in (0, 4, 8)]) == ()
+
+
 def test_numbers_inside_parts_count_too():
     rates = [setting(f"rate {rate}", local={"lr": rate}) for rate in (0.1, 0.01, 0.001)]
     alphas = [setting(f"alpha {alpha}", partition={"dirichlet": alpha}) for alpha in (0.1, 1, 10)]

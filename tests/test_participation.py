@@ -212,9 +212,10 @@ def test_recorded_rounds_stand_in_the_order_of_their_numbers():
     ("rows", "words"),
     [
         ([], "found no row"),
-        ([("1", "a"), ("1", " ")], "line 3: found no client"),
-        ([("", "a")], "line 2: found no round"),
-        ([("1", "a"), ("2", "a"), ("1", "a")], "line 4: found client 'a' in round '1' again, after line 2"),
+        ([("1", "a"), ("01", "b")], "found the rounds '1' and '01'"),
+        ([("1", "a"), ("1", " ")], "row 3: found no client"),
+        ([("", "a")], "row 2: found no round"),
+        ([("1", "a"), ("2", "a"), ("1", "a")], "row 4: found client 'a' in round '1' again, after row 2"),
     ],
 )
 def test_a_recorded_schedule_that_cannot_be_is_refused_by_its_row(rows: list[tuple[str, str]], words: str):
@@ -265,12 +266,22 @@ def test_a_group_that_may_be_smaller_than_what_was_found_is_not_called_kept(tmp_
         (("missing.csv",), "missing.csv: found no readable file"),
         (("--scheme", "number", "--per-round", "101"), "--per-round: found 101; allowed: from 1 to 100"),
         (("--scheme", "groups", "--group", "20"), "--per-round: found 10; allowed: from 20 to 100"),
+        (
+            ("--scheme", "rate", "--clients", "5", "--per-round", "1", "--rounds", "1", "--dropout", "0.99"),
+            "nobody arrived",
+        ),
         (("--scheme", "rate", "--threshold", "90"), "found no round of at least 90 clients"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(arguments: tuple[str, ...], words: str):
     code, _, err = audit(*arguments)
     assert code == 2 and words in err and "Traceback" not in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--noise-multiplier", "--drift", "--noise", "--delta"])
+def test_infinite_numbers_are_refused(option: str):
+    code, _, err = audit("--scheme", "rate", option, "inf")
+    assert code == 2 and option in err and "Traceback" not in err
 
 
 def test_epsilon_grows_with_the_rounds_that_a_client_is_in():

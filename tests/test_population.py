@@ -159,6 +159,19 @@ def test_what_is_told_is_the_share_of_the_clients_own_part_that_is_right(drift: 
     assert explained == pytest.approx(found.told, abs=0.08)
 
 
+@pytest.mark.parametrize(("clients", "rounds", "size"), [(6, 6, 3), (10, 10, 4)])
+def test_what_all_have_in_common_is_not_taken_for_known(clients: int, rounds: int, size: int):
+    """With few rounds it is learned from them too, and what is told of a client is less than if it were known."""
+    differences = []
+    for seed in range(30):
+        sums, own = sums_of(0.05, rounds, clients, size, seed)
+        found = isolation(sums)
+        guess = torch.stack([w * each.update["w"].double() for w, each in zip(found.weights, sums, strict=True)]).sum(0)
+        part = own.double() - 3.0
+        differences.append(found.told - (1 - float((guess - part - 3.0).square().mean() / part.square().mean())))
+    assert abs(sum(differences) / 30) < 0.02
+
+
 def test_a_client_is_isolated_when_the_participation_audit_says_so():
     plan = Scheme("number", clients=10, rounds=40, per_round=4).drawn(3)
     own = torch.randn((10, 500), generator=Generator().manual_seed(1))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from seethrough.audit.cells.finished import missing_cells
 from seethrough.audit.cells.shards import Shard, shard_from
 from seethrough.audit.cells.store import Store
 from seethrough.audit.merge import merge
@@ -164,3 +165,17 @@ def test_shards_are_merged_without_torch_and_not_into_one_of_them(tmp_path: Path
     assert done.returncode == 2 and done.stderr.startswith(f"--out: found {first}, which is to be merged; allowed:")
     done = without_torch("merge", str(tmp_path / "none"), "--out", str(tmp_path / "other"))
     assert done.returncode == 2 and "found no manifest.json" in done.stderr
+
+
+def test_places_of_one_cell_are_missing_once(tmp_path: Path):
+    """Settings that differ in name alone share their cells."""
+    places = [replace(place(trial, setting=name), key=f"k{trial}") for name in ("a", "b") for trial in range(3)]
+    planned, cells = manifest(places), [measured(at, score(0.5)) for at in places[:2]]
+    assert (
+        missing_cells(planned, cells) == 1 and missing_cells(planned, [measured(at, score(0.5)) for at in places]) == 0
+    )
+
+
+def test_a_merge_that_lacks_cells_says_how_many_and_ends_with_one(sharded: Path):
+    done = typed("merge", "first", "--out", "half", cwd=sharded)
+    assert done.returncode == 1 and "7 cells of the audit in none of these shards" in done.stderr

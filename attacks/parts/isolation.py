@@ -5,8 +5,9 @@ the client's own, and what is the round's; the last two are independent, of one 
 the rounds are Y = X (mu, nu)' + P x + noise, with P the participation [rounds, clients], n its row sums and X = (n, n t), of
 covariance s^2 K, K = P P' + rho^2 diag(n). The best linear estimate of client i's update without what is the round's is made
 of the generalized least squares of mu and nu and of p_i' K^-1 times what they leave, p_i the rounds that it is in. If the
-client's own part is as large as the others', it explains the share p_i' K^-1 p_i of that. Without drift that is least squares
-over the rounds; with much, it is next to nothing.
+client's own part is as large as the others', it explains the share p_i' K^-1 p_i - d' (X' K^-1 X)^-1 d of that, where d =
+(1, 0)' - X' K^-1 p_i is what is known of it through mu and nu alone, at time 0, the last round. Without drift that is least
+squares over the rounds; with much, it is next to nothing.
 
 Departs from the paper, which takes updates to be the same in every round: rho is what makes the observed sums likeliest, by
 restricted maximum likelihood (Patterson and Thompson 1971), of which the sums' inner products are all that is needed.
@@ -108,8 +109,10 @@ def isolation(sums: tuple[Sum, ...]) -> Isolation:
     client = taken[:, numbers.index(0)]
     own = inverse @ client
     now = torch.tensor([1.0, 0.0], dtype=torch.float64)  # what is common, in the last round
-    shared = inverse @ common @ torch.linalg.solve(common.T @ inverse @ common, now - common.T @ own)
-    return Isolation((own + shared) * sizes, float((client @ own).clamp(0, 1)), rho)
+    apart = now - common.T @ own
+    fitted = torch.linalg.solve(common.T @ inverse @ common, apart)
+    told = client @ own - apart @ fitted
+    return Isolation((own + inverse @ common @ fitted) * sizes, float(told.clamp(0, 1)), rho)
 
 
 def _likelihood(covariance: Tensor, common: Tensor, inner: Tensor, coordinates: int) -> float:

@@ -53,7 +53,9 @@ def participation(
     noise: Annotated[float, typer.Option(min=0, max=1e6, help="Noise in each sum, in the unit of --drift.")] = 0.0,
     noise_multiplier: Annotated[
         float | None,
-        typer.Option(min=1e-4, help="Of client-level differential privacy in each sum, for epsilon over rounds."),
+        typer.Option(
+            min=1e-4, max=1e6, help="Of client-level differential privacy in each sum, for epsilon over rounds."
+        ),
     ] = None,
     delta: Annotated[float, typer.Option(min=1e-15, max=0.5, help="Of that epsilon.")] = 1e-5,
     scheme: Annotated[Kind | None, typer.Option(help="Simulate: how clients are chosen.")] = None,

@@ -45,22 +45,22 @@ def recorded(rows: Sequence[tuple[str, str]]) -> Schedule:
     """The schedule of rows of a round and a client, as they were written down: rounds in the order of their numbers, or, where
     one has no number, in that of the rows.
 
-    Raises: ValueError, naming the line of the file, the heading being the first, that cannot be.
+    Raises: ValueError, naming the row, the heading being the first, that cannot be.
     """
     clients: dict[str, int] = {}
     seen: dict[tuple[str, int], int] = {}
-    for line, (round_, client) in enumerate(rows, start=2):
+    for row, (round_, client) in enumerate(rows, start=2):
         if not round_.strip() or not client.strip():
             raise ValueError(
-                f"line {line}: found no {'client' if round_.strip() else 'round'}; allowed: a name in both columns"
+                f"row {row}: found no {'client' if round_.strip() else 'round'}; allowed: a name in both columns"
             )
         key = (round_.strip(), clients.setdefault(client.strip(), len(clients)))
         if key in seen:
             raise ValueError(
-                f"line {line}: found client {client.strip()!r} in round {key[0]!r} again, after line {seen[key]}; allowed: "
+                f"row {row}: found client {client.strip()!r} in round {key[0]!r} again, after row {seen[key]}; allowed: "
                 f"once, as its update is in the sum once"
             )
-        seen[key] = line
+        seen[key] = row
     if not seen:
         raise ValueError("found no row; allowed: one for every client in every round's sum")
     rounds = _in_order(dict.fromkeys(name for name, _ in seen))
@@ -70,7 +70,10 @@ def recorded(rows: Sequence[tuple[str, str]]) -> Schedule:
 
 def _in_order(names: Iterable[str]) -> list[str]:
     listed = list(names)
-    numbers = all(re.fullmatch("[0-9]{1,18}", name) for name in listed)
-    if not numbers:
+    if not all(re.fullmatch("[0-9]{1,18}", name) for name in listed):
         return listed
-    return sorted(listed, key=int)
+    spelled: dict[int, str] = {}
+    for name in listed:
+        if (other := spelled.setdefault(int(name), name)) != name:
+            raise ValueError(f"found the rounds {other!r} and {name!r}; allowed: one spelling of each number")
+    return [spelled[number] for number in sorted(spelled)]

@@ -46,7 +46,8 @@ def _in_the_clear(found: Participation) -> str:
     alone = [each.name for each in found.clients if each.smallest == 1]
     if not alone:
         return ""
-    return f"{counted(len(alone), 'client')} were alone in a round, whose sum is that client's update (the first: {alone[0]})."
+    were = "client was" if len(alone) == 1 else "clients were"
+    return f"{len(alone)} {were} alone in a round, whose sum is that client's update (the first: {alone[0]})."
 
 
 def _drifting(found: Participation) -> str:
