@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sympy import Matrix
 
+from seethrough.audit.cli import app
 from seethrough.audit.participation import participation
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
@@ -264,6 +265,7 @@ def test_a_group_that_may_be_smaller_than_what_was_found_is_not_called_kept(tmp_
     [
         ((), "found neither a file nor --scheme"),
         (("missing.csv",), "missing.csv: found no readable file"),
+        (("who.csv", "--clients", "7", "--per-round", "3"), "found --clients, --per-round beside a file"),
         (("--scheme", "number", "--per-round", "101"), "--per-round: found 101; allowed: from 1 to 100"),
         (("--scheme", "groups", "--group", "20"), "--per-round: found 10; allowed: from 20 to 100"),
         (
@@ -290,6 +292,14 @@ def test_epsilon_grows_with_the_rounds_that_a_client_is_in():
     spent = [each.epsilon for each in found.clients]
     assert spent[0] == pytest.approx(gaussian_epsilon(GaussianMechanism(2.0, 3), 1e-5, "rdp"))
     assert spent[1] == spent[2] < spent[0] and "at most 3" in found.privacy
+
+
+@pytest.mark.parametrize("noise", [(), ("--noise-multiplier", "1")])
+def test_the_terminal_shows_epsilon_where_there_is_noise(
+    noise: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    app(["participation", written(tmp_path / "who.csv", "1,a\n1,b\n2,a\n"), *noise], standalone_mode=False)
+    assert ("epsilon" in capsys.readouterr().out) == bool(noise)
 
 
 def test_what_one_round_tells_under_drift_is_what_the_sums_tell_of_it():

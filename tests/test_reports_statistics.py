@@ -10,8 +10,9 @@ from scipy import stats
 
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.specification.kinds import entries_of
+from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import leak_of, leak_over_best, of_shares, over_batches, value_of
-from tests.reports_samples import score
+from tests.reports_samples import manifest, measured, place, score
 
 
 def test_one_batch_has_a_mean_and_no_interval():
@@ -213,3 +214,14 @@ def test_over_one_guesser_it_is_the_leak_over_that_one():
     scores, guesses = [score(value) for value in (0.5, 0.7, 0.6, 0.9, 0.8, 0.4)], [0.1, 0.2, 0.1, 0.2, 0.1, 0.3]
     assert leak_over_best(scores, [guesses]) == leak_of(scores, guesses)
     assert leak_over_best(scores, []) is None
+
+
+def test_a_remark_that_is_not_of_all_trials_says_of_how_many_it_is():
+    at = [place(trial) for trial in range(3)]
+    notes = ("one was computed", "", "one was computed")
+    scores = [score(0.5, note=note) for note in notes]
+    cells = [measured(where, each) for where, each in zip(at, scores, strict=True)]
+    (finding,) = read_blocks(read_grid(manifest(at), cells))[0].findings
+    assert finding.remarks == ("one was computed (in 2 of 3 trials)",)
+    (whole,) = read_blocks(read_grid(manifest(at[:1]), cells[:1]))[0].findings
+    assert whole.remarks == ("one was computed",)

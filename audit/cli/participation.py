@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seethrough.reports.participation import Participation
 
 SHOWN = 20
+SIMULATED = ("clients", "rounds", "per_round", "seed")  # options that a recorded schedule has no use for
 
 
 class Kind(str, Enum):
@@ -35,6 +36,7 @@ Share = Annotated[
 
 @app.command()
 def participation(
+    asked: typer.Context,
     schedule: Annotated[
         Path | None, typer.Argument(help="A CSV file with the columns round and client; or simulate one with --scheme.")
     ] = None,
@@ -75,6 +77,8 @@ def participation(
     if (schedule is None) == (scheme is None):
         found = "both a file and --scheme" if scheme else "neither a file nor --scheme"
         raise InputError(f"participation: found {found}; allowed: one of them.")
+    if schedule is not None:
+        _refuse_simulation(asked)
     if directory is not None and directory.exists() and not directory.is_dir():
         raise InputError(f"--out: found {directory}, which is no folder; allowed: a folder, or a name that is free.")
     if schedule is not None:
@@ -105,17 +109,30 @@ def participation(
         raise SystemExit(REFUTED if standing(told) == "exposed" else INCONCLUSIVE)
 
 
+def _refuse_simulation(asked: typer.Context) -> None:
+    """Raises: InputError, where an option that only a simulation heeds stands beside a file."""
+    sources = {name: asked.get_parameter_source(name) for name in SIMULATED}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"participation: found {named} beside a file; allowed: with --scheme, which simulates.")
+
+
 def _show(told: "Participation") -> None:
+    from seethrough.reports.findings.claims import bound
     from seethrough.reports.findings.text import number
 
     table = Table(title_justify="left")
     for heading in ("client", "rounds", "computable after", "hides among", "told if constant", "under drift"):
         table.add_column(heading)
+    if told.privacy:
+        table.add_column("epsilon")
     for each in told.ordered[:SHOWN]:
         hidden = str(each.least) if each.least == each.found else f"{each.least} to {each.found}"
         after = "never" if each.after is None else str(each.after)
         shares = (number(each.told), number(each.drifting))
-        table.add_row(escape(visible(each.name)), str(each.rounds), after, hidden, *shares)
+        more = () if each.epsilon is None else (bound(each.epsilon),)
+        table.add_row(escape(visible(each.name)), str(each.rounds), after, hidden, *shares, *more)
     out.print(table)
     if len(told.clients) > SHOWN:
         say(out, f"and {len(told.clients) - SHOWN} more clients; --out FOLDER writes all of them")

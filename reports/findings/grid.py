@@ -9,7 +9,7 @@ from ..row import Cell, Manifest, Place, Score
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
 from .family import Family, Which, family_of, trials_of
 from .intervals import Estimate, finite, gain_of, leak_of, leak_over_best, mean_of, value_of
-from .text import last_line
+from .text import counted, last_line
 
 Item = TypeVar("Item")
 
@@ -190,7 +190,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         planned=len(readings),
         states=tuple(states.items()),
         note=gaps[0].note if gaps else "",
-        remarks=unique(score.note for score in scores if score.note),
+        remarks=_remarks(scores),
         over_decoy=leak_of(scores, [score.decoy for score in scores]),
         chance=mean_of(chances) if chances else None,
         evidence=evidence,
@@ -209,6 +209,15 @@ def strongest_guesser(scores: Sequence[Score]) -> str:
     }
     averages = {name: mean_of(known) for name, known in gains.items() if known}
     return max(averages, key=lambda name: averages[name], default="")
+
+
+def _remarks(scores: Sequence[Score]) -> tuple[str, ...]:
+    """What is said beside the scores, each once; in how many trials, where not in all."""
+    said = Counter(score.note for score in scores if score.note)
+    return tuple(
+        remark if times == len(scores) else f"{remark} (in {times} of {counted(len(scores), 'trial')})"
+        for remark, times in said.items()
+    )
 
 
 def _standing(evidence: Evidence | None, measured: int, planned: int) -> Standing:
