@@ -1,8 +1,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
+ROOMS = attacks audit common contracts defenses federation recipes reports src/seethrough
 
 .DEFAULT_GOAL := help
-.PHONY: audit campaign controls test coverage check docs install clean help
+.PHONY: audit campaign controls test coverage check docs install release clean help
 
 audit: install  ## the default audit: tables and a report in audit-results/
 	$(BIN)/seethrough run --out audit-results
@@ -25,9 +26,14 @@ check: install docs  ## lint, types, documentation and its links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry --no-ansi $(ROOMS)
 
 docs: install  ## the documentation in build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+release: install  ## what would be published, built twice and tried in fresh environments, in build/release (half an hour)
+	$(BIN)/python -m pip install --quiet --editable ".[test,release]"
+	$(BIN)/python -m release
 
 install: .venv/installed  ## seethrough and what its tests need, in .venv
 

@@ -79,7 +79,7 @@ def test_where_nothing_prints_a_pdf_one_sentence_says_what_would(tmp_path: Path,
     monkeypatch.setattr(pdf.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
-        InputError, match=r"pdf: found neither WeasyPrint nor a Chromium; allowed: .*`pip install weasyprint`"
+        InputError, match=r"pdf: found neither WeasyPrint nor a Chromium; allowed: .*`pip install .seethrough\[pdf\].`"
     ):
         write_export(tmp_path, read_report(*audit(none=LEAK)), "pdf")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The page as a PDF, printed by WeasyPrint (`pip install weasyprint`) or by a Chromium that is installed."""
+"""The page as a PDF, printed by WeasyPrint (`pip install 'seethrough[pdf]'`) or by a Chromium that is installed."""
 
 import importlib.util
 import os
@@ -35,7 +35,7 @@ def _by_browser(page: Path, printed: Path, profile: Path) -> None:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise InputError(
-            "pdf: found neither WeasyPrint nor a Chromium; allowed: either of them (`pip install weasyprint`), or print "
+            "pdf: found neither WeasyPrint nor a Chromium; allowed: either of them (`pip install 'seethrough[pdf]'`), or print "
             f"{page} from a browser."
         )
     options = [
