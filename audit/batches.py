@@ -123,15 +123,15 @@ def _scan(count: int, number: int, rng: Generator) -> Tensor:
 
 def _choose(labels: Tensor, free: Tensor, setting: Setting, wanted: Tensor | None) -> Tensor:
     """The first of the `free` positions that make a batch: of the wanted labels, of distinct ones, or of any."""
-    left = free.tolist()
+    left, label_at = free.tolist(), labels.tolist()
     if wanted is not None:
         chosen = []
         for label in wanted.tolist():
-            chosen += [i for i in left if labels[i] == label and i not in chosen][:1]
+            chosen += [i for i in left if label_at[i] == label and i not in chosen][:1]
     elif setting.labels == "unique":
         first: dict[int, int] = {}
         for i in left:
-            first.setdefault(int(labels[i]), i)
+            first.setdefault(label_at[i], i)
         chosen = list(first.values())[: setting.held]
     else:
         chosen = left[: setting.held]

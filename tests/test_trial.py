@@ -182,7 +182,7 @@ def test_an_untrained_lenet_gives_mnist_digits_away(shared_data):
         name="s", data=Torchvision(dataset="MNIST", root=str(shared_data)), model=LeNet(), batch_size=8, labels="unique"
     )
     assert scores(case(setting, LabelMinimum()))["label_accuracy"].value == 1.0
-    alone = scores(case(setting.model_copy(update={"batch_size": 1}), DLG(steps=150)))
+    alone = scores(case(setting.model_copy(update={"batch_size": 1}), DLG(steps=60)))
     assert alone["psnr"].value > 20 > best_guess(alone["psnr"])
 
 

@@ -222,7 +222,7 @@ def _played(view: View, classifier: Classifier, familiar: Familiar) -> tuple[Ten
         images = familiar.images[chosen.to(familiar.images.device)]
         with torch.no_grad():
             simulated = replace(view, update=client(images, labels.to(images.device)))
-        seen = read_pulls(simulated, observed_classifier(simulated)).mean
+        seen = read_pulls(simulated, observed_classifier(simulated), familiar.features).mean
         found.append((seen, familiar.errors(chosen, labels).mean(dim=0)))
     looks, slopes = zip(*found, strict=True)
     return torch.stack(looks), torch.stack(slopes)

@@ -18,6 +18,7 @@ from torch import Tensor
 MOST_BITS = 8  # of 64 that may differ
 MOST_LEFT = 10**-2.8  # mean squared difference once brightness and contrast are matched: a PSNR of 28 dB
 AT_ONCE = 2000
+HASHES_AT_ONCE = 128  # that are held against all others, so that the products stay in a processor's cache
 
 
 def copies(pictures: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,10 +31,10 @@ def copies(pictures: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
     near = exact.clone()
     theirs = _low_frequencies(of)
     their_signs = _signs(theirs)
-    for start, part in _parts(pictures):
+    for start, part in _parts(pictures, HASHES_AT_ONCE):
         ours = _low_frequencies(part)
-        differing = (64 - _signs(ours) @ their_signs.T) / 2
-        for mine, others in _pairs(differing <= MOST_BITS):
+        agreeing = _signs(ours) @ their_signs.T  # bits that are equal, less those that differ
+        for mine, others in _pairs(agreeing >= 64 - 2 * MOST_BITS):
             close = (
                 _left(ours[mine], theirs[others], torch.minimum) <= MOST_LEFT * part[0, 0].numel()
             )  # it can only grow
@@ -48,9 +49,9 @@ def repeated(pictures: Tensor) -> int:
     return len(pictures) - len({picture.tobytes() for picture in pictures.contiguous().numpy()})
 
 
-def _parts(pictures: Tensor) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(pictures), AT_ONCE):
-        yield start, pictures[start : start + AT_ONCE]
+def _parts(pictures: Tensor, size: int = AT_ONCE) -> Iterator[tuple[int, Tensor]]:
+    for start in range(0, len(pictures), size):
+        yield start, pictures[start : start + size]
 
 
 def _pairs(found: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
