@@ -77,6 +77,12 @@ class Recovery:
     bound: float | None = None  # gamma(kappa), the highest rate that the claim allows; None where nothing is claimed
     method: str = ""  # how the bound was computed
 
+    def __post_init__(self) -> None:
+        """Raises: ValueError, for shares of nothing or over all."""
+        sound = 0 <= self.recovered <= self.images and 0 <= self.blind <= self.targets and 0 <= self.kappa <= 1
+        if not (sound and self.images and self.targets and (self.bound is None or 0 <= self.bound <= 1)):
+            raise ValueError(f"a recovery is a share of images, and so are its bounds; found {self!r:.300}")
+
 
 @dataclass(frozen=True)
 class FoundLabels:

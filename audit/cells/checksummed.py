@@ -57,7 +57,7 @@ def decode(path: Path, kind: type[Record]) -> Record:
         )
     try:
         return from_plain(document.get("content"), kind, kind.__name__)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged: {error}") from error
 
 

@@ -87,7 +87,12 @@ class Store:
 
     def read_manifest(self) -> Manifest:
         """The manifest. Raises: FileNotFoundError, DamagedFileError, SchemaMismatchError."""
-        return decode(self.directory / "manifest.json", Manifest)
+        path = self.directory / "manifest.json"
+        manifest = decode(path, Manifest)
+        for place in manifest.places + manifest.trainings:
+            if not KEY.fullmatch(place.key):
+                raise DamagedFileError(f"{path} is damaged: it plans a cell of the key {place.key!r:.140}")
+        return manifest
 
     def path(self, key: str) -> Path:
         """The cell's file. Raises: ValueError, for a key that is no plain lower-case name."""

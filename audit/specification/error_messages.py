@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from seethrough.common.console import visible
 from seethrough.common.errors import InputError
 
 from ..untrusted import Document
@@ -59,7 +60,8 @@ def sentences(file: str, document: Document, error: ValidationError) -> Iterator
         line = document.line(location if detail["type"] != "missing" else location[:-1])
         found = "nothing" if detail["type"] == "missing" else _shown(_value_at(document.data, location))
         place = f"{file}, line {line}" if line else file
-        yield f"{place}, {written(location)}: found {found}; allowed: {stopped(_allowed(detail) + _hint(detail))}"
+        allowed = stopped(_allowed(detail) + _hint(detail))
+        yield visible(f"{place}, {written(location)}: found {found}; allowed: {allowed}")
 
 
 def _in_document(data: Any, loc: tuple[Any, ...], missing: bool) -> Location:
