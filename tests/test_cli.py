@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seethrough.audit.cli import main
+from seethrough.audit.cli import app, main
 from tests.security.bombs import Called
 
 SPEC = """
@@ -299,6 +299,15 @@ def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
 
     load_spec(tmp_path / "mine.yaml")
     assert json.loads(typed("schema", cwd=tmp_path).stdout)["title"] == "AuditSpec"
+
+
+@pytest.mark.parametrize(("preset", "drawn"), [("update", None), ("cross-silo", 10), ("cross-device", 6)])
+def test_new_writes_the_spec_of_the_preset(preset: str, drawn: int | None, tmp_path: Path):
+    from seethrough.audit.specification.file import load_spec
+
+    app(["new", str(tmp_path / "mine.yaml"), "--preset", preset], standalone_mode=False)
+    (setting,) = load_spec(tmp_path / "mine.yaml").settings
+    assert (setting.population.per_round if setting.population else None) == drawn
 
 
 def test_list_names_every_entry_with_its_parameters(tmp_path):

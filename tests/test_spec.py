@@ -198,11 +198,10 @@ def test_a_function_of_the_users_own_may_stand_for_a_model(tmp_path):
     assert read.settings[0].model.function == "my_package.models:build"
 
 
-@pytest.mark.parametrize(
-    "file",
-    [ROOT / "audit/default.yaml", ROOT / "audit/starter.yaml", *sorted((ROOT / "examples").glob("*.yaml"))],
-    ids=lambda f: f.name,
-)
+SHIPPED = [ROOT / "audit/default.yaml", *(ROOT / "audit/presets").glob("*.yaml"), *(ROOT / "examples").glob("*.yaml")]
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED), ids=lambda f: f.name)
 def test_shipped_specs_are_valid(file):
     load_spec(file)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from enum import Enum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -159,23 +160,36 @@ def import_files(
     say(out, f"wrote {folder}; make a spec for it with: seethrough new --recording {folder} audit.yaml")
 
 
+class Preset(str, Enum):
+    """Specs to start from."""
+
+    UPDATE = "update"
+    CROSS_SILO = "cross-silo"
+    CROSS_DEVICE = "cross-device"
+
+
 @app.command()
 def new(
     file: Annotated[Path, typer.Argument(help="The file to write.")],
     recording: Annotated[Path | None, typer.Option(help="A folder of recordings that the spec is to attack.")] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="Which one: a single update, or rounds of institutions or of many small devices.")
+    ] = Preset.UPDATE,
 ) -> None:
     """Write a commented spec to start from."""
+    if recording is not None and preset != Preset.UPDATE:
+        raise InputError(f"new: found --preset {preset.value} beside --recording; allowed: one of them.")
     if os.path.lexists(file):
         raise InputError(f"{file}: found a file of this name; allowed: a name that is free.")
     if not file.resolve().parent.is_dir():
         raise InputError(f"{file}: found no folder {file.parent}; allowed: a folder that exists.")
-    write_bytes_atomically(file, _starter(recording, file).encode())
+    write_bytes_atomically(file, _starter(recording, preset, file).encode())
     say(out, f"wrote {file}; run it with: seethrough run {file}")
 
 
-def _starter(recording: Path | None, file: Path) -> str:
+def _starter(recording: Path | None, preset: Preset, file: Path) -> str:
     if recording is None:
-        return (files("seethrough.audit") / "starter.yaml").read_text(encoding="utf-8")
+        return (files("seethrough.audit") / "presets" / f"{preset.name.lower()}.yaml").read_text(encoding="utf-8")
     from ..recordings.starter import starter_for
 
     return starter_for(str(recording), file)
