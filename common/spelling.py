@@ -42,11 +42,20 @@ def label_of(value: object) -> str:
     """An entry as a table names it: its name, and those of its parameters that differ from their defaults or are marked by
     ALWAYS_SAID."""
     changed = [
-        f"{field.name}={getattr(value, field.name)}"
+        f"{field.name}={_spelled(getattr(value, field.name))}"
         for field in dataclasses.fields(value)  # type: ignore[arg-type]
         if getattr(value, field.name) != default_of(field) or _is_always_said(field)
     ]
     return f"{name_of(type(value))}({', '.join(changed)})" if changed else name_of(type(value))
+
+
+def _spelled(value: Any) -> str:
+    """A parameter's value: of a record, such as a recipe, what differs from its defaults, as a spec writes it."""
+    if dataclasses.is_dataclass(value):
+        return f"{{{', '.join(f'{name}: {_spelled(part)}' for name, part in changed(value).items())}}}"
+    if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        return f"[{', '.join(map(_spelled, value))}]"
+    return str(value)
 
 
 def _is_always_said(field: dataclasses.Field[Any]) -> bool:

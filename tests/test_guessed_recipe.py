@@ -17,10 +17,12 @@ from seethrough.audit.data.digits import Digits
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.randomness import drawing_from
 from seethrough.audit.specification.schema import AuditSpec
+from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, MeanGradient
 from seethrough.federation.client import local_update
 from seethrough.recipes import Recipe
 from seethrough.recipes.losses.cross_entropy import CrossEntropy
+from seethrough.recipes.optimizers.sgd import Sgd
 
 SPACE = Space((1, 14, 14), 10)
 GUESSES = (Recipe(lr=0.1), Recipe(lr=0.3, steps=4), Recipe(lr=0.3, steps=16))
@@ -83,3 +85,10 @@ def test_guesses_are_written_in_a_spec():
     }
     (attack,) = AuditSpec.model_validate_json(json.dumps(spec)).attacks
     assert attack.guesses == (Recipe(lr=0.1), Recipe(lr=0.1, steps=4))
+
+
+def test_an_attack_that_guesses_is_named_by_what_its_guesses_change():
+    guesses = (Recipe(epochs=2, batch_size=4), Recipe(optimizer=Sgd(momentum=0.9)))
+    assert label_of(InvertingGradients(guesses=guesses)) == (
+        "inverting_gradients(guesses=[{batch_size: 4, epochs: 2}, {optimizer: {momentum: 0.9}}])"
+    )
