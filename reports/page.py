@@ -101,6 +101,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
         recoveries=report.recoveries,
         labels=report.labels,
         defenses=report.defenses,
+        plan_changes=report.plan_changes,
         refutation=refutation(report.recoveries),
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],

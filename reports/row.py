@@ -150,6 +150,21 @@ class Series:
 
 
 @dataclass(frozen=True)
+class EarlierPlan:
+    """What a run's folder held planned before, and how far that was when another plan took its place."""
+
+    name: str  # of the audit
+    trials: int
+    label_trials: int | None
+    until: str  # when the next plan took its place, in UTC, as in 2026-11-29T18:30:00Z
+    planned: int  # cells
+    measured: int  # of them, by then
+    raised: int  # combinations with numbers by then that the next plan gave more trials
+    left_out: int  # measured cells that the next plan does not have
+    same_spec: bool  # whether the next plan is of the same spec, by other code, libraries or data
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What was planned, with what, and where it can be repeated."""
 
@@ -176,3 +191,4 @@ class Manifest:
     ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
     redacted: str = ""  # what was taken out of the run for good, in words
     series: tuple[Series, ...] = ()
+    earlier: tuple[EarlierPlan, ...] = ()  # of the same folder, where results had been seen, the first one first

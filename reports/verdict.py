@@ -67,11 +67,16 @@ class Verdict:
 
 
 def judge(
-    readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False
+    readings: Sequence[Reading],
+    blocks: Sequence[Block],
+    doubts: Sequence[str] = (),
+    refuted: bool = False,
+    changes: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is."""
+    """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is,
+    `changes` those of the plan in the light of results."""
     return Verdict(
-        headline=_partial(readings) + headline(blocks, doubts, refuted),
+        headline=_partial(readings) + headline(blocks, doubts, refuted, changes),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),

@@ -108,7 +108,7 @@ def test_the_exit_code_is_the_answer(audit, rules, code: int, tmp_path: Path, mo
         ("name: p\nrules: [{name: a, requires: leak}]\n", "did you mean require?"),
         ("name: p\nrules: [{name: a, defense: none, require: leak}]\n", "did you mean defenses?"),
         ("", "p.yaml"),
-        ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak' or 'measured'"),
+        ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak', 'measured' or 'plan_kept'"),
         ("name: p\nrules: [{name: a, leak_at_most: .nan}]\n", "leak_at_most"),
         ("[1]\n", "found"),
     ],
@@ -175,9 +175,9 @@ def test_a_policy_does_not_pass_from_one_audit_to_the_cells_of_another(tmp_path:
     both = {**spec(), "trials": 3}
     out = tmp_path / "out"
     seethrough.audit(first, out, workers=1, quiet=True)
-    seethrough.audit(second, out, workers=1, policy="research", quiet=True)
+    seethrough.audit(second, out, workers=1, policy="research", replace=True, quiet=True)
     with pytest.raises(InputError, match="which know of no such policy"):
-        seethrough.audit(both, out, workers=1, policy="research", quiet=True)
+        seethrough.audit(both, out, workers=1, policy="research", replace=True, quiet=True)
 
 
 def judged(cells: dict[Place, Cell], rule: dict[str, Any], metrics: tuple[str, ...] = ("ssim",), **planned: Any) -> str:

@@ -57,6 +57,9 @@ def run(
         str | None,
         typer.Option(help="Compute one part of the cells, such as 3/20, in a folder of its own; see `merge`."),
     ] = None,
+    replaces: Annotated[
+        bool, typer.Option("--replace", help="Leave out what the folder holds of another audit; the page will say so.")
+    ] = False,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
@@ -72,7 +75,21 @@ def run(
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
+            *(
+                audit,
+                directory,
+                out,
+                err,
+                workers,
+                threads,
+                device,
+                retry_failed,
+                policy,
+                include_private,
+                limits,
+                part,
+            ),
+            replaces=replaces,
         )
     except KeyboardInterrupt:
         interrupted("interrupted; what is finished is kept, and the same command goes on from there")

@@ -41,6 +41,8 @@ def show(report: "Report", directory: Path) -> None:
         out.print(table)
     _show_labels(report.labels)
     _show_failed(report)
+    for change in report.plan_changes:
+        say(out, change, "yellow")
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
     if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):

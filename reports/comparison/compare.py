@@ -86,7 +86,12 @@ def compare(first: Report, second: Report) -> Comparison:
         for path in paths
     )
     compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items())
-    others = (*compared, *_others(first.manifest, second.manifest))
+    changed = (
+        f"the plan of the {which} run: {change}"
+        for which, report in (("first", first), ("second", second))
+        for change in report.plan_changes
+    )
+    others = (*changed, *compared, *_others(first.manifest, second.manifest))
     unsound = tuple(
         f"in the {which} run: {failed}"
         for which, report in (("first", first), ("second", second))

@@ -35,8 +35,8 @@ def _by_browser(page: Path, printed: Path, profile: Path) -> None:
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise InputError(
-            "pdf: found neither WeasyPrint nor a Chromium; allowed: either of them (`pip install 'seethrough[pdf]'`), or print "
-            f"{page} from a browser."
+            "pdf: found neither WeasyPrint nor a Chromium; allowed: either of them (`pip install 'seethrough[pdf]'`), or "
+            f"print {page} from a browser."
         )
     options = [
         "--headless",
