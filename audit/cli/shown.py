@@ -39,6 +39,7 @@ def show(report: "Report", directory: Path) -> None:
                 said = f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"
                 table.add_row(named, _plain(row.attack), _plain(said))
         out.print(table)
+    _show_undecided(report)
     _show_labels(report.labels)
     _show_failed(report)
     for change in report.plan_changes:
@@ -76,6 +77,12 @@ def show_shard(report: "Report", directory: Path, shard: "Shard") -> None:
     )
     if failed := failed_cells(report.cells):
         stop(f"{failed} of {len(report.cells)} cells failed; --retry-failed computes them again", FAILED)
+
+
+def _show_undecided(report: "Report") -> None:
+    """What would decide what is undecided."""
+    for line in [each for each in report.defenses if each.fate == "undecided"][:SHOWN]:
+        say(out, f"{line.setting}, {line.threat}: {line.defense} is undecided. {line.advice}")
 
 
 def _show_labels(told: "Sequence[Told]") -> None:
