@@ -94,7 +94,9 @@ def test_page_tables_digest_and_terminal_say_how_many(tmp_path: Path, capsys):
     assert line.batches_needed in [each["batches_needed"] for each in digest["defenses"].values()]
     assert line.batches_needed in [each["batches_to_exclude"] for each in digest["findings"].values()]
     show(report, tmp_path)
-    assert f"noise is undecided. Not known: {words} (trials) would decide it." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "threat: noise: undecided: nothing was found, but" in said and f"{words} would exclude it" in said
+    assert line.advice == f"Not known: {words} (trials) would decide it."
 
 
 def test_where_no_number_would_do_that_is_said(tmp_path: Path):

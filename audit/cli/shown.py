@@ -80,9 +80,15 @@ def show_shard(report: "Report", directory: Path, shard: "Shard") -> None:
 
 
 def _show_undecided(report: "Report") -> None:
-    """What would decide what is undecided."""
-    for line in [each for each in report.defenses if each.fate == "undecided"][:SHOWN]:
-        say(out, f"{line.setting}, {line.threat}: {line.defense} is undecided. {line.advice}")
+    """Why what is undecided is so, and what would decide it."""
+    said = [
+        f"{section.setting}, {section.threat}: {': '.join((each.subject, each.text))} {'; '.join(each.points)}".rstrip()
+        for section in report.verdict.sections
+        for each in section.statements
+        if each.subject.endswith(": undecided")
+    ]
+    for line in said[:SHOWN]:
+        say(out, line)
 
 
 def _show_labels(told: "Sequence[Told]") -> None:
