@@ -22,6 +22,7 @@ from .parts.curves import curves
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
 from .parts.template import style, template
+from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
@@ -106,6 +107,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
         over=[(plot, curves(plot)) for plot in report.over],
+        drawings=[threat_drawing(report.manifest, block.threat, block.defenses) for block in report.blocks],
         signs=SIGNS,
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),

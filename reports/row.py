@@ -142,6 +142,15 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What the server of a threat model may use beside the model and what it reads, in a word or two each."""
+
+    threat: str
+    granted: tuple[str, ...]
+    withheld: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Series:
     """Settings that differ in one number alone, in its order: what is measured can be drawn over it."""
 
@@ -191,4 +200,6 @@ class Manifest:
     ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
     redacted: str = ""  # what was taken out of the run for good, in words
     series: tuple[Series, ...] = ()
+    sights: tuple[Sight, ...] = ()  # one for each threat model
+    sums: tuple[tuple[str, int], ...] = ()  # defenses by secure aggregation, and how many clients are in a sum
     earlier: tuple[EarlierPlan, ...] = ()  # of the same folder, where results had been seen, the first one first

@@ -10,6 +10,7 @@ from PIL import Image
 
 from seethrough.audit.cells.store import Store
 from seethrough.reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
+from seethrough.reports.row import EarlierPlan, Sight
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
@@ -116,6 +117,9 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     return Manifest(
         *(name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings),
         limits=(text(),),
+        sights=(Sight(threat, (text(), text()), (text(),)),),
+        sums=((defense, 4),),
+        earlier=(EarlierPlan(text(), 7, None, text(), 7, 5, 1, 2, False),),
     ), cells
 
 
