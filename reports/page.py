@@ -19,6 +19,7 @@ from .findings.text import average, brief, counted, interval, last_line, number,
 from .glossary import GLOSSARY
 from .overview import summarize
 from .parts.curves import curves
+from .parts.label_bars import label_bars
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
 from .parts.template import style, template
@@ -111,6 +112,8 @@ def render_page(report: Report, include_private: bool = False) -> str:
         signs=SIGNS,
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
+        histograms=[(each, label_bars(each)) for each in report.histograms if each.setting not in private],
+        labels_left_out={each.setting for each in report.histograms}.intersection(private),
         severities=RULE,
         standards=standards(),
         glossary=GLOSSARY,

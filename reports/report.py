@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from .defense_table import DefenseLine, defense_lines
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
+from .findings.label_histograms import LabelHistogram, label_histograms
 from .findings.labels import Told, told_labels
 from .findings.over import Over, over
 from .findings.recoveries import Recovered, recoveries, refutation
@@ -27,6 +28,7 @@ class Report:
     promises: tuple[Promise, ...]
     recoveries: tuple[Recovered, ...]
     labels: tuple[Told, ...]
+    histograms: tuple[LabelHistogram, ...]
     trained: tuple[Trained, ...]
     plots: tuple[Tradeoff, ...]
     over: tuple[Over, ...]
@@ -50,6 +52,7 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
         promises=promised,
         recoveries=recovered,
         labels=told_labels(manifest, cells),
+        histograms=label_histograms(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
         over=over(manifest, blocks, promised),

@@ -87,6 +87,26 @@ class FoundLabels:
 
 
 @dataclass(frozen=True)
+class ClassCount:
+    """How often one class is in the truth of a trial, in what an attack found, and in what a blind guesser says."""
+
+    number: int  # from 0, as in the data
+    name: str
+    true: int
+    found: int
+    guessed: int
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """The labels of one trial by class: whose they are is known to the auditor alone, so they are personal as pictures are."""
+
+    of: Literal["client", "cohort"]  # the attacked client, or all in the sum that the server reads
+    guesser: str  # who guesses in the public proportions
+    classes: tuple[ClassCount, ...]  # those that are in one of them, in the order of the classes
+
+
+@dataclass(frozen=True)
 class Utility:
     """What one federated training under a defense came to, and what it cost."""
 
@@ -131,6 +151,7 @@ class Cell:
     recovery: Recovery | None = None  # None where the attack recovers no images
     utility: Utility | None = None  # of a cell that is no attack but a training
     labels: FoundLabels | None = None  # None where they are scored, or none were found
+    label_counts: LabelCounts | None = None  # None where the truth is not known, labels are granted, or none were found
 
 
 @dataclass(frozen=True)

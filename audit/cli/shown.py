@@ -46,11 +46,9 @@ def show(report: "Report", directory: Path) -> None:
         say(out, change, "yellow")
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
-    if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):
-        say(
-            out,
-            f"{directory / 'cells'} holds pictures that may show real people; `seethrough redact {directory}` deletes them",
-        )
+    if report.manifest.personal and any(cell.pictures or cell.label_counts for cell in report.cells):
+        held = f"{directory / 'cells'} holds pictures or labels that may be of real people"
+        say(out, f"{held}; `seethrough redact {directory}` deletes them")
     uncontrolled, contradiction = failed_control(report.blocks), refutation(report.recoveries)
     if uncontrolled:  # then nothing else is to be believed, a refutation neither
         stop(f"{uncontrolled} {contradiction}".strip(), UNCONTROLLED)
