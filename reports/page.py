@@ -129,7 +129,7 @@ def _template() -> Template:
         "page.html",
         average=average,
         bound=bound,
-        breakable=_breakable,
+        breakable=breakable,
         brief=brief,
         counted=counted,
         direction=_direction,
@@ -147,7 +147,7 @@ def _template() -> Template:
     )
 
 
-def _breakable(name: str) -> Markup:
+def breakable(name: str) -> Markup:
     """A name with its parameters, which may go on to the next line behind each of its parts."""
     return Markup("<wbr>").join(re.split(r"(?<=[_(,+])", visible(name)))
 

@@ -24,6 +24,7 @@ class Also(str, Enum):
 
     TEX = "tex"
     JUNIT = "junit"
+    PARQUET = "parquet"
     PDF = "pdf"
 
 
@@ -37,7 +38,8 @@ def report(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     include_private: IncludePrivate = False,
     also: Annotated[
-        list[Also] | None, typer.Option(help="A further document: LaTeX tables, JUnit XML, or the page as a PDF.")
+        list[Also] | None,
+        typer.Option(help="A further document: LaTeX tables, JUnit XML, a Parquet file, or the page as a PDF."),
     ] = None,
 ) -> None:
     """Write the tables and the report of a finished or interrupted run anew."""
@@ -135,32 +137,45 @@ def compare(
     first: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote: what was.")],
     second: Annotated[Path, typer.Argument(help="Another one: what is now.")],
     markdown: Annotated[Path | None, typer.Option("--out", help="A Markdown file for every number.")] = None,
+    html: Annotated[Path | None, typer.Option(help="The same as a self-contained HTML page.")] = None,
 ) -> None:
     """Compare two runs: exit code 0 where nothing leaks more, 3 where something does, 4 where that is not known."""
     from seethrough.common.files import write_text_atomically
     from seethrough.reports import comparison
 
-    if markdown is not None and not markdown.resolve().parent.is_dir():
-        raise InputError(f"{markdown}: found no folder {markdown.parent}; allowed: a file in a folder that exists.")
-    if markdown is not None and os.path.lexists(markdown):
-        raise InputError(f"{markdown}: found a file or folder of this name; allowed: a name that is free.")
+    for option, file in (("--out", markdown), ("--html", html)):
+        _check_free(option, file)
+    if markdown is not None and html is not None and markdown.resolve() == html.resolve():
+        raise InputError(f"--html: found {html}, as for --out; allowed: another name.")
     found = comparison.compare(_report_of(first), _report_of(second))
     say(out, comparison.headline(found))
     told = comparison.lines(found)
     for line in told[:SHOWN]:
         say(out, f"    {line}")
     if len(told) > SHOWN:
-        say(out, f"    and {len(told) - SHOWN} more; --out FILE writes all of them")
+        say(out, f"    and {len(told) - SHOWN} more; --out FILE or --html FILE writes all of them")
     for line in found.others[:SHOWN]:
         say(out, f"    differs: {line}")
     if markdown is not None:
         write_text_atomically(markdown, comparison.comparison_markdown(found))
         say(out, f"comparison: {markdown}")
+    if html is not None:
+        from seethrough.reports.comparison.page import comparison_page  # loads the templates' language
+
+        write_text_atomically(html, comparison_page(found))
+        say(out, f"comparison: {html}")
     if found.changed("leaks more"):
         raise SystemExit(REFUTED)
-    unknown = any(each.change in ("not comparable", "too few batches") for each in found.differences)
-    if unknown or found.unsound or not found.differences:
+    if found.is_open:
         raise SystemExit(INCONCLUSIVE)
+
+
+def _check_free(option: str, file: Path | None) -> None:
+    """Raises: InputError, for a file that cannot be written, or would replace one."""
+    if file is not None and not file.resolve().parent.is_dir():
+        raise InputError(f"{option}: {file}: found no folder {file.parent}; allowed: a file in a folder that exists.")
+    if file is not None and os.path.lexists(file):
+        raise InputError(f"{option}: {file}: found a file or folder of this name; allowed: a name that is free.")
 
 
 def _report_of(directory: Path) -> "Report":
