@@ -1,6 +1,7 @@
 """One audit, from its spec to the tables and the report in its folder."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from seethrough.common.errors import InputError
 from seethrough.common.processes import afresh
 from seethrough.reports import Cell, Manifest, write_reports
 from seethrough.reports.plan_changes import plan_changes
+from seethrough.reports.standards import Point
 
 from .case import Case
 from .cells.compute import Computation
@@ -47,13 +49,15 @@ def run_audit(
     limits: Limits = NO_LIMITS,
     shard: Shard | None = None,
     replaces: bool = False,
+    added: Sequence[Point] = (),
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
     `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
     its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`.
     `limits` are those of each cell; they enter no key. Of a `shard`, its cells alone are computed; all are planned. A folder
-    with results of another audit is refused, unless this one `replaces` it. How far it is goes to `out`, what is wrong to
+    with results of another audit is refused, unless this one `replaces` it. The page shows the points of laws and guidelines
+    that are `added`. How far it is goes to `out`, what is wrong to
     `err`. Returns what was planned and the finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
@@ -94,7 +98,7 @@ def run_audit(
                 redact(store)
                 manifest = replace(manifest, redacted=redacted)
             cells = finished_cells(store, manifest, err)
-            write_reports(directory, manifest, cells, include_private)
+            write_reports(directory, manifest, cells, include_private, added)
             if manifest.redacted:
                 store.write_manifest(manifest)
     return manifest, cells

@@ -27,7 +27,7 @@ from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
-from .standards import standards
+from .standards import Point, standards
 
 MOST_REMARKS = 3  # below a table
 MOST_LISTED = (
@@ -89,8 +89,9 @@ class Coverage:
     gaps: tuple[Reading, ...]  # metrics without a number, in a cell that was computed
 
 
-def render_page(report: Report, include_private: bool = False) -> str:
-    """The page as HTML; pictures that may show real people are left out, unless `include_private`."""
+def render_page(report: Report, include_private: bool = False, added: Sequence[Point] = ()) -> str:
+    """The page as HTML; pictures that may show real people are left out, unless `include_private`. `added` are points of laws
+    and guidelines beside those that are built in."""
     private = () if include_private else report.manifest.personal
     coverage = _coverage(report.readings) + _covered_trainings(report.manifest, report.cells)
     return _template().render(
@@ -116,6 +117,7 @@ def render_page(report: Report, include_private: bool = False) -> str:
         labels_left_out={each.setting for each in report.histograms}.intersection(private),
         severities=RULE,
         standards=standards(),
+        added=added,
         glossary=GLOSSARY,
         coverage=coverage,
         listed=_listed(coverage),

@@ -33,10 +33,16 @@ IncludePrivate = Annotated[
 ]
 
 
+Standards = Annotated[
+    Path | None, typer.Option(help="A YAML file of further laws and guidelines, for the page to name.")
+]
+
+
 @app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     include_private: IncludePrivate = False,
+    standards: Standards = None,
     also: Annotated[
         list[Also] | None,
         typer.Option(help="A further document: LaTeX tables, JUnit XML, a Parquet file, or the page as a PDF."),
@@ -48,13 +54,15 @@ def report(
 
     from ..cells.finished import finished_cells, read_manifest
     from ..cells.store import Store
+    from ..standards import load_standards
 
+    added = () if standards is None else load_standards(standards)
     store = Store(directory)
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
         gc.freeze()  # all of it is wanted to the end, and to look it through for garbage takes a second
-        written = write_reports(directory, manifest, cells, include_private)
+        written = write_reports(directory, manifest, cells, include_private, added)
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
