@@ -22,6 +22,7 @@ from .parts.curves import curves
 from .parts.label_bars import label_bars
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
+from .parts.short_names import short_names
 from .parts.template import style, template
 from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
@@ -116,6 +117,7 @@ def render_page(report: Report, include_private: bool = False, added: Sequence[P
         histograms=[(each, label_bars(each)) for each in report.histograms if each.setting not in private],
         labels_left_out={each.setting for each in report.histograms}.intersection(private),
         severities=RULE,
+        shortened=any(_shortened(block.attacks) or _shortened(block.defenses) for block in report.blocks),
         standards=standards(),
         added=added,
         glossary=GLOSSARY,
@@ -144,9 +146,14 @@ def _template() -> Template:
         number=number,
         remarks_of=_remarks_of,
         scale_of=_scale_of,
+        short_names=short_names,
         spread=spread,
         standings=STANDINGS,
     )
+
+
+def _shortened(names: Sequence[str]) -> bool:
+    return any(short != name for name, short in short_names(names).items())
 
 
 def breakable(name: str) -> Markup:

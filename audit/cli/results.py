@@ -28,6 +28,8 @@ class Also(str, Enum):
     PDF = "pdf"
 
 
+SHOWN_EVIDENCE = 5  # lines below a rule
+
 IncludePrivate = Annotated[
     bool, typer.Option("--include-private", help="Show pictures on the page that may be of real people.")
 ]
@@ -114,9 +116,10 @@ def redact_run(directory: Annotated[Path, typer.Argument(help="A folder that `se
 def check(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     policy: Annotated[str, typer.Option(help="strict, research, or a YAML file of your own.")] = "strict",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what speaks for a rule, too.")] = False,
 ) -> None:
     """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
-    from seethrough.reports.gate import judge_policy
+    from seethrough.reports.gate import judge_policy, told
 
     from ..policy import is_fixed, load_policy
 
@@ -126,11 +129,8 @@ def check(
     before = "was fixed before" if is_fixed(report.manifest, chosen, digest) else "was not fixed before"
     say(out, f"policy {chosen.name}, SHA-256 {digest[:12]}, {before} the run's first cell")
     for each in found:
-        say(out, f"{each.outcome}: {each.rule.name} ({each.rule.severity})")
-        for evidence in each.evidence[:SHOWN]:
-            say(out, f"    {evidence.outcome}: {evidence.words}")
-        if len(each.evidence) > SHOWN:
-            say(out, f"    and {len(each.evidence) - SHOWN} more")
+        for line in told(each, report, None if verbose else SHOWN_EVIDENCE):
+            say(out, line)
     outcomes = {each.outcome for each in found}
     counts = (
         (outcome, sum(each.outcome == outcome for each in found)) for outcome in ("met", "violated", "inconclusive")
