@@ -13,6 +13,7 @@ import torch
 
 from seethrough.common.spelling import facts_of, label_of
 from seethrough.defenses import Chain, Defense
+from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.reports.row import EXPLAINED, Described, Manifest, Place
 
 from .case import attackable, broadcast_model, divided, why_unsearchable
@@ -109,6 +110,8 @@ def manifest_of(
         doubts=tuple(dict.fromkeys(doubts(spec))),
         margins=tuple(spec.margins.items()),
         series=series_of(spec.settings),
+        sights=tuple(threat.sight() for threat in spec.threats),
+        sums=tuple(_sums(spec)),
         personal=tuple(each.name for each in spec.settings if each.recording or not each.data.published),
     )
 
@@ -229,6 +232,13 @@ def accuracy(setting: Setting, seed: int) -> str:
 
 def _headline(entry: object) -> str:
     return " ".join((type(entry).__doc__ or "").split("\n\n")[0].split())
+
+
+def _sums(spec: AuditSpec) -> Iterator[tuple[str, int]]:
+    """The defenses under which a server reads a sum alone, and of how many clients."""
+    for defense in spec.defenses:
+        parts = defense.parts if isinstance(defense, Chain) else (defense,)
+        yield from ((defense_label(defense), part.clients) for part in parts if isinstance(part, SecureAggregation))
 
 
 def _defense_facts(defense: Defense) -> tuple[str, ...]:

@@ -46,17 +46,19 @@ def _earlier(directory: Path) -> tuple[Path, ...]:
 
 
 def _common_manifest(stores: Sequence[Store]) -> Manifest:
-    """What all of them planned. Raises: InputError, naming two that did not plan the same, and what differs."""
+    """What all of them planned, with all plans that any had before. Raises: InputError, naming two that did not plan the same,
+    and what differs."""
     first, *others = [(store.directory, read_manifest(store)) for store in stores]
     for directory, manifest in others:
-        for field in fields(Manifest):
+        for field in (each for each in fields(Manifest) if each.name != "earlier"):
             mine, other = getattr(first[1], field.name), getattr(manifest, field.name)
             if mine != other:
                 raise InputError(
                     f"{directory}: found {_differing(field.name, mine, other)} than in {first[0]}; allowed: shards of one "
                     "spec, by the same code, with the same library versions, on one kind of machine."
                 )
-    return first[1]
+    earlier = {each for _, manifest in (first, *others) for each in manifest.earlier}
+    return replace(first[1], earlier=tuple(sorted(earlier, key=lambda each: (each.until, each.measured))))
 
 
 def _differing(field: str, mine: object, other: object) -> str:

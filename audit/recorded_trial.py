@@ -15,6 +15,7 @@ from seethrough.federation.rounds import Round, simulate_round
 from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
+from .counting import counted_labels
 from .explained import explained, public_examples
 from .judging import Judged, scored
 from .randomness import drawing_from, stream
@@ -54,15 +55,16 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
     returned = attack_on(case, rounds, device)
     misled = attack_on(case, _decoys(case, rounds, known), device, shrinks=False)
     found, decoy = claimed_by(returned), claimed_by(misled)
-    scores = [explained(case, rounds, device)]
+    scores, counts = [explained(case, rounds, device)], None
     if known:
         judged = _judged(case, rounds[-1])
         scores += [scored(metric, judged, returned, misled, rounds[-1].aggregate.note) for metric in case.metrics]
+        counts = counted_labels(judged, returned, case.setting.data.load().name_of)
     else:
         scores += [Score(label_of(metric), metric.better, "unavailable", note=NO_TRUTH) for metric in case.metrics]
     shown = found.matched_with(known[0]) if known else found
     labels = None if known else _found_labels(case, members[-1][0].recording.facts.client, returned.labels)
-    return Outcome(tuple(scores), None, UNCLAIMED, None, _side_by_side(known, shown, decoy), labels)
+    return Outcome(tuple(scores), None, UNCLAIMED, None, _side_by_side(known, shown, decoy), labels, counts)
 
 
 def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ...]) -> Round:

@@ -1,6 +1,7 @@
 """One audit, from its spec to the tables and the report in its folder."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from seethrough.common.console import say, warn, working
 from seethrough.common.errors import InputError
 from seethrough.common.processes import afresh
 from seethrough.reports import Cell, Manifest, write_reports
+from seethrough.reports.plan_changes import plan_changes
+from seethrough.reports.standards import Point
 
 from .case import Case
 from .cells.compute import Computation
@@ -22,6 +25,7 @@ from .cells.runner import run_cells
 from .cells.shards import Shard
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .device import Device, check_device, device_for
+from .earlier_plans import with_history
 from .manifest import code_revision
 from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
@@ -44,13 +48,17 @@ def run_audit(
     include_private: bool = False,
     limits: Limits = NO_LIMITS,
     shard: Shard | None = None,
+    replaces: bool = False,
+    added: Sequence[Point] = (),
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
     `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
     its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`.
-    `limits` are those of each cell; they enter no key. Of a `shard`, its cells alone are computed; all are planned. How far it
-    is goes to `out`, what is wrong to `err`. Returns what was planned and the finished cells.
+    `limits` are those of each cell; they enter no key. Of a `shard`, its cells alone are computed; all are planned. A folder
+    with results of another audit is refused, unless this one `replaces` it. The page shows the points of laws and guidelines
+    that are `added`. How far it is goes to `out`, what is wrong to
+    `err`. Returns what was planned and the finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
     KeyboardInterrupt.
@@ -73,11 +81,14 @@ def run_audit(
     with store.lock():
         earlier = _earlier(store)
         redacted = "" if earlier is None else earlier.redacted
+        planned = with_history(plan.manifest, earlier, store, replaces)
+        for change in plan_changes(planned):
+            warn(err, change)
         if earlier is not None and not _share_cells(earlier, plan.manifest):
             held = f"{directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
             warn(err, held)
             earlier = None
-        manifest = with_policy(plan.manifest, earlier, store, policy)
+        manifest = with_policy(planned, earlier, store, policy)
         store.write_manifest(manifest)
         try:
             used = workers or workers_for(chosen, threads)
@@ -87,7 +98,7 @@ def run_audit(
                 redact(store)
                 manifest = replace(manifest, redacted=redacted)
             cells = finished_cells(store, manifest, err)
-            write_reports(directory, manifest, cells, include_private)
+            write_reports(directory, manifest, cells, include_private, added)
             if manifest.redacted:
                 store.write_manifest(manifest)
     return manifest, cells

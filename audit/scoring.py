@@ -17,6 +17,8 @@ from seethrough.reports.row import Guess, Score
 
 from .metrics import Metric, MetricNotApplicableError, UnavailableError
 
+PROPORTIONS = "public proportions"  # the guesser of labels who deals them out as the public classes are
+
 
 @dataclass(frozen=True, eq=False)
 class Claimed:
@@ -103,7 +105,7 @@ def blind_guessers(public: Batch, size: int, granted: Tensor | None) -> tuple[Cl
         guessed["the mean public image of each class"] = _class_means(granted, public)
     named = {
         "the commonest public class": counts.argmax().repeat(size),
-        "public proportions": _in_proportion(counts, size),
+        PROPORTIONS: _in_proportion(counts, size),
     }
     return (
         *(Claimed(images, None, images, name) for name, images in guessed.items()),

@@ -13,6 +13,7 @@ from seethrough.defenses import Batch, Defense, NotApplicableError, Params
 from seethrough.federation.client import batchnorm_layers
 from seethrough.federation.rounds import Round
 from seethrough.recipes import Recipe
+from seethrough.reports.row import Sight
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,16 @@ MEANING: dict[Fact, str] = {
     "public": "public data of the same kind as the private data",
     "participants": "the number of clients behind the update it reads",
     "past": "what it read in earlier rounds, if there were any, who took part, and the models broadcast then",
+}
+SHORT: dict[Fact, str] = {
+    "count": "number of examples",
+    "labels": "labels",
+    "recipe": "training recipe",
+    "order": "order of examples",
+    "defense": "the defense",
+    "public": "public data",
+    "participants": "number of clients",
+    "past": "earlier rounds",
 }
 BATCHNORM = {
     "hidden": "no BatchNorm statistics (they stay with the clients)",
@@ -51,6 +62,16 @@ class ThreatModel(Section):
     def without(self, fact: Fact) -> "ThreatModel":
         """The same without a fact that there is not."""
         return self.model_copy(update={"grants": tuple(each for each in self.grants if each != fact)})
+
+    def sight(self) -> Sight:
+        """The same as `sentences`, in a word or two each."""
+        shown = {"hidden": (), "running": ("running BatchNorm",), "exact": ("exact BatchNorm",)}[self.batchnorm]
+        granted = (*(SHORT[fact] for fact in SHORT if fact in self.grants), *shown)
+        withheld = (
+            *(SHORT[fact] for fact in SHORT if fact not in self.grants),
+            *(() if shown else ("BatchNorm",)),
+        )
+        return Sight(self.name, granted, withheld)
 
     def sentences(self) -> tuple[str, ...]:
         """What is granted and what is withheld, in words."""

@@ -20,10 +20,11 @@ from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
 from seethrough.federation.rounds import Round, simulate_round, simulate_rounds
 from seethrough.federation.server import Server
-from seethrough.reports.row import Claim, FoundLabels, Pictures, Recovery, Score
+from seethrough.reports.row import Claim, FoundLabels, LabelCounts, Pictures, Recovery, Score
 
 from .batches import draw_batches
 from .case import LEARNED, Case, broadcast_model, claimed, public_batch, why_unsearchable
+from .counting import counted_labels
 from .judging import judged_against, scored
 from .randomness import drawing_from, stream
 from .recovery import recovery_of
@@ -46,6 +47,7 @@ class Outcome:
     recovery: Recovery | None
     pictures: Pictures | None
     labels: FoundLabels | None = None  # where nothing scores them
+    label_counts: LabelCounts | None = None  # where the truth is known
 
 
 def run_trial(case: Case, device: torch.device) -> Outcome:
@@ -80,6 +82,7 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
         unclaimed=unclaimed,
         recovery=recovery_of(case, truth, shown, returned, guarantee),
         pictures=_side_by_side(truth, shown, shown_decoy),
+        label_counts=counted_labels(judged, returned, case.setting.data.load().name_of),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seethrough.common.files import write_text_atomically
 from seethrough.common.interrupts import interrupts_deferred
@@ -21,6 +22,9 @@ from .row import (
     Utility,
 )
 
+if TYPE_CHECKING:
+    from .standards import Point
+
 __all__ = [
     "Cell",
     "Claim",
@@ -37,10 +41,17 @@ __all__ = [
 ]
 
 
-def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], include_private: bool = False) -> Report:
+def write_reports(
+    directory: Path,
+    manifest: Manifest,
+    cells: Sequence[Cell],
+    include_private: bool = False,
+    added: "Sequence[Point]" = (),
+) -> Report:
     """Write `report.json`, `results.csv`, `results.md` and `index.html`; `utility.csv` if there are trainings, `labels.csv` if
     there are labels that nothing scores. Equal input gives equal bytes. Pictures that may show real people are left out,
-    unless `include_private`. Returns what they say.
+    unless `include_private`. The page shows the points of laws and guidelines that are built in, and those `added`. Returns
+    what they say.
 
     Raises: OSError, where the directory cannot be written; each file is then whole, old or new.
     """
@@ -55,7 +66,7 @@ def write_reports(directory: Path, manifest: Manifest, cells: Sequence[Cell], in
     write_text_atomically(directory / "report.json", report_json(report))
     write_text_atomically(directory / "results.csv", results_csv(report.readings))
     write_text_atomically(directory / "results.md", results_markdown(report))
-    write_text_atomically(directory / "index.html", render_page(report, include_private))
+    write_text_atomically(directory / "index.html", render_page(report, include_private, added))
     _write_or_remove(directory / "labels.csv", labels_csv(manifest, cells))
     _write_or_remove(directory / "utility.csv", utility_csv(manifest, cells) if manifest.trainings else "")
     return report

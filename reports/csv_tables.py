@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from seethrough.common.console import visible
 
@@ -38,14 +38,19 @@ def results_csv(readings: Sequence[Reading]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    writer.writerows(map(_spelled, row) for row in number_rows(readings))
+    return text.getvalue()
+
+
+def number_rows(readings: Sequence[Reading]) -> Iterator[tuple[str | int | float | None, ...]]:
+    """One row for every planned number, by `COLUMNS`; None where there is nothing."""
     guessers = {
         path: strongest_guesser(
             [reading.score for reading in group if reading.state == "ok" and reading.score is not None]
         )
         for path, group in grouped(readings).items()
     }
-    writer.writerows(_csv_row(reading, guessers[reading.path]) for reading in readings)
-    return text.getvalue()
+    return (_number_row(reading, guessers[reading.path]) for reading in readings)
 
 
 def labels_csv(manifest: Manifest, cells: Sequence[Cell]) -> str:
@@ -93,41 +98,34 @@ def _utility_row(place: Place, cell: Cell | None, quantity: str, value: str) -> 
     return (*named, cell.status, neutral(note), str(cell.seed), neutral(place.key), neutral(cell.code))
 
 
-def _csv_row(reading: Reading, guesser: str) -> tuple[str, ...]:
+def _number_row(reading: Reading, guesser: str) -> tuple[str | int | float | None, ...]:
     place, score, cell = reading.place, reading.score, reading.cell
     value, floor, decoy, chance, worst = (None,) * 5
     if score is not None:
         value, decoy, worst, (floor,) = score.value, score.decoy, score.worst, guesses_by([score], guesser)
         chance = chance_of(score)
+    found = None if cell is None else cell.recovery  # the same for every metric of a cell
     return (
-        *(neutral(text) for text in (place.setting, place.threat, place.defense, place.attack)),
-        str(place.trial),
-        neutral(reading.metric),
-        *(_float(number) for number in (value, floor)),
-        neutral(guesser) if floor is not None else "",
-        *(_float(number) for number in (decoy, chance, worst)),
-        score.better if score else "",
-        reading.state,
-        neutral(reading.note),
-        str(score.n) if score else "",
-        repr(float(cell.seconds)) if cell else "",
-        str(cell.seed) if cell else "",
-        neutral(place.key),
-        neutral(cell.code) if cell else "",
-        *_recovery(cell),
+        *(place.setting, place.threat, place.defense, place.attack, place.trial, reading.metric),
+        *(_float(value), _float(floor), guesser if floor is not None else None),
+        *(_float(decoy), _float(chance), _float(worst), score.better if score else None),
+        *(reading.state, reading.note, score.n if score else None),
+        *((float(cell.seconds), cell.seed) if cell else (None, None)),
+        *(place.key, cell.code if cell else None),
+        *((None, None) if found is None else (found.recovered, found.images)),
+        *((None, None) if found is None else (_float(found.kappa), _float(found.bound))),
     )
 
 
-def _recovery(cell: Cell | None) -> tuple[str, ...]:
-    """Images recovered and tried, the blind guesser's limit, and the bound; the same for every metric of a cell."""
-    found = None if cell is None else cell.recovery
-    if found is None:
-        return ("",) * 4
-    return (str(found.recovered), str(found.images), _float(found.kappa), _float(found.bound))
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
-def _float(value: float | None) -> str:
-    return "" if value is None else repr(float(value))
+def _spelled(value: str | int | float | None) -> str:
+    """A value in a CSV: floats in full precision, and no text that a spreadsheet would compute."""
+    if isinstance(value, str):
+        return neutral(value)
+    return "" if value is None else repr(value)
 
 
 def neutral(text: str) -> str:

@@ -1,10 +1,10 @@
 """One line for each defense, for who reads nothing else: what leaks through it, how much at worst, and what it costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .findings.claims import Promise, bound
-from .findings.defense_verdicts import RANDOM_UPDATE, Fate, false_alarms, fate, tried
+from .findings.defense_verdicts import RANDOM_UPDATE, Fate, batches_that_decide, false_alarms, fate, tried
 from .findings.grid import Block, Finding, Standing, overall
 from .findings.intervals import Estimate
 from .findings.recoveries import Recovered
@@ -38,6 +38,7 @@ class DefenseLine:
     epsilon: str
     severity: Severity
     advice: str
+    batches_needed: int | None = None  # about how many would decide it, where it is undecided and some number would
 
 
 def defense_lines(
@@ -69,7 +70,7 @@ def _line(
 ) -> DefenseLine:
     said, findings = fate(block, defense), block.of(defense)
     severity = "critical" if is_refuted else severity_of(said, findings)
-    return DefenseLine(
+    line = DefenseLine(
         setting=block.setting,
         threat=block.threat,
         defense=defense,
@@ -79,14 +80,17 @@ def _line(
         accuracy=None if trained is None else trained.accuracy,
         epsilon=_epsilon(promise, trained),
         severity=severity,
-        advice=_advice(block, defense, severity, trained, is_refuted),
+        advice="",
+        batches_needed=None if is_refuted else batches_that_decide(block, defense),
     )
+    return replace(line, advice=_advice(line, block, trained, is_refuted))
 
 
-def _advice(block: Block, defense: str, severity: Severity, trained: Trained | None, is_refuted: bool) -> str:
+def _advice(line: DefenseLine, block: Block, trained: Trained | None, is_refuted: bool) -> str:
     if false_alarms(block):
         return UNCONTROLLED
-    return REFUTED if is_refuted else advice(defense, severity, block.of(defense), trained)
+    found = block.of(line.defense)
+    return REFUTED if is_refuted else advice(line.defense, line.severity, found, trained, line.batches_needed)
 
 
 def _worst(findings: Sequence[Finding], shares: Sequence[str], metrics: Sequence[str], what: str) -> str:

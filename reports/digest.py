@@ -20,6 +20,7 @@ from .findings.recoveries import Recovered, refutation
 from .findings.utility import Trained
 from .headline import failed_control
 from .report import Report
+from .row import EarlierPlan
 
 VERSION = 1
 Id = Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
@@ -56,6 +57,10 @@ class Digest(BaseModel):
     warnings: tuple[str, ...]
     limits: tuple[str, ...]
     doubts: tuple[str, ...]
+    plan_changes: tuple[str, ...]
+    """What of the plan was changed after results had been seen, one sentence each."""
+    earlier_plans: tuple[EarlierPlan, ...]
+    """Plans that the run's folder had before, where some of their cells were measured."""
     margins: dict[str, float]
     """By metric, the leak that must be excluded before a defense is said to hold."""
     redacted: str
@@ -103,6 +108,8 @@ def digest_of(report: Report) -> Digest:
         warnings=manifest.warnings,
         limits=manifest.limits,
         doubts=manifest.doubts,
+        plan_changes=report.plan_changes,
+        earlier_plans=manifest.earlier,
         margins=dict(manifest.margins),
         redacted=manifest.redacted,
         caveats=verdict.caveats,

@@ -10,6 +10,7 @@ from .row import EXPLAINED
 MOST_NAMED = 4  # defenses that the headline names
 REFUTED = "A guarantee is refuted by what was recovered, so no bound here is to be trusted. "
 DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
+CHANGED = " The plan was changed after results had been seen: see below."
 
 
 NEGATIVE_CONTROL_FAILS = "The negative control fails: something was found in noise, so nothing here is to be trusted."
@@ -26,10 +27,13 @@ def failed_control(blocks: Sequence[Block]) -> str:
     return f"{POSITIVE_CONTROL_FAILS}." if is_blind(blocks) else ""
 
 
-def headline(blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False) -> str:
+def headline(
+    blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False, changes: Sequence[str] = ()
+) -> str:
     """One sentence on all `blocks`, another before it where a guarantee is refuted, and one behind it where there are
-    `doubts` of recordings."""
-    return (REFUTED if refuted else "") + _sentence(blocks) + (DOUBTED if doubts else "")
+    `doubts` of recordings, or `changes` of the plan in the light of results."""
+    before, doubted, changed = (REFUTED if refuted else ""), (DOUBTED if doubts else ""), (CHANGED if changes else "")
+    return before + _sentence(blocks) + doubted + changed
 
 
 def _sentence(blocks: Sequence[Block]) -> str:

@@ -24,7 +24,9 @@ def results_markdown(report: Report) -> str:
     refuted = refutation(report.recoveries)
     parts = [f"# {escaped(report.manifest.name)}"]
     parts += [f"**{escaped(refuted)}**"] if refuted else []
-    parts += [f"> {escaped(warning)}" for warning in report.manifest.warnings + report.manifest.doubts]
+    parts += [
+        f"> {escaped(warning)}" for warning in report.plan_changes + report.manifest.warnings + report.manifest.doubts
+    ]
     parts += _verdict_parts(report.verdict)
     parts += [_defenses_table(report.defenses)] if report.defenses else []
     for block in report.blocks:

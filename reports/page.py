@@ -19,13 +19,16 @@ from .findings.text import average, brief, counted, interval, last_line, number,
 from .glossary import GLOSSARY
 from .overview import summarize
 from .parts.curves import curves
+from .parts.label_bars import label_bars
 from .parts.pictures import first_figures
 from .parts.scatter import scatter
+from .parts.short_names import short_names
 from .parts.template import style, template
+from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
 from .report import Report
 from .row import Cell, Described, Manifest, Place
-from .standards import standards
+from .standards import Point, standards
 
 MOST_REMARKS = 3  # below a table
 MOST_LISTED = (
@@ -87,8 +90,9 @@ class Coverage:
     gaps: tuple[Reading, ...]  # metrics without a number, in a cell that was computed
 
 
-def render_page(report: Report, include_private: bool = False) -> str:
-    """The page as HTML; pictures that may show real people are left out, unless `include_private`."""
+def render_page(report: Report, include_private: bool = False, added: Sequence[Point] = ()) -> str:
+    """The page as HTML; pictures that may show real people are left out, unless `include_private`. `added` are points of laws
+    and guidelines beside those that are built in."""
     private = () if include_private else report.manifest.personal
     coverage = _coverage(report.readings) + _covered_trainings(report.manifest, report.cells)
     return _template().render(
@@ -101,15 +105,21 @@ def render_page(report: Report, include_private: bool = False) -> str:
         recoveries=report.recoveries,
         labels=report.labels,
         defenses=report.defenses,
+        plan_changes=report.plan_changes,
         refutation=refutation(report.recoveries),
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
         over=[(plot, curves(plot)) for plot in report.over],
+        drawings=[threat_drawing(report.manifest, block.threat, block.defenses) for block in report.blocks],
         signs=SIGNS,
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
+        histograms=[(each, label_bars(each)) for each in report.histograms if each.setting not in private],
+        labels_left_out={each.setting for each in report.histograms}.intersection(private),
         severities=RULE,
+        shortened=any(_shortened(block.attacks) or _shortened(block.defenses) for block in report.blocks),
         standards=standards(),
+        added=added,
         glossary=GLOSSARY,
         coverage=coverage,
         listed=_listed(coverage),
@@ -123,7 +133,7 @@ def _template() -> Template:
         "page.html",
         average=average,
         bound=bound,
-        breakable=_breakable,
+        breakable=breakable,
         brief=brief,
         counted=counted,
         direction=_direction,
@@ -136,12 +146,17 @@ def _template() -> Template:
         number=number,
         remarks_of=_remarks_of,
         scale_of=_scale_of,
+        short_names=short_names,
         spread=spread,
         standings=STANDINGS,
     )
 
 
-def _breakable(name: str) -> Markup:
+def _shortened(names: Sequence[str]) -> bool:
+    return any(short != name for name, short in short_names(names).items())
+
+
+def breakable(name: str) -> Markup:
     """A name with its parameters, which may go on to the next line behind each of its parts."""
     return Markup("<wbr>").join(re.split(r"(?<=[_(,+])", visible(name)))
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from .findings.defense_verdicts import NO_DEFENSE, Fate
 from .findings.grid import FAULTS, Finding
-from .findings.text import listed
+from .findings.text import listed, rounded_up
 from .findings.utility import Trained
 from .row import EXPLAINED
 
@@ -44,8 +44,10 @@ def severity_of(fate: Fate, findings: Sequence[Finding]) -> Severity:
     return "medium" if {kind_of(each) for each in leaking} <= {*LABELS, *IN_COMMON} else "high"
 
 
-def advice(defense: str, severity: Severity, findings: Sequence[Finding], trained: Trained | None) -> str:
-    """One sentence on what to do."""
+def advice(
+    defense: str, severity: Severity, findings: Sequence[Finding], trained: Trained | None, needed: int | None = None
+) -> str:
+    """One sentence on what to do; `needed` is about how many batches would decide what is undecided."""
     if defense == NO_DEFENSE and severity not in ("unknown", "none"):
         return f"Do not send updates without a defense. {_cost(trained)}".rstrip()
     leaking = {kind_of(each) for each in findings if each.standing == "leaks"}
@@ -61,17 +63,19 @@ def advice(defense: str, severity: Severity, findings: Sequence[Finding], traine
         "none": "Held against these attacks where they were measured; some cells failed or are missing."
         if partly
         else "Held against these attacks.",
-        "unknown": _undecided(findings),
+        "unknown": _undecided(findings, needed),
     }[severity]
     return f"{said} {_cost(trained)}".rstrip() if severity in ("medium", "low", "none") else said
 
 
-def _undecided(findings: Sequence[Finding]) -> str:
+def _undecided(findings: Sequence[Finding], needed_to_decide: int | None) -> str:
     needed = [
         finding.evidence.needs
         for finding in findings
         if finding.standing == "inconclusive" and finding.evidence is not None and finding.evidence.needs
     ]
+    if needed_to_decide is not None and needed_to_decide > max(needed, default=0):
+        return f"Not known: about {rounded_up(needed_to_decide)} batches (trials) would decide it."
     return f"Not known: it takes {max(needed)} batches (trials)." if needed else "Not known; below it says why."
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from .defense_table import DefenseLine, defense_lines
 from .findings.claims import Promise, promises
 from .findings.grid import Block, Reading, read_blocks, read_grid
+from .findings.label_histograms import LabelHistogram, label_histograms
 from .findings.labels import Told, told_labels
 from .findings.over import Over, over
 from .findings.recoveries import Recovered, recoveries, refutation
 from .findings.utility import Tradeoff, Trained, tradeoffs, trainings
+from .plan_changes import plan_changes
 from .row import Cell, Manifest
 from .verdict import Verdict, judge
 
@@ -26,10 +28,12 @@ class Report:
     promises: tuple[Promise, ...]
     recoveries: tuple[Recovered, ...]
     labels: tuple[Told, ...]
+    histograms: tuple[LabelHistogram, ...]
     trained: tuple[Trained, ...]
     plots: tuple[Tradeoff, ...]
     over: tuple[Over, ...]
     defenses: tuple[DefenseLine, ...]
+    plan_changes: tuple[str, ...]
 
 
 def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
@@ -37,16 +41,18 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings, manifest.margins)
     trained, promised = trainings(manifest, cells), promises(manifest, cells)
-    recovered = recoveries(manifest, cells)
+    recovered, changes = recoveries(manifest, cells), plan_changes(manifest)
     return Report(
         manifest=manifest,
         cells=tuple(cells),
         readings=readings,
         blocks=blocks,
-        verdict=judge(readings, blocks, manifest.doubts, bool(refutation(recovered))),
+        verdict=judge(readings, blocks, manifest.doubts, bool(refutation(recovered)), changes),
+        plan_changes=changes,
         promises=promised,
         recoveries=recovered,
         labels=told_labels(manifest, cells),
+        histograms=label_histograms(manifest, cells),
         trained=trained,
         plots=tradeoffs(blocks, trained),
         over=over(manifest, blocks, promised),

@@ -93,6 +93,26 @@ class FoundLabels:
 
 
 @dataclass(frozen=True)
+class ClassCount:
+    """How often one class is in the truth of a trial, in what an attack found, and in what a blind guesser says."""
+
+    number: int  # from 0, as in the data
+    name: str
+    true: int
+    found: int
+    guessed: int
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """The labels of one trial by class: whose they are is known to the auditor alone, so they are personal as pictures are."""
+
+    of: Literal["client", "cohort"]  # the attacked client, or all in the sum that the server reads
+    guesser: str  # who guesses in the public proportions
+    classes: tuple[ClassCount, ...]  # those that are in one of them, in the order of the classes
+
+
+@dataclass(frozen=True)
 class Utility:
     """What one federated training under a defense came to, and what it cost."""
 
@@ -137,6 +157,7 @@ class Cell:
     recovery: Recovery | None = None  # None where the attack recovers no images
     utility: Utility | None = None  # of a cell that is no attack but a training
     labels: FoundLabels | None = None  # None where they are scored, or none were found
+    label_counts: LabelCounts | None = None  # None where the truth is not known, labels are granted, or none were found
 
 
 @dataclass(frozen=True)
@@ -148,11 +169,35 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What the server of a threat model may use beside the model and what it reads, in a word or two each."""
+
+    threat: str
+    granted: tuple[str, ...]
+    withheld: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Series:
     """Settings that differ in one number alone, in its order: what is measured can be drawn over it."""
 
     axis: str  # the number's name in the spec, such as `rounds`
     settings: tuple[tuple[str, float], ...]  # the setting's name and its number
+
+
+@dataclass(frozen=True)
+class EarlierPlan:
+    """What a run's folder held planned before, and how far that was when another plan took its place."""
+
+    name: str  # of the audit
+    trials: int
+    label_trials: int | None
+    until: str  # when the next plan took its place, in UTC, as in 2026-11-29T18:30:00Z
+    planned: int  # cells
+    measured: int  # of them, by then
+    raised: int  # combinations with numbers by then that the next plan gave more trials
+    left_out: int  # measured cells that the next plan does not have
+    same_spec: bool  # whether the next plan is of the same spec, by other code, libraries or data
 
 
 @dataclass(frozen=True)
@@ -182,3 +227,6 @@ class Manifest:
     ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
     redacted: str = ""  # what was taken out of the run for good, in words
     series: tuple[Series, ...] = ()
+    sights: tuple[Sight, ...] = ()  # one for each threat model
+    sums: tuple[tuple[str, int], ...] = ()  # defenses by secure aggregation, and how many clients are in a sum
+    earlier: tuple[EarlierPlan, ...] = ()  # of the same folder, where results had been seen, the first one first

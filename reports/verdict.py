@@ -8,10 +8,8 @@ from .findings.defense_verdicts import (
     NO_DEFENSE,
     RANDOM_UPDATE,
     SILENT,
-    false_alarms,
     fate,
     fates,
-    not_excluded,
     tone,
     tried,
     vouched_for,
@@ -22,13 +20,12 @@ from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
 from .headline import headline, is_without_truth
 from .row import EXPLAINED
+from .undecided import by_attack, why_nothing_follows
 
 NOT_PROOF = (
     "Failure to reconstruct is not proof of safety: an attack that was not tried here, or a larger budget, may "
     "recover what these could not."
 )
-
-MOST_MARGINS = 3  # findings beyond their margin that are named
 
 KINDS = {
     EXPLAINED: "how well the images explain the update",
@@ -67,11 +64,16 @@ class Verdict:
 
 
 def judge(
-    readings: Sequence[Reading], blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False
+    readings: Sequence[Reading],
+    blocks: Sequence[Block],
+    doubts: Sequence[str] = (),
+    refuted: bool = False,
+    changes: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is."""
+    """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is,
+    `changes` those of the plan in the light of results."""
     return Verdict(
-        headline=_partial(readings) + headline(blocks, doubts, refuted),
+        headline=_partial(readings) + headline(blocks, doubts, refuted, changes),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
@@ -112,7 +114,7 @@ def _told_apart(block: Block, defense: str) -> Statement:
     findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
     most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
     points = tuple(_gain(finding) for finding in most if finding is not None)
-    points += _by_attack([finding for finding in block.of(defense) if finding.standing == "inconclusive"])
+    points += by_attack([finding for finding in block.of(defense) if finding.standing == "inconclusive"])
     if {finding.metric for finding in findings} == {EXPLAINED}:
         return Statement(
             f"{_called(defense)}: told apart",
@@ -195,46 +197,8 @@ def _undecided(block: Block, defense: str) -> Statement:
         return Statement(subject, "no attack could be run.")
     open_ones = [finding for finding in tried(findings) if finding.standing not in SILENT]
     if not open_ones:
-        return Statement(subject, _why_nothing_follows(block, defense))
-    return Statement(subject, "no leak was found, but not all was measured with power:", _by_attack(open_ones))
-
-
-def _by_attack(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """What is open by each attack."""
-    return tuple(
-        f"{attack}: {listed(unique(_open(finding) for finding in findings if finding.attack == attack))}"
-        for attack in unique(finding.attack for finding in findings)
-    )
-
-
-def _open(finding: Finding) -> str:
-    said = f"{finding.metric} {finding.standing}"
-    evidence = finding.evidence
-    if finding.standing != "inconclusive" or evidence is None or evidence.needs is None:
-        return said
-    gained = ", though told from other batches" if evidence.tells else ""
-    return f"{said}, needs {evidence.needs} batches{gained}"
-
-
-def _why_nothing_follows(block: Block, defense: str) -> str:
-    beyond = not_excluded(block, defense)
-    if beyond and not false_alarms(block):
-        said = [
-            f"{each.metric} by {each.attack} (at most {_at_most(each)}, allowed {margin:g})" for each, margin in beyond
-        ]
-        more = f" and {len(said) - MOST_MARGINS} more" if len(said) > MOST_MARGINS else ""
-        return f"nothing was found, but a leak beyond the margin is not excluded for {', '.join(said[:MOST_MARGINS])}{more}."
-    if false_alarms(block):
-        return "nothing was found, but something was in noise, so nothing here is to be trusted."
-    if defense == NO_DEFENSE:
-        return "nothing was found in undefended updates: the attacks are too weak for this setting, or it gives nothing away."
-    if NO_DEFENSE not in block.defenses:
-        return "nothing was found, but without an undefended run that may be for attacks that are too weak."
-    return "nothing was found, but by no attack and metric that finds a leak without a defense."
-
-
-def _at_most(finding: Finding) -> str:
-    return "unknown" if finding.leak is None or finding.leak.high is None else number(finding.leak.high)
+        return Statement(subject, why_nothing_follows(block, defense))
+    return Statement(subject, "no leak was found, but not all was measured with power:", by_attack(open_ones))
 
 
 def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from seethrough.audit.cells.store import Store
 from seethrough.reports import Cell, Claim, Described, Guess, Manifest, Pictures, Place, Recovery, Score, Utility
+from seethrough.reports.row import ClassCount, EarlierPlan, LabelCounts, Sight
 
 
 def score(value: float | None, floor: float | None = 0.0, **changes: object) -> Score:
@@ -87,11 +88,24 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     def claim() -> Claim:
         return Claim(1.5, 1e-5, *(text() for _ in range(4)))
 
+    counts = LabelCounts("cohort", text(), (ClassCount(0, text(), 3, 2, 1), ClassCount(7, text(), 1, 2, 2)))
     bounded = Recovery(20.0, 1, 4, 4, 3, 700, 0.01, 0.1, text())
     unbounded = Recovery(20.0, 1, 4, 4, 3, 700, 0.01)
     cells = [
         *(
-            Cell(at.key, "ok", text(), (good, absent), claim(), pictures, 1.0, 7, text(), recovery=bounded)
+            Cell(
+                at.key,
+                "ok",
+                text(),
+                (good, absent),
+                claim(),
+                pictures,
+                1.0,
+                7,
+                text(),
+                recovery=bounded,
+                label_counts=counts,
+            )
             for at in places[:3]
         ),
         Cell(places[6].key, "ok", scores=(good, absent), unclaimed=text(), recovery=unbounded, code=text()),
@@ -116,6 +130,9 @@ def with_text(text: Callable[[], str], picture: str) -> tuple[Manifest, list[Cel
     return Manifest(
         *(name, 0, 7, spec, settings, threats, defenses, attacks, metrics, pairs, pairs, places, (text(),), trainings),
         limits=(text(),),
+        sights=(Sight(threat, (text(), text()), (text(),)),),
+        sums=((defense, 4),),
+        earlier=(EarlierPlan(text(), 7, None, text(), 7, 5, 1, 2, False),),
     ), cells
 
 

@@ -1,5 +1,7 @@
 """Two runs side by side: what leaks more is said so, chance is not, and what cannot be compared says why."""
 
+import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from seethrough.audit.cli import main
 from seethrough.reports import Cell, Described, Manifest
 from seethrough.reports.comparison import Difference, compare, comparison_markdown, headline
 from seethrough.reports.comparison.compare import LEVEL
+from seethrough.reports.comparison.page import comparison_page
 from seethrough.reports.comparison.significance import chances
+from seethrough.reports.findings.text import interval
 from seethrough.reports.report import read_report
-from tests.reports_samples import kept, manifest, measured, place, score
+from tests.reports_samples import kept, manifest, measured, place, png, score, with_text
 
 WAS = (0.1, 0.3, 0.2, 0.4, 0.1, 0.2, 0.3, 0.2)
 
@@ -173,16 +177,58 @@ def test_what_else_differs_is_listed_and_names_break_no_table():
 )
 def test_the_exit_code_is_the_answer(second, code: int, tmp_path: Path, monkeypatch, capsys):
     folders = [str(kept(tmp_path / name, audit)) for name, audit in (("a", run(WAS)), ("b", second))]
-    monkeypatch.setattr("sys.argv", ["seethrough", "compare", *folders, "--out", str(tmp_path / "c.md")])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["seethrough", "compare", *folders, "--out", str(tmp_path / "c.md"), "--html", str(tmp_path / "c.html")],
+    )
     with pytest.raises(SystemExit) as stopped:
         main()
     assert (stopped.value.code or 0) == code
     assert capsys.readouterr().out.startswith("Of ") and (tmp_path / "c.md").read_text().startswith("# an audit and")
+    assert "an audit and an audit" in (tmp_path / "c.html").read_text()
+
+
+def test_the_page_says_what_the_tables_do_and_holds_nothing_foreign():
+    names = itertools.cycle(["<script>alert(1)</script>", "a&b", "\u202eback", "\x1b[2J", "https://example.org/x.png"])
+    first, second = (with_text(lambda: next(names), png()) for _ in range(2))
+    hostile = comparison_page(compare(read_report(*first), read_report(*second)))
+    more = run([value + 0.2 for value in WAS], spec="name: <i>another</i>", name="<b>after</b>")
+    found = compare(read_report(*run(WAS)), read_report(*more))
+    page = comparison_page(found)
+    for each in (hostile, page):
+        assert not re.search(r"<script|<b>after|<i>another|\x1b|\u202e|(src|href)=|@import|url\(", each)
+        assert "default-src 'none'" in each
+    assert headline(found) in page and 'class="verdict leaks"' in page and "&lt;b&gt;after&lt;/b&gt;" in page
+    (difference,) = found.differences
+    assert interval(difference.more, sign=True) in page and f"{difference.p:.4f}" in page and "▲" in page
+    assert "spec +name: &lt;i&gt;another&lt;/i&gt;" in page
+    assert page == comparison_page(found)
+
+
+@pytest.mark.parametrize(
+    ("second", "tone"), [(run(WAS), "held"), (run(WAS, "clipping"), ""), (run([value + 0.2 for value in WAS]), "leaks")]
+)
+def test_the_page_is_colored_as_the_exit_code_says(second, tone: str):
+    assert f'class="verdict {tone}"' in comparison_page(compare(read_report(*run(WAS)), read_report(*second)))
+
+
+def test_of_thousands_of_numbers_the_page_lists_those_to_look_at():
+    places = [place(trial, f"attack {attack}") for attack in range(1_001) for trial in range(2)]
+    first = [measured(at, score(0.5)) for at in places]
+    second = [measured(at, score(0.9 if at.attack == "attack 7" else 0.5)) for at in places]
+    page = comparison_page(compare(read_report(manifest(places), first), read_report(manifest(places), second)))
+    assert page.count("by attack") == 1 and "of 1000 more there is nothing to say" in page
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["nowhere"], "found no manifest.json"), (["run", "--out", "no/where.md"], "found no folder")],
+    [
+        (["nowhere"], "found no manifest.json"),
+        (["run", "--out", "no/where.md"], "--out: no/where.md: found no folder"),
+        (["run", "--html", "no/where.html"], "--html: no/where.html: found no folder"),
+        (["run", "--html", "run"], "--html: run: found a file or folder of this name; allowed: a name that is free"),
+        (["run", "--html", "new", "--out", "new"], "--html: found new, as for --out; allowed: another name"),
+    ],
 )
 def test_a_folder_that_is_wrong_is_one_sentence(arguments, words: str, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

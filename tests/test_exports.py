@@ -1,9 +1,13 @@
 """Further documents of a report: they can be read by what they are made for, whatever the names are."""
 
+import csv
+import io
 import itertools
+import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,9 +15,11 @@ import pytest
 
 from seethrough.audit.cli import main
 from seethrough.common.errors import InputError
-from seethrough.reports.exports import pdf, write_export
+from seethrough.reports.csv_tables import COLUMNS, results_csv
+from seethrough.reports.exports import parquet, pdf, write_export
 from seethrough.reports.exports.junit import junit_xml
 from seethrough.reports.exports.latex import latex_tables
+from seethrough.reports.exports.parquet import REAL, WHOLE, results_parquet
 from seethrough.reports.report import read_report
 from tests.reports_samples import kept, manifest, measured, place, png, score, with_text
 
@@ -51,6 +57,44 @@ def test_names_break_neither_xml_nor_latex():
     for line in text.splitlines():
         if line.endswith(r"\\"):
             assert len(re.findall(r"(?<!\\)&", line)) == 6, line
+
+
+def test_parquet_holds_the_rows_of_the_csv_with_their_types():
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as reader
+
+    planned, cells = audit(none=LEAK, noise=(*FLOOR[:-1], math.nan))
+    report = read_report(planned, [*cells[:-2], replace(cells[-1], seed=2**63 - 1)])  # one is missing, one is no number
+    table = reader.read_table(io.BytesIO(results_parquet(report)))
+    rows = list(csv.DictReader(io.StringIO(results_csv(report.readings))))
+    assert table.column_names == list(COLUMNS) and table.num_rows == len(rows) == 12
+    assert {str(table.schema.field(name).type) for name in WHOLE} == {"int64"}
+    assert {str(table.schema.field(name).type) for name in REAL} == {"double"}
+    for row, known in zip(table.to_pylist(), rows, strict=True):
+        assert {name: "" if each is None else str(each) for name, each in row.items()} == known
+    assert [row["status"] for row in rows].count("missing") == 1 and table.column("value").null_count == 1
+    assert pyarrow.compute.max(table.column("seed")).as_py() == 2**63 - 1
+
+
+def test_parquet_has_the_same_bytes_again_and_takes_all_names(tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet as reader
+
+    written = [write_export(tmp_path, awkward(), "parquet") for _ in range(2)]
+    report = awkward()
+    assert written[0].name == "results.parquet" and results_parquet(report) == results_parquet(report)
+    assert reader.read_table(written[0]).num_rows == len(report.readings)
+    empty = read_report(manifest([]), [])
+    assert reader.read_table(io.BytesIO(results_parquet(empty))).num_rows == 0
+
+
+def test_where_no_pyarrow_is_installed_one_sentence_says_what_would_help(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r"^parquet: found no pyarrow; allowed: .*`pip install .seethrough\[parquet\].`"
+    ):
+        write_export(tmp_path, read_report(*audit(none=LEAK)), "parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX is installed")

@@ -99,6 +99,41 @@ def test_the_exit_code_is_the_answer(audit, rules, code: int, tmp_path: Path, mo
     assert "policy mine" in said and "was not fixed before" in said and "a (high)" in said
 
 
+def checked(folder: Path, monkeypatch, capsys, *options: str) -> list[str]:
+    monkeypatch.setattr("sys.argv", ["seethrough", "check", str(folder), *options])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_rule_is_one_line_and_only_what_speaks_against_it_stands_below(tmp_path: Path, monkeypatch, capsys):
+    rules = [{"name": "a", "require": "measured"}, {"name": "b", "require": "no_leak"}]
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"name": "mine", "rules": rules}))
+    columns = {f"broken-{number}": LEAK for number in range(7)}
+    folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR, **columns))
+    policy = ("--policy", str(tmp_path / "p.yaml"))
+    _, met, violated, *below, last = checked(folder, monkeypatch, capsys, *policy)
+    assert (met, violated) == ("met           a (high)", "violated      b (high)")
+    assert below == [*(f"    broken-{number}: leaks" for number in range(5)), "    and 2 more; --verbose prints all"]
+    assert last == "of 2 rules 1 met, 1 violated"
+    every = checked(folder, monkeypatch, capsys, *policy, "--verbose")
+    assert "    noise: 1 combination measured" in every and "    met: noise: held" in every
+    assert sum(line.endswith(": leaks") for line in every) == 7
+
+
+def test_of_several_settings_each_is_named(tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / "p.yaml").write_text("name: p\nrules: [{name: a, require: no_leak}]")
+    places = [
+        place(trial, defense=defense, setting=setting)
+        for setting in "ab"
+        for defense in ("none", "x")
+        for trial in range(6)
+    ]
+    folder = kept(tmp_path / "run", (manifest(places), [measured(at, score(LEAK[at.trial])) for at in places]))
+    said = checked(folder, monkeypatch, capsys, "--policy", str(tmp_path / "p.yaml"))
+    assert "    a, threat: x: leaks" in said and "    b, threat: x: leaks" in said
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -108,7 +143,7 @@ def test_the_exit_code_is_the_answer(audit, rules, code: int, tmp_path: Path, mo
         ("name: p\nrules: [{name: a, requires: leak}]\n", "did you mean require?"),
         ("name: p\nrules: [{name: a, defense: none, require: leak}]\n", "did you mean defenses?"),
         ("", "p.yaml"),
-        ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak' or 'measured'"),
+        ("name: p\nrules: [{name: a, require: leaks}]\n", "allowed: 'no_leak', 'leak', 'measured' or 'plan_kept'"),
         ("name: p\nrules: [{name: a, leak_at_most: .nan}]\n", "leak_at_most"),
         ("[1]\n", "found"),
     ],
@@ -175,9 +210,9 @@ def test_a_policy_does_not_pass_from_one_audit_to_the_cells_of_another(tmp_path:
     both = {**spec(), "trials": 3}
     out = tmp_path / "out"
     seethrough.audit(first, out, workers=1, quiet=True)
-    seethrough.audit(second, out, workers=1, policy="research", quiet=True)
+    seethrough.audit(second, out, workers=1, policy="research", replace=True, quiet=True)
     with pytest.raises(InputError, match="which know of no such policy"):
-        seethrough.audit(both, out, workers=1, policy="research", quiet=True)
+        seethrough.audit(both, out, workers=1, policy="research", replace=True, quiet=True)
 
 
 def judged(cells: dict[Place, Cell], rule: dict[str, Any], metrics: tuple[str, ...] = ("ssim",), **planned: Any) -> str:

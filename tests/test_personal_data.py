@@ -14,16 +14,19 @@ from seethrough.audit.data.folder import Folder
 from seethrough.audit.data.npz import Npz
 from seethrough.audit.data.torchvision import Torchvision
 from seethrough.reports import Cell, Manifest, Pictures
-from seethrough.reports.row import FoundLabels
+from seethrough.reports.row import ClassCount, FoundLabels, LabelCounts
 from tests.reports_samples import kept, manifest, measured, place, png, score
 
 PERSON = png(77)
+CONDITION = "pneumonia"  # of which a true label is
 PICTURES = Pictures((PERSON,), (PERSON,), (PERSON,))
 
 
 def audit(personal: tuple[str, ...] = ("setting",)) -> tuple[Manifest, list[Cell]]:
     found = FoundLabels("alice", (("ill", 3),))
-    cells = [measured(place(trial), score(0.8), pictures=PICTURES, labels=found) for trial in range(6)]
+    counts = LabelCounts("client", "public proportions", (ClassCount(0, CONDITION, 3, 2, 1),))
+    more = {"pictures": PICTURES, "labels": found, "label_counts": counts}
+    cells = [measured(place(trial), score(0.8), **more) for trial in range(6)]
     return replace(manifest([place(trial) for trial in range(6)]), personal=personal), cells
 
 
@@ -48,16 +51,24 @@ def test_pictures_of_real_people_are_left_out_unless_asked_for(tmp_path: Path, m
     assert typed(monkeypatch, "report", str(folder)) == 0
     page = (folder / "index.html").read_text()
     assert PERSON not in page and "Pictures are left out" in page and "--include-private" in page
+    assert CONDITION not in page and "True labels are left out" in page
     assert typed(monkeypatch, "report", str(folder), "--include-private") == 0
     page = (folder / "index.html").read_text()
-    assert PERSON in page and "This page holds personal data" in page
+    assert PERSON in page and page.count("This page holds personal data") == 2
+    assert f"{CONDITION}: 18 true, 12 of them found, 0 found wrongly, 6 guessed" in page
+    others = ("report.json", "results.csv", "results.md", "labels.csv")
+    assert not [name for name in others if CONDITION in (folder / name).read_text()]
 
 
 def test_pictures_of_a_published_data_set_need_no_word(tmp_path: Path, monkeypatch):
     folder = kept(tmp_path / "run", audit(personal=()))
     assert typed(monkeypatch, "report", str(folder)) == 0
     page = (folder / "index.html").read_text()
-    assert PERSON in page and "personal data" not in page.partition("<main>")[2].partition("Method")[0]
+    assert (
+        PERSON in page
+        and CONDITION in page
+        and "personal data" not in page.partition("<main>")[2].partition("Method")[0]
+    )
 
 
 def test_a_redacted_run_holds_no_picture_and_no_found_label_and_says_so(tmp_path: Path, monkeypatch, capsys):
@@ -74,13 +85,13 @@ def test_a_redacted_run_holds_no_picture_and_no_found_label_and_says_so(tmp_path
     assert (folder / "labels.csv").exists() and any(PERSON in text for text in texts(folder).values())
     assert typed(monkeypatch, "redact", str(folder)) == 0
     for name, text in texts(folder).items():
-        assert PERSON not in text and "alice" not in text, name
+        assert PERSON not in text and "alice" not in text and CONDITION not in text, name
     store = Store(folder)
     cells = [store.read(key) for key in store.cell_keys()]
     assert [cell.scores for cell in cells] == [*before.values()] and len(cells) == 6
     assert "were taken out" in store.read_manifest().redacted
     assert (
-        "Redacted: pictures, found labels and the tracebacks of failed cells were taken out"
+        "Redacted: pictures, labels and the tracebacks of failed cells were taken out"
         in (folder / "index.html").read_text()
     )
     assert typed(monkeypatch, "redact", str(folder)) == 0  # twice is once

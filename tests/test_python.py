@@ -99,7 +99,7 @@ def test_a_refuted_guarantee_and_failed_cells_are_warned_of(results, monkeypatch
     assert results.problems == ()
     failed = tuple(replace(cell, status="failed", note="broke") for cell in results.cells)
     monkeypatch.setattr("seethrough.audit.api.refutation", lambda rows: "1 guarantee refuted")
-    monkeypatch.setattr("seethrough.audit.api.run_audit", lambda *given: (results.manifest, failed))
+    monkeypatch.setattr("seethrough.audit.api.run_audit", lambda *given, **named: (results.manifest, failed))
     with pytest.warns(RuntimeWarning) as warned:
         broken = seethrough.audit(SPEC, results.directory)
     assert broken.problems == ("1 guarantee refuted", "2 of 2 cells failed; the report names them")

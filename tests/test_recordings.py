@@ -424,10 +424,17 @@ def test_weights_that_did_not_move_are_refused_when_they_are_imported(tmp_path: 
 def test_a_folder_that_held_another_audit_is_not_written_over_in_silence(tmp_path: Path):
     recorded(tmp_path / "rec", truth=TRUTH)
     run(tmp_path / "rec", tmp_path / "out")
-    said = io.StringIO()
-    other = {**spec_for(tmp_path / "rec"), "name": "another", "seed": 5}
-    run_audit(spec_from(other), tmp_path / "out", Console(quiet=True), Console(file=said, width=500), workers=1)
+    said, page = io.StringIO(), (tmp_path / "out" / "index.html").read_bytes()
+    other = spec_from({**spec_for(tmp_path / "rec"), "name": "another", "seed": 5})
+    consoles = Console(quiet=True), Console(file=said, width=500)
+    with pytest.raises(
+        InputError, match=r"measured cells? of the audit 'recorded' that this one does not have; allowed: "
+    ):
+        run_audit(other, tmp_path / "out", *consoles, workers=1)
+    assert (tmp_path / "out" / "index.html").read_bytes() == page
+    run_audit(other, tmp_path / "out", *consoles, workers=1, replaces=True)
     assert "held the tables and the page of the audit 'recorded', which had other cells" in said.getvalue()
+    assert "Results were left out after they had been seen" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_a_folder_that_is_not_free_is_left_alone(tmp_path: Path):

@@ -15,7 +15,7 @@ from seethrough.reports.row import Cell, Manifest
 
 from .codec import from_plain, to_plain
 
-SCHEMA = 6
+SCHEMA = 7
 MAX_FILE_BYTES = 256 * 2**20
 
 Record = TypeVar("Record")

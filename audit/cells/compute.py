@@ -46,6 +46,7 @@ class Computation:
             recovery=outcome.recovery,
             pictures=outcome.pictures,
             labels=outcome.labels,
+            label_counts=outcome.label_counts,
         )
 
     def _key(self, case: Case | Training) -> str:

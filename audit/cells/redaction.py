@@ -8,9 +8,8 @@ from seethrough.reports.row import Cell
 
 from .store import Store
 
-REDACTED = (
-    "pictures, found labels and the tracebacks of failed cells were taken out; the numbers were computed with them"
-)
+REDACTED = "pictures, labels and the tracebacks of failed cells were taken out; the numbers were computed with them"
+
 TAKEN_OUT = "redacted"  # what stands in the place of a traceback, which may quote what was private
 PRINTED = "report.pdf"  # may show pictures; whoever wants it again prints it again
 
@@ -41,4 +40,4 @@ def redact(store: Store) -> None:
 
 def _without(cell: Cell) -> Cell:
     note = TAKEN_OUT if cell.status == "failed" else cell.note
-    return replace(cell, pictures=None, labels=None, note=note)
+    return replace(cell, pictures=None, labels=None, label_counts=None, note=note)

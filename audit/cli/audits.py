@@ -15,7 +15,7 @@ from seethrough.common.errors import InputError
 from seethrough.common.files import write_bytes_atomically
 
 from ..device import Device
-from .results import IncludePrivate
+from .results import IncludePrivate, Standards
 from .shell import FAILED, app, err, interrupted, out, stop
 from .shown import show, show_shard
 
@@ -45,6 +45,7 @@ def run(
         str, typer.Option(help="What `check` will hold the run against; fixed before the first cell.")
     ] = "",
     include_private: IncludePrivate = False,
+    standards: Standards = None,
     cell_timeout: Annotated[
         str | None, typer.Option(help="What a cell may take, such as 90 (seconds), 10m or 2h; then it is failed.")
     ] = None,
@@ -58,6 +59,9 @@ def run(
         str | None,
         typer.Option(help="Compute one part of the cells, such as 3/20, in a folder of its own; see `merge`."),
     ] = None,
+    replaces: Annotated[
+        bool, typer.Option("--replace", help="Leave out what the folder holds of another audit; the page will say so.")
+    ] = False,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
@@ -68,12 +72,29 @@ def run(
     from ..cells.shards import shard_from
     from ..run import run_audit
     from ..specification.file import load_spec
+    from ..standards import load_standards
 
+    added = () if standards is None else load_standards(standards)
     limits, part = limits_from(cell_timeout, memory_limit, tries), None if shard is None else shard_from(shard)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
+            *(
+                audit,
+                directory,
+                out,
+                err,
+                workers,
+                threads,
+                device,
+                retry_failed,
+                policy,
+                include_private,
+                limits,
+                part,
+            ),
+            replaces=replaces,
+            added=added,
         )
     except KeyboardInterrupt:
         interrupted("interrupted; what is finished is kept, and the same command goes on from there")

@@ -24,11 +24,19 @@ class Also(str, Enum):
 
     TEX = "tex"
     JUNIT = "junit"
+    PARQUET = "parquet"
     PDF = "pdf"
 
 
+SHOWN_EVIDENCE = 5  # lines below a rule
+
 IncludePrivate = Annotated[
     bool, typer.Option("--include-private", help="Show pictures on the page that may be of real people.")
+]
+
+
+Standards = Annotated[
+    Path | None, typer.Option(help="A YAML file of further laws and guidelines, for the page to name.")
 ]
 
 
@@ -36,8 +44,10 @@ IncludePrivate = Annotated[
 def report(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     include_private: IncludePrivate = False,
+    standards: Standards = None,
     also: Annotated[
-        list[Also] | None, typer.Option(help="A further document: LaTeX tables, JUnit XML, or the page as a PDF.")
+        list[Also] | None,
+        typer.Option(help="A further document: LaTeX tables, JUnit XML, a Parquet file, or the page as a PDF."),
     ] = None,
 ) -> None:
     """Write the tables and the report of a finished or interrupted run anew."""
@@ -46,13 +56,15 @@ def report(
 
     from ..cells.finished import finished_cells, read_manifest
     from ..cells.store import Store
+    from ..standards import load_standards
 
+    added = () if standards is None else load_standards(standards)
     store = Store(directory)
     manifest = read_manifest(store)
     with store.lock():
         cells = finished_cells(store, manifest, err)
         gc.freeze()  # all of it is wanted to the end, and to look it through for garbage takes a second
-        written = write_reports(directory, manifest, cells, include_private)
+        written = write_reports(directory, manifest, cells, include_private, added)
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
@@ -104,9 +116,10 @@ def redact_run(directory: Annotated[Path, typer.Argument(help="A folder that `se
 def check(
     directory: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote.")],
     policy: Annotated[str, typer.Option(help="strict, research, or a YAML file of your own.")] = "strict",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what speaks for a rule, too.")] = False,
 ) -> None:
     """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
-    from seethrough.reports.gate import judge_policy
+    from seethrough.reports.gate import judge_policy, told
 
     from ..policy import is_fixed, load_policy
 
@@ -116,11 +129,8 @@ def check(
     before = "was fixed before" if is_fixed(report.manifest, chosen, digest) else "was not fixed before"
     say(out, f"policy {chosen.name}, SHA-256 {digest[:12]}, {before} the run's first cell")
     for each in found:
-        say(out, f"{each.outcome}: {each.rule.name} ({each.rule.severity})")
-        for evidence in each.evidence[:SHOWN]:
-            say(out, f"    {evidence.outcome}: {evidence.words}")
-        if len(each.evidence) > SHOWN:
-            say(out, f"    and {len(each.evidence) - SHOWN} more")
+        for line in told(each, report, None if verbose else SHOWN_EVIDENCE):
+            say(out, line)
     outcomes = {each.outcome for each in found}
     counts = (
         (outcome, sum(each.outcome == outcome for each in found)) for outcome in ("met", "violated", "inconclusive")
@@ -135,32 +145,45 @@ def compare(
     first: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote: what was.")],
     second: Annotated[Path, typer.Argument(help="Another one: what is now.")],
     markdown: Annotated[Path | None, typer.Option("--out", help="A Markdown file for every number.")] = None,
+    html: Annotated[Path | None, typer.Option(help="The same as a self-contained HTML page.")] = None,
 ) -> None:
     """Compare two runs: exit code 0 where nothing leaks more, 3 where something does, 4 where that is not known."""
     from seethrough.common.files import write_text_atomically
     from seethrough.reports import comparison
 
-    if markdown is not None and not markdown.resolve().parent.is_dir():
-        raise InputError(f"{markdown}: found no folder {markdown.parent}; allowed: a file in a folder that exists.")
-    if markdown is not None and os.path.lexists(markdown):
-        raise InputError(f"{markdown}: found a file or folder of this name; allowed: a name that is free.")
+    for option, file in (("--out", markdown), ("--html", html)):
+        _check_free(option, file)
+    if markdown is not None and html is not None and markdown.resolve() == html.resolve():
+        raise InputError(f"--html: found {html}, as for --out; allowed: another name.")
     found = comparison.compare(_report_of(first), _report_of(second))
     say(out, comparison.headline(found))
     told = comparison.lines(found)
     for line in told[:SHOWN]:
         say(out, f"    {line}")
     if len(told) > SHOWN:
-        say(out, f"    and {len(told) - SHOWN} more; --out FILE writes all of them")
+        say(out, f"    and {len(told) - SHOWN} more; --out FILE or --html FILE writes all of them")
     for line in found.others[:SHOWN]:
         say(out, f"    differs: {line}")
     if markdown is not None:
         write_text_atomically(markdown, comparison.comparison_markdown(found))
         say(out, f"comparison: {markdown}")
+    if html is not None:
+        from seethrough.reports.comparison.page import comparison_page  # loads the templates' language
+
+        write_text_atomically(html, comparison_page(found))
+        say(out, f"comparison: {html}")
     if found.changed("leaks more"):
         raise SystemExit(REFUTED)
-    unknown = any(each.change in ("not comparable", "too few batches") for each in found.differences)
-    if unknown or found.unsound or not found.differences:
+    if found.is_open:
         raise SystemExit(INCONCLUSIVE)
+
+
+def _check_free(option: str, file: Path | None) -> None:
+    """Raises: InputError, for a file that cannot be written, or would replace one."""
+    if file is not None and not file.resolve().parent.is_dir():
+        raise InputError(f"{option}: {file}: found no folder {file.parent}; allowed: a file in a folder that exists.")
+    if file is not None and os.path.lexists(file):
+        raise InputError(f"{option}: {file}: found a file or folder of this name; allowed: a name that is free.")
 
 
 def _report_of(directory: Path) -> "Report":

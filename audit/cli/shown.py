@@ -39,15 +39,16 @@ def show(report: "Report", directory: Path) -> None:
                 said = f"{cell.standing}: {cell.text}" if cell.text else f"{cell.standing}"
                 table.add_row(named, _plain(row.attack), _plain(said))
         out.print(table)
+    _show_undecided(report)
     _show_labels(report.labels)
     _show_failed(report)
+    for change in report.plan_changes:
+        say(out, change, "yellow")
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
-    if report.manifest.personal and any(cell.pictures is not None for cell in report.cells):
-        say(
-            out,
-            f"{directory / 'cells'} holds pictures that may show real people; `seethrough redact {directory}` deletes them",
-        )
+    if report.manifest.personal and any(cell.pictures or cell.label_counts for cell in report.cells):
+        held = f"{directory / 'cells'} holds pictures or labels that may be of real people"
+        say(out, f"{held}; `seethrough redact {directory}` deletes them")
     uncontrolled, contradiction = failed_control(report.blocks), refutation(report.recoveries)
     if uncontrolled:  # then nothing else is to be believed, a refutation neither
         stop(f"{uncontrolled} {contradiction}".strip(), UNCONTROLLED)
@@ -74,6 +75,18 @@ def show_shard(report: "Report", directory: Path, shard: "Shard") -> None:
     )
     if failed := failed_cells(report.cells):
         stop(f"{failed} of {len(report.cells)} cells failed; --retry-failed computes them again", FAILED)
+
+
+def _show_undecided(report: "Report") -> None:
+    """Why what is undecided is so, and what would decide it."""
+    said = [
+        f"{section.setting}, {section.threat}: {': '.join((each.subject, each.text))} {'; '.join(each.points)}".rstrip()
+        for section in report.verdict.sections
+        for each in section.statements
+        if each.subject.endswith(": undecided")
+    ]
+    for line in said[:SHOWN]:
+        say(out, line)
 
 
 def _show_labels(told: "Sequence[Told]") -> None:

@@ -25,7 +25,7 @@ class Images:
 
     def name_of(self, label: int) -> str:
         """What a reader knows the class by."""
-        return self.names[label] if self.names else f"class {label}"
+        return self.names[label] if 0 <= label < len(self.names) else f"class {label}"
 
     def __len__(self) -> int:
         return len(self.labels)

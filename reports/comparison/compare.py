@@ -60,6 +60,17 @@ class Comparison:
         """The differences of one kind."""
         return tuple(each for each in self.differences if each.change == change)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known if more leaks."""
+        unknown = any(each.change in ("not comparable", "too few batches") for each in self.differences)
+        return unknown or bool(self.unsound) or not self.differences
+
+
+def ordered(found: Comparison) -> tuple[Difference, ...]:
+    """All numbers, those to look at first coming first."""
+    return tuple(sorted(found.differences, key=lambda each: CHANGES.index(each.change)))
+
 
 def compare(first: Report, second: Report) -> Comparison:
     """What the second run says that the first did not."""
@@ -86,7 +97,12 @@ def compare(first: Report, second: Report) -> Comparison:
         for path in paths
     )
     compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items())
-    others = (*compared, *_others(first.manifest, second.manifest))
+    changed = (
+        f"the plan of the {which} run: {change}"
+        for which, report in (("first", first), ("second", second))
+        for change in report.plan_changes
+    )
+    others = (*changed, *compared, *_others(first.manifest, second.manifest))
     unsound = tuple(
         f"in the {which} run: {failed}"
         for which, report in (("first", first), ("second", second))

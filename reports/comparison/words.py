@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..findings.intervals import Estimate
 from ..findings.text import brief, counted, interval, listed
 from ..markdown import escaped, table
-from .compare import CHANGES, Comparison, Difference
+from .compare import CHANGES, Comparison, Difference, ordered
 
 COLUMNS = (
     "setting",
@@ -20,6 +20,10 @@ COLUMNS = (
     "more leaked",
     "n",
     "p, of all",
+)
+HOW = (
+    "Positive: more leaked in the second run. Paired by the attacked batch; intervals at 95 % are for each number by "
+    "itself, p is for all of them together (signs of whole batches flipped, minP)."
 )
 SHOWN = 50  # things that differ beside the numbers
 
@@ -61,13 +65,9 @@ def comparison_markdown(found: Comparison) -> str:
     """Markdown: the sentence, every number, and what else differs."""
     first, second = found.names
     parts = [f"# {escaped(first)} and {escaped(second)}", f"**{escaped(headline(found))}**"]
-    parts += [
-        "> Positive: more leaked in the second run. Paired by the attacked batch; intervals at 95 % are for each number by "
-        "itself, p is for all of them together (signs of whole batches flipped, minP)."
-    ]
+    parts += [f"> {HOW}"]
     parts += [f"> {escaped(each)}" for each in found.unsound]
-    ordered = sorted(found.differences, key=lambda each: CHANGES.index(each.change))
-    parts.append(table(COLUMNS, map(_row, ordered)))
+    parts.append(table(COLUMNS, map(_row, ordered(found))))
     if found.others:
         parts += ["## What else differs", _list(found.others)]
     return "\n\n".join(parts) + "\n"

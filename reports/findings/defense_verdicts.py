@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..row import EXPLAINED
+from .batches import margin_for
 from .grid import Block, Finding, overall
 
 NO_DEFENSE = "none"  # the defense that changes nothing: the positive control of the attacks
@@ -106,10 +107,26 @@ def not_excluded(block: Block, defense: str) -> tuple[tuple[Finding, float], ...
     return tuple(beyond)
 
 
+def batches_that_decide(block: Block, defense: str) -> int | None:
+    """About how many batches would decide what becomes of a defense that is undecided: with which a perfect attack could have
+    been found, and a leak beyond each margin excluded. None where it is decided, or where more batches would not do."""
+    if fate(block, defense) != "undecided" or false_alarms(block):
+        return None
+    found = tried(block.of(defense))
+    needed = [
+        None if each.evidence is None or each.value is None or (each.evidence.needs or 0) <= each.value.n
+        else each.evidence.needs
+        for each in found
+        if each.standing not in SILENT
+    ]  # fmt: skip
+    needed += [each.batches_to_exclude for each, _ in not_excluded(block, defense)]
+    known = [batches for batches in needed if batches is not None]
+    return max(known) if known and len(known) == len(needed) else None
+
+
 def margin_of(block: Block, metric: str) -> float | None:
     """The leak that must be excluded by that metric, named with its parameters or without; None where the spec says none."""
-    margins = dict(block.margins)
-    return margins.get(metric, margins.get(metric.partition("(")[0]))
+    return margin_for(block.margins, metric)
 
 
 def _may_exceed(finding: Finding, margin: float) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
 from ..row import Cell, Manifest, Place, Score
+from .batches import Margins, batches_to_exclude, margin_for
 from .evidence import Evidence, chance_of, evidence_of, guessers_of, guesses_by
 from .family import Family, Which, family_of, trials_of
 from .intervals import Estimate, finite, gain_of, leak_of, leak_over_best, mean_of, value_of
@@ -76,6 +77,7 @@ class Finding:
     over_decoy: Estimate | None = None  # as `leak`, over the same attack on another batch's update
     chance: float | None = None  # what the reconstructions get, held against other private batches
     evidence: Evidence | None = None
+    batches_to_exclude: int | None = None  # about how many would exclude a leak beyond the margin, which these do not
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def read_blocks(readings: Sequence[Reading], margins: tuple[tuple[str, float], .
     directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
     groups = grouped(readings)
     family = family_of(trials_of(_measured(group)) for group in groups.values())
-    findings = [_finding(path, group, directions.get(path[-1], ""), family) for path, group in groups.items()]
+    findings = [_finding(path, group, directions.get(path[-1], ""), family, margins) for path, group in groups.items()]
     return tuple(
         _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)], margins)
         for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
@@ -163,7 +165,9 @@ def _measured(readings: Sequence[Reading]) -> list[tuple[Which, Score]]:
     ]
 
 
-def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, family: Family) -> Finding:
+def _finding(
+    path: tuple[str, ...], readings: Sequence[Reading], better: str, family: Family, margins: Margins
+) -> Finding:
     setting, threat, defense, attack, metric = path
     measured = _measured(readings)
     scores, trials = [score for _, score in measured], [trial for trial, _ in measured]
@@ -174,6 +178,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
     known = [guess for guess in guesses if guess is not None]
     chances = [chance for score in scores if (chance := chance_of(score)) is not None]
     gaps = sorted((r for r in readings if r.state != "ok"), key=lambda reading: STANDINGS.index(reading.state))
+    leak = leak_over_best(scores, [guesses_by(scores, name) for name in guessers_of(scores)])
     return Finding(
         setting=setting,
         threat=threat,
@@ -185,7 +190,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         value=value_of(scores),
         guesser=guesser,
         floor=mean_of(known) if known else None,
-        leak=leak_over_best(scores, [guesses_by(scores, name) for name in guessers_of(scores)]),
+        leak=leak,
         worst=(min if better == "lower" else max)(worst, default=None),
         planned=len(readings),
         states=tuple(states.items()),
@@ -194,6 +199,7 @@ def _finding(path: tuple[str, ...], readings: Sequence[Reading], better: str, fa
         over_decoy=leak_of(scores, [score.decoy for score in scores]),
         chance=mean_of(chances) if chances else None,
         evidence=evidence,
+        batches_to_exclude=batches_to_exclude(scores, leak, margin_for(margins, metric)),
     )
 
 

@@ -21,7 +21,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy import special
@@ -225,6 +225,6 @@ def _upper_limit(values: tuple[float, ...], rivals: int = 1) -> float:
     return float(np.quantile(1 - _sorted_uniforms(len(values)) @ steps, 1 - _beyond(rivals)))
 
 
-@cache
+@lru_cache(maxsize=12)  # of some megabytes each
 def _sorted_uniforms(n: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).random((DRAWS, n)), axis=1)

@@ -69,6 +69,12 @@ def _unbounded(mean: str, seen: str) -> str:
     return f"{mean} ({seen or 'no interval'})"
 
 
+def rounded_up(count: int) -> str:
+    """An estimated `count`, to its first two digits, as in 2,400."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // step) * step:,}"
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """`count` with its noun in the right number."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -2,5 +2,6 @@
 
 from .judgment import Judged, Outcome, Violation, judge_policy
 from .policy import Policy, Rule
+from .words import told
 
-__all__ = ["Judged", "Outcome", "Policy", "Rule", "Violation", "judge_policy"]
+__all__ = ["Judged", "Outcome", "Policy", "Rule", "Violation", "judge_policy", "told"]

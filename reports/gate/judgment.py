@@ -54,7 +54,7 @@ def _unsound(report: Report) -> Iterator[str]:
 
 
 def _judged(rule: Rule, report: Report, unsound: Sequence[Violation]) -> Judged:
-    judges = {"no_leak": _no_leak, "leak": _leak, "measured": _measured, None: _small}
+    judges = {"no_leak": _no_leak, "leak": _leak, "measured": _measured, "plan_kept": _plan_kept, None: _small}
     chosen = Selection(rule, report)
     found = [*judges[rule.require](rule, chosen)]
     if not found:
@@ -105,6 +105,12 @@ def _measured(rule: Rule, chosen: Selection) -> Iterator[Violation]:
         said = trained.gaps or ("measured" if trained.accuracy is not None else "not measured")
         outcome: Outcome = "inconclusive" if unmeasured else "met"
         yield Violation(outcome, f"{trained.setting}: training under {trained.defense}: {said}")
+
+
+def _plan_kept(rule: Rule, chosen: Selection) -> Iterator[Violation]:
+    yield from (Violation("violated", change) for change in chosen.plan_changes)
+    if not chosen.plan_changes:
+        yield Violation("met", "nothing was added or left out in the light of results")
 
 
 def _small(rule: Rule, chosen: Selection) -> Iterator[Violation]:

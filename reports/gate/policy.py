@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from seethrough.common.section import Section
 
 Glob = Annotated[str, Field(min_length=1)]
+PATTERNS = ("settings", "threats", "defenses", "attacks", "metrics")
 Severity = Literal["low", "medium", "high"]
 
 
@@ -22,9 +23,10 @@ class Rule(Section):
     defenses: Glob = "*"
     attacks: Glob = "*"
     metrics: Glob = "*"
-    require: Literal["no_leak", "leak", "measured"] | None = None
+    require: Literal["no_leak", "leak", "measured", "plan_kept"] | None = None
     """`no_leak`: each of the defenses held, by the report's own verdict. `leak`: something leaks, as a positive control must.
-    `measured`: no cell failed or is missing, and no number is not finite."""
+    `measured`: no cell failed or is missing, and no number is not finite. `plan_kept`: after results had been seen, no trials
+    were added and no results left out; it is about the whole run."""
     leak_at_most: float | None = Field(default=None, allow_inf_nan=False)
     """In units of the metric, over the best blind guesser: met where the interval's upper end is no higher, violated where
     its lower end is."""
@@ -34,6 +36,9 @@ class Rule(Section):
     def _says_one_thing(self) -> "Rule":
         if (self.require is None) == (self.leak_at_most is None):
             raise ValueError("require or leak_at_most, one of them")
+        chosen = [key for key in PATTERNS if key in self.model_fields_set]
+        if self.require == "plan_kept" and chosen:
+            raise ValueError(f"plan_kept, which is about the whole run, without {' and '.join(chosen)}")
         return self
 
 

@@ -32,6 +32,7 @@ class Selection:
         }
         self.unmatched = tuple(f"{key}: {getattr(rule, key)}" for key, names in chosen.items() if not names)
         both = ((block, self._of(block)) for block in report.blocks)
+        self.plan_changes = report.plan_changes
         self.found: tuple[tuple[Block, tuple[Finding, ...]], ...] = tuple(pair for pair in both if pair[1])
         self.refuted: tuple[Recovered, ...] = tuple(
             row

@@ -19,7 +19,7 @@ def jumps(folder: str) -> int:
     whole = Command(Path(folder) / "whole")
     assert whole.run() == 0, whole.errors
     command = replace(whole, folder=Path(folder) / "one", log=f"{folder}/log", prepare=_astray)
-    assert replace(command, cells=2).run() == 0, command.errors
+    assert replace(command, arguments=("--shard", "1/2")).run() == 0, command.errors
     moments = (0.0, 130 * YEAR)
     for number, path in enumerate(sorted(command.out.rglob("*"))):
         os.utime(path, (moments[number % 2],) * 2)

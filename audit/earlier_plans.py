@@ -1,0 +1,70 @@
+"""What a folder's plan was before, where results had been seen when it was changed: it is remembered, and never replaced in
+silence."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from seethrough.common.errors import InputError
+from seethrough.reports.findings.text import counted
+from seethrough.reports.row import EarlierPlan, Manifest
+
+from .cells.store import DamagedFileError, Store
+
+
+def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, replaces: bool) -> Manifest:
+    """`manifest`, which remembers the plans that its folder had before: those that `earlier` remembers, the manifest that lies
+    there, and that plan itself, where it is another one and some of its cells were measured.
+
+    Raises: InputError, if measured cells of another spec are not part of the new plan, unless it `replaces` them.
+    """
+    if earlier is None:
+        return manifest
+    if _keys(earlier) == _keys(manifest):
+        return replace(manifest, earlier=earlier.earlier)
+    seen = set(_measured(earlier, store))
+    left_out, same_spec = len(seen - _keys(manifest)), earlier.spec == manifest.spec
+    if left_out and not same_spec and not replaces:
+        raise InputError(
+            f"{store.directory}: found {counted(left_out, 'measured cell')} of the audit {earlier.name!r} that this one does "
+            "not have; allowed: a new folder, an audit that has all of them, or --replace, which leaves them out and says so."
+        )
+    if not seen:
+        return replace(manifest, earlier=earlier.earlier)
+    found = EarlierPlan(
+        name=earlier.name,
+        trials=earlier.trials,
+        label_trials=earlier.label_trials,
+        until=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        planned=len(_keys(earlier)),
+        measured=len(seen),
+        raised=_raised(earlier, manifest, seen),
+        left_out=left_out,
+        same_spec=same_spec,
+    )
+    return replace(manifest, earlier=(*earlier.earlier, found))
+
+
+def _keys(manifest: Manifest) -> set[str]:
+    return {place.key for place in manifest.places + manifest.trainings}
+
+
+def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
+    """The keys of its cells that hold numbers; a damaged file holds none."""
+    for key in _keys(manifest).intersection(store.cell_keys()):
+        try:
+            cell = store.read(key)
+        except DamagedFileError:
+            continue
+        if cell is not None and cell.status == "ok":
+            yield key
+
+
+def _raised(earlier: Manifest, manifest: Manifest, seen: set[str]) -> int:
+    """How many combinations of the new plan hold cells that were seen, and cells that were not planned then. Names may be
+    others: keys tell."""
+    known, combinations = _keys(earlier), dict[tuple[str, ...], set[str]]()
+    for place in manifest.places + manifest.trainings:
+        path = (place.setting, place.threat, place.defense, place.attack)
+        combinations.setdefault(path, set()).add(place.key)
+    return sum(bool(keys & seen) and bool(keys - known) for keys in combinations.values())

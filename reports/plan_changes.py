@@ -1,0 +1,35 @@
+"""What was changed of a plan after results had been seen: then a number of batches was not fixed before them."""
+
+from collections.abc import Iterator
+
+from .findings.text import counted
+from .row import EarlierPlan, Manifest
+
+
+def plan_changes(manifest: Manifest) -> tuple[str, ...]:
+    """A sentence for every trial and result that was added or left out in the light of results; none where the folder always
+    had the same plan, or had others before anything was measured. A spec that was run anew by other code is the same plan."""
+    return tuple(sentence for earlier in manifest.earlier for sentence in _changed(earlier))
+
+
+def _changed(earlier: EarlierPlan) -> Iterator[str]:
+    seen = f"{earlier.measured} of its {counted(earlier.planned, 'cell')} were measured"
+    if earlier.raised:
+        yield (
+            f"Trials were added after results had been seen: the plan that stood until {earlier.until} had "
+            f"{_trials(earlier)}, and {seen}; then {counted(earlier.raised, 'combination')} that had numbers got more trials. "
+            "Tests and intervals hold for a number of batches that was fixed before: who goes on until a leak shows, or "
+            "until none does, is wrong more often than they say."
+        )
+    if earlier.left_out and not earlier.same_spec:
+        yield (
+            f"Results were left out after they had been seen: the plan that stood until {earlier.until}, "
+            f"of the audit {earlier.name!r}, had {_trials(earlier)}, and {seen}; "
+            f"{earlier.left_out} of these are not part of this run. Who changes an audit until its results please is wrong "
+            "more often than tests and intervals say."
+        )
+
+
+def _trials(earlier: EarlierPlan) -> str:
+    labels = "" if earlier.label_trials is None else f" ({earlier.label_trials} of attacks on labels alone)"
+    return f"{counted(earlier.trials, 'trial')}{labels}"
