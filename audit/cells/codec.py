@@ -11,6 +11,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
+LARGEST = 10**30  # whole number that is kept: what is reckoned with as a float must be one
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 Where = str | tuple[Any, str | int]
@@ -33,6 +34,8 @@ def _converter(hint: Any, reading: bool) -> Convert:
     """What converts values of type `hint`: literals stand for themselves, sequences and optional values go part by part."""
     if hint is float:
         return _read_float if reading else _plain_float
+    if hint is int:
+        return _whole
     if isinstance(hint, type) and is_dataclass(hint):
         return _record_reader(hint) if reading else _record_writer(hint)
     origin, arguments = get_origin(hint), get_args(hint)
@@ -91,6 +94,12 @@ def _record_writer(kind: type) -> Convert:
 def _fields(kind: type, reading: bool) -> dict[str, Convert]:
     hints = get_type_hints(kind)
     return {field.name: _converter(hints[field.name], reading) for field in fields(kind)}
+
+
+def _whole(value: Any, where: Where) -> int:
+    if abs(_of_type(value, int, where)) > LARGEST:
+        raise TypeError(f"{_said(where)} is beyond {LARGEST:.0e}")
+    return value
 
 
 def _read_float(value: Any, where: Where) -> float:
