@@ -36,13 +36,15 @@ NO_MEMORY = (
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a run is told once. `seed` and `code` go into the cells that the runner itself makes."""
+    """What every worker of a run is told once. `seed` and `code` go into the cells that the runner itself makes. Relative
+    paths start in `folder`, where there is one, else in the folder of the process that starts the worker."""
 
     compute: Callable[[Place], Cell]
     store: Store
     threads: int
     seed: int = 0
     code: str = ""
+    folder: str = ""
 
     def failed(self, place: Place, note: str, seconds: float = 0.0) -> Cell:
         """The cell of a computation that broke."""
@@ -72,6 +74,8 @@ def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
     threadpool_limits(job.threads)  # of what a server had loaded before
     torch.set_num_threads(job.threads)
     keep_freed_memory()
+    if job.folder and os.path.isdir(job.folder):
+        os.chdir(job.folder)
     try:
         pipe.send(Answer())
         while (place := pipe.recv()) is not None:

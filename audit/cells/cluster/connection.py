@@ -1,0 +1,85 @@
+"""The way to Dask: to a scheduler that is there, or to one of this process with workers of this machine."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+
+from seethrough.common.errors import InputError
+from seethrough.common.processes import become, starting
+
+CONNECT = 10.0
+"""Seconds that a scheduler may take to answer at first."""
+SILENT = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+LOCAL = {"host": "127.0.0.1", "protocol": "tls://", "dashboard": False}
+TALKATIVE = ("distributed", "tornado", "asyncio")
+
+
+@contextmanager
+def connected_to(address: str) -> Iterator[Client]:
+    """A client of the scheduler at the address, encrypted as Dask's own configuration says.
+
+    Raises: InputError, if none answers there.
+    """
+    allowed = f"allowed: the address of one that answers within {CONNECT:g} s, such as tcp://10.0.0.5:8786."
+    with silenced():
+        try:
+            client = Client(address, timeout=CONNECT, set_as_default=False)
+        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # nobody, no address, no TLS
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"--scheduler: found {address!r:.100}, no Dask scheduler ({why:.200}); {allowed}") from error
+        with closing(client):
+            yield client
+
+
+@contextmanager
+def local_cluster(workers: int, threads: int, gpus: Sequence[str]) -> Iterator[Client]:
+    """A client of as many workers of this machine, which nobody else can reach: they speak TLS by keys that are made for them.
+    The n-th one sees the n-th of the `gpus` alone, if there are any."""
+    security = Security.temporary()
+    options: dict[str, Any] = {"nthreads": 1, "security": security, "memory_limit": None, **LOCAL}
+    seen = [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {} for number in range(workers)]
+    specified = {number: {"cls": Nanny, "options": {**options, "env": seen[number]}} for number in range(workers)}
+    scheduler = {"cls": Scheduler, "options": {"port": 0, "security": security, **LOCAL}}
+    with ExitStack() as stack:
+        stack.enter_context(silenced())
+        stack.enter_context(starting(threads))  # for as long as nannies may start workers
+        cluster = SpecCluster(workers=specified, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
+        stack.callback(_quietly, cluster.close, timeout=CONNECT)
+        yield stack.enter_context(closing(Client(cluster, set_as_default=False)))
+
+
+@contextmanager
+def closing(client: Client) -> Iterator[Client]:
+    """Close the client in the end, whatever became of its scheduler."""
+    try:
+        yield client
+    finally:
+        _quietly(client.close, timeout=1.0)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Nothing of Dask is printed: what matters is said in the run's own words. Workers that are started keep silent too."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in TALKATIVE]
+    before, environment = {name: logging.getLogger(name).level for name in names}, dict(os.environ)
+    os.environ.update(SILENT)
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        become(environment)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _quietly(close: Any, timeout: float) -> None:
+    with suppress(OSError, TimeoutError, RuntimeError):
+        close(timeout=timeout)
