@@ -31,7 +31,10 @@ def run(
         "audit-results"
     ),
     workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes; 0 means one for each core, or one with a GPU.")
+        int,
+        typer.Option(
+            min=0, help="Worker processes; 0 means one for each core, or one with a GPU; of a scheduler, all."
+        ),
     ] = 0,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads in each worker; another number gives other rounding.")
@@ -57,6 +60,12 @@ def run(
         str | None,
         typer.Option(help="Compute one part of the cells, such as 3/20, in a folder of its own; see `merge`."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who computes: local (processes of this machine) or dask (a cluster).")
+    ] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --engine dask: the address of a scheduler; without it, workers are local.")
+    ] = None,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
@@ -65,14 +74,28 @@ def run(
     from ..cells.limits import limits_from
     from ..cells.runner import RunError
     from ..cells.shards import shard_from
+    from ..engine import engine_from
     from ..run import run_audit
     from ..specification.file import load_spec
 
     limits, part = limits_from(cell_timeout, memory_limit, tries), None if shard is None else shard_from(shard)
+    chosen = engine_from(engine, scheduler)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
-            audit, directory, out, err, workers, threads, device, retry_failed, policy, include_private, limits, part
+            audit,
+            directory,
+            out,
+            err,
+            workers,
+            threads,
+            device,
+            retry_failed,
+            policy,
+            include_private,
+            limits,
+            part,
+            chosen,
         )
     except KeyboardInterrupt:
         interrupted("interrupted; what is finished is kept, and the same command goes on from there")

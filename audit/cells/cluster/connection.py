@@ -31,7 +31,9 @@ def connected_to(address: str) -> Iterator[Client]:
             client = Client(address, timeout=CONNECT, set_as_default=False)
         except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # nobody, no address, no TLS
             why = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"--scheduler: found {address!r:.100}, no Dask scheduler ({why:.200}); {allowed}") from error
+            raise InputError(
+                f"--scheduler: found {address!r:.100}, no Dask scheduler ({why:.200}); {allowed}"
+            ) from error
         with closing(client):
             yield client
 

@@ -47,14 +47,15 @@ def greet(order: str) -> str:
 
 
 def serve(host: "Host", place: str, fresh: bool) -> tuple[str, bytes]:
-    """What became of the place, and the cell's file as bytes where the run's folder is not there."""
+    """What became of the place, and the cell's file as bytes where the run's folder is not there. Without a place, waits until
+    one can be taken."""
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
 
     def is_wanted() -> bool:
         return task.state == "executing" and worker.status not in (Status.closing, Status.closed, Status.failed)
 
-    return host.serve(Place(**json.loads(place)), fresh, is_wanted)
+    return host.serve(Place(**json.loads(place)) if place else None, fresh, is_wanted)
 
 
 class Host:
@@ -74,25 +75,27 @@ class Host:
         Finalize(self, self._pool.dismiss, args=(0.0,), exitpriority=100)
         self._pool.fill(1)
 
-    def serve(self, place: Place, fresh: bool, is_wanted: Callable[[], bool]) -> tuple[str, bytes]:
+    def serve(self, place: Place | None, fresh: bool, is_wanted: Callable[[], bool]) -> tuple[str, bytes]:
         """As the function; no process goes on with what is not wanted anymore."""
         futile = 0
         while is_wanted():
             if self._waits is not None:
+                if place is None:
+                    return written(Served(Answer())), b""
                 number, self._waits = self._waits, None
                 self._pool.hand(number, place, fresh)
             self._pool.fill(1)
             for report in self._pool.reports(LOOKS):
                 if not report.ending:
                     self._waits = report.worker
-                if report.held is not None:
+                if place is not None and report.held is not None:
                     return self._served(report, place)
                 futile = futile + 1 if report.ending else 0
                 if problem := _problem(report, futile):
                     return written(Served(Answer(problem=problem))), b""
         self._pool.dismiss(patience=0.0)
         self._waits = None
-        return written(Served(None, "was ended with its Dask worker", blamed=False)), b""
+        return written(Served(None, "its Dask worker was ended", lost=True)), b""
 
     def _served(self, report: Report, place: Place) -> tuple[str, bytes]:
         said = written(Served(report.answer, report.ending, report.limited, report.blamed))

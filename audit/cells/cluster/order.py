@@ -67,6 +67,7 @@ class Served:
     ending: str = ""
     limited: bool = False
     blamed: bool = True
+    lost: bool = False
 
 
 def described(compute: object) -> tuple[str, str]:

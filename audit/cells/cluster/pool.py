@@ -40,8 +40,8 @@ class Seat:
     """A worker of Dask, as the run knows it."""
 
     address: str
-    asked: Future | None = None  # what it is doing: greeting, or serving
-    host: Future | None = None  # what is kept on it; None before it is known to fit
+    asked: Future[Any] | None = None  # what it is doing: greeting, or serving
+    host: Future[Any] | None = None  # what is kept on it; None before it is known to fit
     gpu: tuple[str, str] | None = None  # the machine and the device on which it computes
     shares: bool = True
     held: Held | None = None
@@ -56,7 +56,7 @@ class DaskPool:
         self._seats: dict[int, Seat] = {}
         self._numbers = count()
         self._refused: set[str] = set()  # their addresses
-        self._answers: SimpleQueue[tuple[int, Future]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
         self._looked = -math.inf
         self._is_told_to_wait = self._has_met = False
 
@@ -72,7 +72,7 @@ class DaskPool:
         """Nothing: who joins the cluster is seen by `reports`."""
 
     def reports(self, patience: float) -> list[Report]:
-        """As of any pool. Raises: InputError, where all workers that there are run other code; RunError, without a scheduler."""
+        """As of any pool. Raises: InputError, where no worker runs the same code; RunError, without a scheduler."""
         end = time.perf_counter() + patience
         while True:
             if found := self._look():
@@ -88,8 +88,8 @@ class DaskPool:
         seat = self._seats.get(number)
         if seat is None:
             return False
-        self._ask(number, seat, f"{HOST}:serve", seat.host, dumps(asdict(place)), fresh)
         seat.held = Held(place, time.perf_counter())
+        self._ask(number, seat, f"{HOST}:serve", seat.host, dumps(asdict(place)), fresh)
         return True
 
     def dismiss(self, patience: float) -> None:
@@ -142,7 +142,7 @@ class DaskPool:
         seat.asked = self._client.submit(call, *what, workers=[seat.address], pure=False, retries=0)
         seat.asked.add_done_callback(lambda future: self._answers.put((number, future)))
 
-    def _hear(self, number: int, future: Future) -> list[Report]:
+    def _hear(self, number: int, future: Future[Any]) -> list[Report]:
         """What follows from an answer."""
         seat = self._seats.get(number)
         if seat is None or seat.asked is not future:
@@ -157,7 +157,10 @@ class DaskPool:
             found = future.result(timeout=PATIENCE)
         except (OSError, TimeoutError):  # it left with its answer
             return self._unheard(number)
-        return self._met(number, seat, found) if seat.host is None else self._served(number, seat, *found)
+        if seat.host is None:
+            self._meet(number, seat, read(found, Greeting))
+            return []
+        return [self._served(number, seat, *found)]
 
     def _unheard(self, number: int) -> list[Report]:
         lost = self._lost(number)
@@ -173,24 +176,27 @@ class DaskPool:
         self._refuse(number, f"found that it cannot take part ({type(error).__name__}: {why:.300}); {ALLOWED}.")
         return []
 
-    def _met(self, number: int, seat: Seat, said: str) -> list[Report]:
-        """A worker that is ready, if it fits."""
-        greeting = read(said, Greeting)
+    def _meet(self, number: int, seat: Seat, greeting: Greeting) -> None:
+        """Have a worker get ready, if it fits."""
         differing = difference(greeting, self._order, self._here)
         if differing:
             self._refuse(number, f"found {differing}; {ALLOWED}.", greeting.host)
-            return []
+            return
         gpu = (greeting.host, greeting.gpu) if greeting.gpu else None
         twin = next((each.address for each in self._seats.values() if gpu and each.gpu == gpu), None)
         if twin is not None:
             sentence = f"found GPU {greeting.gpu}, on which {twin} computes; allowed: one worker a device."
             self._refuse(number, sentence, greeting.host)
-            return []
+            return
         seat.gpu, seat.shares, self._has_met = gpu, greeting.shares, True
         seat.host = self._client.submit(
             call, f"{HOST}:Host", written(self._order), workers=[seat.address], pure=False, retries=0
         )
-        return [Report(number, None, Answer())]
+        self._make_ready(number, seat)
+
+    def _make_ready(self, number: int, seat: Seat) -> None:
+        """Have a worker say when a process of it waits for a place."""
+        self._ask(number, seat, f"{HOST}:serve", seat.host, "", False)
 
     def _refuse(self, number: int, why: str, host: str = "") -> None:
         """Leave a worker out, by name. Raises: InputError, if there never was another."""
@@ -201,13 +207,15 @@ class DaskPool:
             raise InputError(f"--engine: {sentence}")
         self._tell(f"{sentence} It is left out.")
 
-    def _served(self, number: int, seat: Seat, said: str, data: bytes) -> list[Report]:
-        """The report of what a worker answered, once its cell is in the run's folder."""
+    def _served(self, number: int, seat: Seat, said: str, data: bytes) -> Report:
+        """The report of a worker that is ready, or has answered, once its cell is in the run's folder."""
         served, held, seat.held = read(said, Served), seat.held, None
         answer = served.answer
         if held is not None and answer is not None and not answer.problem:
             answer = self._received(seat, held.place.key, answer, data)
-        return [Report(number, held, answer, served.ending, served.limited, served.blamed)]
+        if answer is None:
+            self._make_ready(number, seat)  # its process has ended, the worker has not
+        return Report(number, held, answer, served.ending, served.limited, served.blamed, served.lost)
 
     def _received(self, seat: Seat, key: str, answer: Answer, data: bytes) -> Answer:
         """The answer, and what stands in the way of its cell being here."""
