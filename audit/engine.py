@@ -59,13 +59,12 @@ def workers_for(device: torch.device, threads: int, engine: Engine = LOCAL) -> i
     return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
-def check_scheduler(engine: Engine) -> None:
+def check_engine(engine: Engine) -> None:
     """Raises: InputError, if the engine's scheduler does not answer."""
     if engine.scheduler:
-        from .cells.cluster.connection import connected_to  # Dask, which no other run imports
+        from .cells.cluster.connection import check_scheduler  # imports Dask, as no other run does
 
-        with connected_to(engine.scheduler):
-            pass
+        check_scheduler(engine.scheduler)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from .cells.shards import Shard
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .cells.worker import Job
 from .device import Device, check_device, device_for
-from .engine import LOCAL, Engine, check_scheduler, pool_of, workers_for
+from .engine import LOCAL, Engine, check_engine, pool_of, workers_for
 from .manifest import code_revision
 from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
@@ -62,7 +62,7 @@ def run_audit(
     KeyboardInterrupt.
     """
     _check(directory, workers, threads, device)
-    check_scheduler(engine)
+    check_engine(engine)
     if policy:
         load_policy(policy)  # a mistake in it is said before anything is written
     for problem in problems():

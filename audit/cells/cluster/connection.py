@@ -1,13 +1,16 @@
 """The way to Dask: to a scheduler that is there, or to one of this process with workers of this machine."""
 
+import asyncio
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+from distributed.core import rpc
 
 from seethrough.common.errors import InputError
 from seethrough.common.processes import become, starting
@@ -19,23 +22,41 @@ LOCAL = {"host": "127.0.0.1", "protocol": "tls://", "dashboard": False}
 TALKATIVE = ("distributed", "tornado", "asyncio")
 
 
+def check_scheduler(address: str) -> None:
+    """Raises: InputError, if no scheduler answers at the address."""
+    with silenced(), ThreadPoolExecutor(1) as beside:  # a notebook has an event loop of its own, which nobody may enter
+        try:
+            found = beside.submit(asyncio.run, asyncio.wait_for(_kind(address), CONNECT)).result()
+        except (
+            OSError,
+            TimeoutError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            ImportError,
+        ) as error:
+            found = " ".join(str(error).split()).rstrip(".") or f"nobody answered within {CONNECT:g} s"
+    if found != "Scheduler":
+        allowed = "allowed: the address of a Dask scheduler that answers, such as tcp://10.0.0.5:8786"
+        raise InputError(f"--scheduler: found {address!r:.100} ({found:.200}); {allowed}.")
+
+
+async def _kind(address: str) -> str:
+    """What answers at the address."""
+    async with rpc(address, timeout=CONNECT, connection_args=Security().get_connection_args("client")) as somebody:
+        kind: str = (await somebody.identity())["type"]
+    return kind
+
+
 @contextmanager
 def connected_to(address: str) -> Iterator[Client]:
     """A client of the scheduler at the address, encrypted as Dask's own configuration says.
 
     Raises: InputError, if none answers there.
     """
-    allowed = f"allowed: the address of one that answers within {CONNECT:g} s, such as tcp://10.0.0.5:8786."
-    with silenced():
-        try:
-            client = Client(address, timeout=CONNECT, set_as_default=False)
-        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # nobody, no address, no TLS
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(
-                f"--scheduler: found {address!r:.100}, no Dask scheduler ({why:.200}); {allowed}"
-            ) from error
-        with closing(client):
-            yield client
+    check_scheduler(address)
+    with silenced(), closing(Client(address, timeout=CONNECT, set_as_default=False)) as client:
+        yield client
 
 
 @contextmanager
