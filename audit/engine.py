@@ -13,9 +13,9 @@ import torch
 from seethrough.common.errors import InputError
 from seethrough.common.processes import StartMethod
 
+from .cells.job import Job
 from .cells.limits import Limits
 from .cells.pool import Pool
-from .cells.worker import Job
 from .cells.worker_pool import WorkerPool
 from .cells.worker_process import Context
 

@@ -15,6 +15,7 @@ from seethrough.reports import Cell, Manifest, write_reports
 from .case import Case
 from .cells.compute import Computation
 from .cells.finished import finished_cells
+from .cells.job import Job
 from .cells.limits import NO_LIMITS, Limits
 from .cells.planned import PlannedComputation
 from .cells.progress import watching
@@ -22,13 +23,12 @@ from .cells.redaction import redact
 from .cells.runner import run_in
 from .cells.shards import Shard
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
-from .cells.worker import Job
 from .device import Device, check_device, device_for
 from .engine import LOCAL, Engine, check_engine, pool_of, workers_for
-from .manifest import code_revision
 from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
+from .revision import code_revision
 from .specification.file import spec_of_text
 from .specification.kinds import problems
 from .specification.schema import AuditSpec

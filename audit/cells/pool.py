@@ -5,7 +5,7 @@ from typing import Protocol
 
 from seethrough.reports.row import Place
 
-from .worker import Answer
+from .job import Answer
 
 
 class RunError(Exception):

@@ -15,11 +15,11 @@ from typing import cast
 from seethrough.common.processes import StartMethod
 from seethrough.reports.row import Cell, Place
 
+from .job import Job, keep
 from .limits import NO_LIMITS, Limits
 from .pace import Pace
 from .pool import Held, Pool, Report, RunError
 from .store import Store
-from .worker import Job, keep
 from .worker_pool import WorkerPool
 from .worker_process import GRACE, Context
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from seethrough.reports.row import Place
 
+from .job import Answer, Job
 from .limits import Limits, said_duration
 from .pool import Held, Report
 from .store import DamagedFileError
-from .worker import Answer, Job
 from .worker_process import GRACE, Context, WorkerProcess
 
 START_TIME = 300.0

@@ -15,8 +15,8 @@ from seethrough.common.interrupts import interrupts_deferred
 from seethrough.common.processes import starting
 from seethrough.reports.row import Place
 
+from .job import Answer, Job, work
 from .pool import Held
-from .worker import Answer, Job, work
 
 GRACE = 10.0
 """Seconds that a worker has to end by itself after it closed its pipe or was told to stop."""

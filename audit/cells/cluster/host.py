@@ -19,16 +19,15 @@ from distributed import Status, get_worker
 from seethrough.common.processes import afresh
 from seethrough.reports.row import Place
 
-from ...device import device_for
-from ...manifest import code_revision
+from ...revision import code_revision
+from ..job import Answer, Job
 from ..pool import Report
 from ..store import Store
-from ..worker import Answer, Job
 from ..worker_pool import WorkerPool
 from ..worker_process import Context
-from .order import Greeting, Order, Served, libraries_here, read, versions_here, written
+from .order import Greeting, Order, Served, read, versions_here, written
 
-LOADED = code_revision(), libraries_here()
+LOADED = code_revision(), versions_here()
 """What is imported here, which may be edited under the feet of a worker that lives for weeks."""
 LOOKS = 0.25
 """Seconds between two looks whether a cell is still wanted."""
@@ -37,13 +36,10 @@ ATTEMPTS = 3
 
 
 def greet(order: str) -> str:
-    """What this worker is, for the run to judge. Raises: InputError, if it has not the device."""
-    told = read(order, Order)
-    device_for("cuda" if told.device == "cuda" else "cpu")
-    changed = (code_revision(), libraries_here()) != LOADED
-    here = versions_here(told.device, told.threads)
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0] if told.device == "cuda" else ""
-    return written(Greeting(socket.gethostname(), gpu, LOADED[0], here, changed, _is_there(told)))
+    """What this worker is, for the run to judge."""
+    told, now = read(order, Order), (code_revision(), versions_here())
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0] if told.gpu else ""
+    return written(Greeting(socket.gethostname(), gpu, *now, now != LOADED, _is_there(told)))
 
 
 def serve(host: "Host", place: str, fresh: bool) -> tuple[str, bytes]:
@@ -66,8 +62,8 @@ class Host:
         self._shares = _is_there(told)
         folder = told.directory if self._shares else tempfile.mkdtemp(prefix="cells-", dir=get_worker().local_directory)
         self._store = Store(Path(folder))
-        job = Job(told.computes(), self._store, told.threads, told.seed, told.code, told.folder)
-        context = cast(Context, get_context(afresh(gpu=told.device == "cuda")))
+        job = Job(told.computes(), self._store, told.threads, told.seed, told.code, told.folder, told.versions)
+        context = cast(Context, get_context(afresh(gpu=told.gpu)))
         self._pool = WorkerPool(job, 1, context, told.limits)
         self._waits: int | None = None  # the number of the process that is ready
         # Dask's nannies start workers as daemons, whose processes would outlive them; ours end with their parent.

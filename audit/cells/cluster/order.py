@@ -6,18 +6,15 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-import torch
-
 from seethrough.reports.row import Cell, Place
 
-from ...manifest import LIBRARIES, versions
+from ...revision import Versions, differing, libraries
 from ..codec import from_plain, to_plain
+from ..job import Answer
 from ..limits import Limits
-from ..worker import Answer
 from .by_name import named
 
 Record = TypeVar("Record")
-Versions = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Order:
     computation: str  # `package.module:name` of the dataclass that computes cells
     described: str  # its fields, as JSON
     code: str
-    device: str
+    versions: Versions  # of libraries, machine and device
     threads: int
     seed: int
     directory: str  # of the run, absolute
@@ -35,6 +32,11 @@ class Order:
     folder: str  # in which the run was started
     seconds: float  # the limits of a cell
     memory: float
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it takes one."""
+        return ("device", "cuda") in self.versions
 
     @property
     def limits(self) -> Limits:
@@ -89,27 +91,14 @@ def read(text: str, kind: type[Record]) -> Record:
     return found
 
 
-def versions_here(device: str, threads: int) -> Versions:
-    """What must be alike on all workers: what enters the keys of cells, and Dask's own version."""
-    return (*versions(torch.device(device), threads), ("distributed", version("distributed")))
-
-
-def libraries_here() -> Versions:
-    """The libraries as they are installed now."""
-    return tuple((name, version(name)) for name in LIBRARIES)
+def versions_here() -> Versions:
+    """Python and the libraries, Dask included. Machine and device are looked at by the process that computes."""
+    return *libraries(), ("distributed", version("distributed"))
 
 
 def difference(greeting: Greeting, order: Order, here: Versions) -> str:
     """How a worker differs from this process, in words; empty where it does in nothing that decides numbers."""
     if greeting.changed:
-        return "code or libraries that were changed since it started; start it anew"
-    mine, theirs = dict(here), dict(greeting.versions)
-    names = dict.fromkeys([*mine, *theirs])
-    differing = [
-        f"{name} {theirs.get(name, 'none')} (here {mine.get(name, 'none')})"
-        for name in names
-        if mine.get(name) != theirs.get(name)
-    ]
-    if greeting.code != order.code:
-        differing.append(f"seethrough's code {greeting.code} (here {order.code})")
-    return ", ".join(differing)
+        return "code or libraries that were changed since it started"
+    code = "seethrough's code"
+    return differing(((code, greeting.code), *greeting.versions), ((code, order.code), *here))

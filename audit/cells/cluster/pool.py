@@ -19,9 +19,9 @@ from distributed import Client, Future
 from seethrough.common.errors import InputError
 from seethrough.reports.row import Place
 
+from ..job import Answer, Job
 from ..pool import Held, Report, RunError
 from ..store import DamagedFileError, SchemaMismatchError
-from ..worker import Answer, Job
 from ..worker_pool import written as left_behind
 from .by_name import call
 from .order import Greeting, Order, Served, difference, read, versions_here, written
@@ -32,7 +32,7 @@ LOOKS = 1.0
 PATIENCE = 30.0
 """Seconds that the scheduler may take to answer, and that a worker's file may take to be seen here."""
 GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there once there is one"
-ALLOWED = "allowed: the same code, library versions, kind of machine, device and threads as here"
+ALLOWED = "allowed: the same code and library versions as here"
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ class DaskPool:
 
     def __init__(self, client: Client, job: Job, order: Order, size: float, tell: Callable[[str], None]) -> None:
         self._client, self._job, self._order, self._size, self._tell = client, job, order, size, tell
-        self._here = versions_here(order.device, order.threads)
+        self._here = versions_here()
         self._seats: dict[int, Seat] = {}
         self._numbers = count()
         self._refused: set[str] = set()  # their addresses
@@ -160,7 +160,11 @@ class DaskPool:
         if seat.host is None:
             self._meet(number, seat, read(found, Greeting))
             return []
-        return [self._served(number, seat, *found)]
+        served, data = read(found[0], Served), found[1]
+        if seat.held is None and served.answer is not None and served.answer.problem:
+            self._refuse(number, served.answer.problem)
+            return []
+        return [self._served(number, seat, served, data)]
 
     def _unheard(self, number: int) -> list[Report]:
         lost = self._lost(number)
@@ -188,7 +192,7 @@ class DaskPool:
             sentence = f"found GPU {greeting.gpu}, on which {twin} computes; allowed: one worker a device."
             self._refuse(number, sentence, greeting.host)
             return
-        seat.gpu, seat.shares, self._has_met = gpu, greeting.shares, True
+        seat.gpu, seat.shares = gpu, greeting.shares
         seat.host = self._client.submit(
             call, f"{HOST}:Host", written(self._order), workers=[seat.address], pure=False, retries=0
         )
@@ -207,12 +211,12 @@ class DaskPool:
             raise InputError(f"--engine: {sentence}")
         self._tell(f"{sentence} It is left out.")
 
-    def _served(self, number: int, seat: Seat, said: str, data: bytes) -> Report:
+    def _served(self, number: int, seat: Seat, served: Served, data: bytes) -> Report:
         """The report of a worker that is ready, or has answered, once its cell is in the run's folder."""
-        served, held, seat.held = read(said, Served), seat.held, None
-        answer = served.answer
+        answer, held, seat.held = served.answer, seat.held, None
         if held is not None and answer is not None and not answer.problem:
             answer = self._received(seat, held.place.key, answer, data)
+        self._has_met = True
         if answer is None:
             self._make_ready(number, seat)  # its process has ended, the worker has not
         return Report(number, held, answer, served.ending, served.limited, served.blamed, served.lost)

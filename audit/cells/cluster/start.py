@@ -11,8 +11,9 @@ import torch
 
 from seethrough.common.errors import InputError
 
+from ...manifest import versions
+from ..job import Job
 from ..limits import Limits
-from ..worker import Job
 from .connection import connected_to, local_cluster
 from .order import Order, described
 from .pool import DaskPool
@@ -53,7 +54,7 @@ def _order(job: Job, device: torch.device, limits: Limits) -> Order:
         computation=computation,
         described=text,
         code=job.code,
-        device=device.type,
+        versions=versions(device, job.threads),
         threads=job.threads,
         seed=job.seed,
         directory=str(job.store.directory.resolve()),
