@@ -31,6 +31,7 @@ from seethrough.audit.device import device_for
 from seethrough.audit.revision import code_revision
 from seethrough.common.errors import InputError
 from seethrough.reports.row import Cell, Place
+from tests.reliability.sites import campaign
 from tests.reliability.toys import Toy, cell_of, note, noted, places, table
 
 GRID = places(6)
@@ -191,3 +192,15 @@ def test_a_computation_that_cannot_be_made_on_a_worker_ends_the_run_with_a_sente
     monkeypatch.setattr(start, "described", lambda compute: ("no.such.module:Toy", "{}"))
     with pytest.raises(RunError, match=r"^the Dask worker tls://.* broke: ModuleNotFoundError: No module named 'no'"):
         ran(tmp_path, Toy(str(tmp_path / "log")))
+
+
+@pytest.mark.parametrize(("kills", "workers"), [(1, 1), pytest.param(50, 2, marks=pytest.mark.slow)])
+def test_schedulers_and_workers_killed_at_random_instants_change_nothing(tmp_path, measured, kills, workers):
+    found = campaign(tmp_path, kills, workers, 40 + workers)
+    assert found["kills"] == kills and found["broken_off"] > 0, "no kill hit a run at work: the campaign tested nothing"
+    measured(
+        kills,
+        f"{kills} kills, {found['schedulers']} of them of the scheduler, with {workers} worker{'s' * (workers > 1)}: "
+        f"{found['broken_off']} runs broken off and gone on with, {found['lost']} cells under way computed once more; nothing "
+        "else lost, doubled or changed",
+    )
