@@ -168,8 +168,11 @@ def _compute(
 
 def _as_text(spec: AuditSpec, compute: Computation) -> PlannedComputation:
     """The computation, for processes that share nothing with this one. Raises: InputError."""
-    if spec_of_text(spec.text, spec.source) != spec:
-        raise InputError(
-            f"{spec.source}: found a spec that its own YAML does not say; allowed with --engine dask: a file."
-        )
+    try:
+        is_said = spec_of_text(spec.text, spec.source) == spec
+    except InputError:
+        is_said = False
+    if not is_said:
+        found = "found one that its own YAML does not say, as where text looks like a number"
+        raise InputError(f"{spec.source}: {found}; allowed with --engine dask: a spec that a YAML file can hold.")
     return PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)

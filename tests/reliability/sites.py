@@ -110,7 +110,7 @@ def attempt(site: Site, store: Store) -> tuple[bool, int]:
 
 
 def campaign(folder: Path, kills: int, workers: int, seed: int) -> Counter[str]:
-    """Figures of a campaign in which no kill changed anything; every other one, from the first, is of the scheduler. Raises: AssertionError."""
+    """Figures of a campaign in which no kill changed anything; every other one is of the scheduler. Raises: AssertionError."""
     rng, counts, site = random.Random(seed), Counter[str](), Site(folder / "site", workers)
     site.start()
     try:
