@@ -26,6 +26,7 @@ from tests.reliability.toys import Toy, cell_of, noted, places, table
 GRID = places(24)
 REFERENCE = {place.key: encode(replace(cell_of(place.key), seconds=0.0)) for place in GRID}
 SECONDS = 0.1  # of a cell
+ORPHANED = 120  # seconds: a server that forks sees that its parent is gone once it has imported torch
 OPTIONS = ("--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", "site.json")
 WORKER = ("--nthreads", "1", "--memory-limit", "0", "--local-directory", "scratch")
 
@@ -60,7 +61,7 @@ class Site:
             if process is not None:
                 process.kill()
                 process.wait()
-        assert not psutil.wait_procs(started, timeout=30)[1], "a process outlives its Dask worker"
+        assert not psutil.wait_procs(started, timeout=ORPHANED)[1], "a process outlives its Dask worker"
 
     def dask_workers(self) -> list[int]:
         """The processes that nannies run just now."""
