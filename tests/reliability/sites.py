@@ -21,6 +21,7 @@ from seethrough.audit.cells.runner import Event, Noticed, RunError, run_in
 from seethrough.audit.cells.store import Store, encode, pending
 from seethrough.audit.device import device_for
 from seethrough.audit.revision import code_revision
+from seethrough.common.errors import InputError
 from tests.reliability.toys import Toy, cell_of, noted, places, table
 
 GRID = places(24)
@@ -87,8 +88,8 @@ def run(site: Site, store: Store, log: str, events: list[Event]) -> bool:
         try:
             with cluster_pool(site.address, job, 0, device_for("cpu"), NO_LIMITS, print) as (pool, _):
                 run_in(pool, todo, job, events.append)
-        except RunError as error:
-            assert "the Dask scheduler is gone" in str(error), error
+        except (RunError, InputError) as error:
+            assert str(error).startswith(("the Dask scheduler is gone", "--scheduler: found ")), error
             return False
     return True
 

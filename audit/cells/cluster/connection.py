@@ -15,8 +15,11 @@ from distributed.core import rpc
 from seethrough.common.errors import InputError
 from seethrough.common.processes import become, starting
 
+from ..pool import RunError
+
 CONNECT = 10.0
 """Seconds that a scheduler may take to answer at first."""
+GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there once there is one"
 SILENT = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 LOCAL = {"host": "127.0.0.1", "protocol": "tls://", "dashboard": False}
 TALKATIVE = ("distributed", "tornado", "asyncio")
@@ -52,11 +55,16 @@ async def _kind(address: str) -> str:
 def connected_to(address: str) -> Iterator[Client]:
     """A client of the scheduler at the address, encrypted as Dask's own configuration says.
 
-    Raises: InputError, if none answers there.
+    Raises: InputError, if none answers there; RunError, if it is gone a moment later.
     """
     check_scheduler(address)
-    with silenced(), closing(Client(address, timeout=CONNECT, set_as_default=False)) as client:
-        yield client
+    with silenced():
+        try:
+            client = Client(address, timeout=CONNECT, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise RunError(GONE) from error
+        with closing(client):
+            yield client
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from ..pool import Held, Report, RunError
 from ..store import DamagedFileError, SchemaMismatchError
 from ..worker_pool import written as left_behind
 from .by_name import call
+from .connection import GONE
 from .order import Greeting, Order, Served, difference, read, versions_here, written
 
 HOST = f"{__package__}.host"
@@ -31,7 +32,6 @@ LOOKS = 1.0
 """Seconds between two looks who is there."""
 PATIENCE = 30.0
 """Seconds that the scheduler may take to answer, and that a worker's file may take to be seen here."""
-GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there once there is one"
 ALLOWED = "allowed: the same code and library versions as here"
 
 
@@ -109,7 +109,7 @@ class DaskPool:
         """Who has joined or left since the last look, which was not just now."""
         if time.perf_counter() < self._looked + LOOKS:
             return []
-        present = self._present()
+        present = self.present()
         self._looked = time.perf_counter()
         left = [number for number, seat in self._seats.items() if seat.address not in present]
         reports = [self._lost(number) for number in left]
@@ -120,7 +120,7 @@ class DaskPool:
         self._tell_of_nobody()
         return [report for report in reports if report.held is not None]
 
-    def _present(self) -> list[str]:
+    def present(self) -> list[str]:
         """The addresses of the workers. Raises: RunError."""
         if self._client.status != "running":
             raise RunError(GONE)

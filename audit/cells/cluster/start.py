@@ -26,7 +26,7 @@ def cluster_pool(
     """The workers that `scheduler` has, and those that join it, up to `workers` of them (0: all); without an address, so many
     of this machine. Beside it, how many are expected.
 
-    Raises: InputError, if the scheduler does not answer, or for more local workers than there are GPUs to compute on.
+    Raises: RunError; InputError, if the scheduler does not answer, or for more local workers than there are GPUs to compute on.
     """
     gpus = gpus_here() if device.type == "cuda" else []
     if gpus and not scheduler and workers > len(gpus):
@@ -36,8 +36,8 @@ def cluster_pool(
     mark.touch()
     try:
         with connected_to(scheduler) if scheduler else local_cluster(workers, job.threads, gpus) as client:
-            expected = workers or max(1, len(client.nthreads()))
-            yield DaskPool(client, job, order, workers or math.inf, tell), expected
+            pool = DaskPool(client, job, order, workers or math.inf, tell)
+            yield pool, workers or max(1, len(pool.present()))
     finally:
         mark.unlink(missing_ok=True)
 
