@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 from distributed.core import rpc
 
 from seethrough.common.errors import InputError
+from seethrough.common.interrupts import interrupts_deferred
 from seethrough.common.processes import become, starting
 
 from ..pool import RunError
@@ -79,7 +81,13 @@ def local_cluster(workers: int, threads: int, gpus: Sequence[str]) -> Iterator[C
     with ExitStack() as stack:
         stack.enter_context(silenced())
         stack.enter_context(starting(threads))  # for as long as nannies may start workers
-        cluster = SpecCluster(workers=specified, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
+        resource_tracker.ensure_running()  # by the first thread that needs it otherwise, with interrupts let through there
+        with (
+            interrupts_deferred()
+        ):  # and blocked for good in the threads that start workers, and so in these: Ctrl-C is ours
+            cluster = SpecCluster(
+                workers=specified, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL
+            )
         stack.callback(_quietly, cluster.close, timeout=CONNECT)
         yield stack.enter_context(closing(Client(cluster, set_as_default=False)))
 

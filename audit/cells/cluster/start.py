@@ -26,7 +26,7 @@ def cluster_pool(
     """The workers that `scheduler` has, and those that join it, up to `workers` of them (0: all); without an address, so many
     of this machine. Beside it, how many are expected.
 
-    Raises: RunError; InputError, if the scheduler does not answer, or for more local workers than there are GPUs to compute on.
+    Raises: RunError; InputError, if the scheduler does not answer, or for more local workers than GPUs to compute on.
     """
     gpus = gpus_here() if device.type == "cuda" else []
     if gpus and not scheduler and workers > len(gpus):
