@@ -137,7 +137,8 @@ def audit(
         policy,
         include_private,
         limits,
-        engine=engine_from(engine, scheduler),
+        None,
+        engine_from(engine, scheduler),
     )
     results = Results(folder, manifest, tuple(cells))
     for problem in results.problems:
