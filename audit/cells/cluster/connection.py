@@ -24,7 +24,7 @@ CONNECT = 10.0
 GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there once there is one"
 SILENT = {"DASK_LOGGING__DISTRIBUTED": "critical"}
 LOCAL = {"host": "127.0.0.1", "protocol": "tls://", "dashboard": False}
-TALKATIVE = ("distributed", "tornado", "asyncio")
+TALKATIVE = ("distributed", "dask", "tornado", "asyncio")
 
 
 def check_scheduler(address: str) -> None:
@@ -72,7 +72,7 @@ def connected_to(address: str) -> Iterator[Client]:
 @contextmanager
 def local_cluster(workers: int, threads: int, gpus: Sequence[str]) -> Iterator[Client]:
     """A client of as many workers of this machine, which nobody else can reach: they speak TLS by keys that are made for them.
-    The n-th one sees the n-th of the `gpus` alone, if there are any."""
+    The n-th one sees the n-th of the `gpus` alone, if there are any. Raises: RunError."""
     security = Security.temporary()
     options: dict[str, Any] = {"nthreads": 1, "security": security, "memory_limit": None, **LOCAL}
     seen = [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {} for number in range(workers)]
@@ -111,7 +111,7 @@ def silenced() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", module=rf"({'|'.join(TALKATIVE)})\b")
             yield
     finally:
         become(environment)

@@ -206,7 +206,7 @@ class DaskPool:
         """Leave a worker out, by name. Raises: InputError, if there never was another."""
         address = self._leave(number).address
         self._refused.add(address)
-        sentence = f"the Dask worker {address}{f' on {host}' * bool(host)}: {why}"
+        sentence = f"the Dask worker {address}{f' on {host}' * bool(host)}: {why.rstrip('.')}."
         if not self._seats and not self._has_met:
             raise InputError(f"--engine: {sentence}")
         self._tell(f"{sentence} It is left out.")
