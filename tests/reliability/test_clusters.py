@@ -159,13 +159,13 @@ HERE = (("python", "3.11"), ("torch", "2.14"))
 @pytest.mark.parametrize(
     ("greeting", "said"),
     [
-        (Greeting("node", "", "c0de", HERE, False, True), ""),
-        (Greeting("node", "", "bad", HERE, False, True), "seethrough's code bad (here c0de)"),
+        (Greeting("node", "", "c0de", HERE, False), ""),
+        (Greeting("node", "", "bad", HERE, False), "seethrough's code bad (here c0de)"),
         (
-            Greeting("node", "", "c0de", (("python", "3.12"),), False, True),
+            Greeting("node", "", "c0de", (("python", "3.12"),), False),
             "python 3.12 (here 3.11), torch none (here 2.14)",
         ),
-        (Greeting("node", "", "c0de", HERE, True, True), "code or libraries that were changed since it started"),
+        (Greeting("node", "", "c0de", HERE, True), "code or libraries that were changed since it started"),
     ],
 )
 def test_what_a_worker_says_of_itself_is_held_against_this_process(greeting, said):

@@ -81,15 +81,23 @@ def local_cluster(workers: int, threads: int, gpus: Sequence[str]) -> Iterator[C
     with ExitStack() as stack:
         stack.enter_context(silenced())
         stack.enter_context(starting(threads))  # for as long as nannies may start workers
-        resource_tracker.ensure_running()  # by the first thread that needs it otherwise, with interrupts let through there
-        with (
-            interrupts_deferred()
-        ):  # and blocked for good in the threads that start workers, and so in these: Ctrl-C is ours
-            cluster = SpecCluster(
-                workers=specified, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL
-            )
+        cluster = _started(specified, scheduler, security)
         stack.callback(_quietly, cluster.close, timeout=CONNECT)
         yield stack.enter_context(closing(Client(cluster, set_as_default=False)))
+
+
+def _started(workers: dict[int, Any], scheduler: dict[str, Any], security: Security) -> SpecCluster:
+    """The cluster, whose workers leave Ctrl-C to this process: it is blocked in the threads that start them, and so in them.
+
+    Raises: RunError.
+    """
+    resource_tracker.ensure_running()  # or the first of these threads does so, and lets interrupts through for good
+    try:
+        with interrupts_deferred():
+            return SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=logging.CRITICAL)
+    except (OSError, TimeoutError, RuntimeError) as error:
+        why = " ".join(str(error.__cause__ or error).split())
+        raise RunError(f"the workers of Dask cannot be started on this machine: {why:.300}") from error
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def greet(order: str) -> str:
     """What this worker is, for the run to judge."""
     told, now = read(order, Order), (code_revision(), versions_here())
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0] if told.gpu else ""
-    return written(Greeting(socket.gethostname(), gpu, *now, now != LOADED, _is_there(told)))
+    return written(Greeting(socket.gethostname(), gpu, *now, now != LOADED))
 
 
 def serve(host: "Host", place: str, fresh: bool) -> tuple[str, bytes]:

@@ -58,7 +58,6 @@ class Greeting:
     code: str
     versions: Versions
     changed: bool  # whether code or libraries were changed after it had imported them
-    shares: bool  # whether the run's folder is there the same
 
 
 @dataclass(frozen=True)

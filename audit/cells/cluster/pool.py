@@ -43,7 +43,6 @@ class Seat:
     asked: Future[Any] | None = None  # what it is doing: greeting, or serving
     host: Future[Any] | None = None  # what is kept on it; None before it is known to fit
     gpu: tuple[str, str] | None = None  # the machine and the device on which it computes
-    shares: bool = True
     held: Held | None = None
 
 
@@ -167,8 +166,7 @@ class DaskPool:
         return [self._served(number, seat, served, data)]
 
     def _unheard(self, number: int) -> list[Report]:
-        lost = self._lost(number)
-        return [lost] if lost.held is not None else []
+        return [lost for lost in (self._lost(number),) if lost.held is not None]
 
     def _broken(self, number: int, seat: Seat, error: BaseException) -> list[Report]:
         """An exception where there should be an answer. Raises: RunError, if it is not that the worker does not fit."""
@@ -192,10 +190,9 @@ class DaskPool:
             sentence = f"found GPU {greeting.gpu}, on which {twin} computes; allowed: one worker a device."
             self._refuse(number, sentence, greeting.host)
             return
-        seat.gpu, seat.shares = gpu, greeting.shares
-        seat.host = self._client.submit(
-            call, f"{HOST}:Host", written(self._order), workers=[seat.address], pure=False, retries=0
-        )
+        seat.gpu = gpu
+        order = written(self._order)
+        seat.host = self._client.submit(call, f"{HOST}:Host", order, workers=[seat.address], pure=False, retries=0)
         self._make_ready(number, seat)
 
     def _make_ready(self, number: int, seat: Seat) -> None:
@@ -224,7 +221,7 @@ class DaskPool:
     def _received(self, seat: Seat, key: str, answer: Answer, data: bytes) -> Answer:
         """The answer, and what stands in the way of its cell being here."""
         try:
-            if not seat.shares:
+            if data:  # the run's folder is not there
                 self._job.store.write_sealed(key, data, f"what {seat.address} sent")
             elif not self._is_seen(key):
                 return Answer(problem=f"the cell {key} cannot be seen here, which {seat.address} wrote")
