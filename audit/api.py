@@ -24,6 +24,7 @@ from .cells.finished import failed_cells, finished_cells, read_manifest
 from .cells.limits import limits_from
 from .cells.store import Store
 from .device import Device
+from .engine import engine_from
 from .run import run_audit
 from .specification.file import load_spec, spec_from
 from .specification.schema import AuditSpec
@@ -105,6 +106,8 @@ def audit(
     memory_limit: str | int | None = None,
     tries: int = 1,
     replace: bool = False,
+    engine: str = "local",
+    scheduler: str | None = None,
     quiet: bool = False,
 ) -> Results:
     """Run an audit, or go on with one, as `seethrough run` does, and write its tables and report into the folder `out`.
@@ -114,9 +117,10 @@ def audit(
     name of one that is built in, is fixed before the first cell, for `seethrough check`. Pictures that may show real people
     are left out of the page, unless `include_private`. A cell that takes longer than `cell_timeout` (seconds, or text such as
     "10m"), or whose worker takes more memory than `memory_limit` (bytes, or text such as "2GB"), is ended and marked failed;
-    one that costs its worker in whatever way is given `tries` in all. None of these changes a number. A folder with results of
-    another audit is refused, unless this one is to `replace` it. A refuted guarantee, a control that fails and failed cells
-    are warned of, and stand in the results' `problems`.
+    one that costs its worker in whatever way is given `tries` in all. `engine` is "local" or "dask", whose workers are this
+    machine's, or those of the `scheduler` at an address such as "tcp://10.0.0.5:8786". None of these changes a number. A
+    folder with results of another audit is refused, unless this one is to `replace` it. A refuted guarantee, a control that
+    fails and failed cells are warned of, and stand in the results' `problems`.
 
     Raises: InputError, for bad input, one sentence for each mistake, or a folder that cannot be used; RunError, OSError.
     """
@@ -125,6 +129,7 @@ def audit(
     chosen, folder = _read(spec), _folder(out)
     manifest, cells = run_audit(
         *(chosen, folder, console, console, workers, threads, device, retry_failed, policy, include_private, limits),
+        engine=engine_from(engine, scheduler),
         replaces=replace,
     )
     results = Results(folder, manifest, tuple(cells))

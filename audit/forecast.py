@@ -10,8 +10,9 @@ from seethrough.reports import Manifest, Place
 from seethrough.reports.findings.text import counted, last_line
 
 from .device import Device, device_for
+from .engine import workers_for
 from .plan import make_plan
-from .run import run_audit, workers_for
+from .run import run_audit
 from .specification.schema import AuditSpec
 
 Pace = dict[tuple[str, ...], float]  # seconds of a cell, by setting, threat model, defense and attack

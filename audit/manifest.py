@@ -5,9 +5,6 @@ import hashlib
 import platform
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 
 import torch
 
@@ -24,34 +21,10 @@ from .explained import DECOYS
 from .models.parts.fingerprint import forward
 from .recordings.read import recordings_in
 from .recordings.settings import has_truth
+from .revision import Versions, code_revision, libraries
 from .series import series_of
 from .specification.kinds import origins
 from .specification.schema import AuditSpec, Setting, defense_label
-
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "opacus",
-    "lpips",
-    "scikit-image",
-    "scikit-learn",
-    "scipy",
-    "numpy",
-    "pydantic",
-    "seethrough",
-)
-
-PACKAGES = ("common", "recipes", "defenses", "federation", "attacks", "audit")
-
-
-def code_revision() -> str:
-    """The first 12 digits of the SHA-256 of all source files that can change a number."""
-    digest = hashlib.sha256()
-    for package in PACKAGES:
-        root = Path(str(files(f"seethrough.{package}")))
-        for source in sorted(root.rglob("*.py")):
-            digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _unsearchable(spec: AuditSpec) -> Iterator[str]:
@@ -69,11 +42,11 @@ def _plugins(spec: AuditSpec) -> tuple[tuple[str, str], ...]:
     return tuple((package, f"{version}, code {code}") for package, version, code in found)
 
 
-def versions(device: torch.device, threads: int) -> tuple[tuple[str, str], ...]:
+def versions(device: torch.device, threads: int) -> Versions:
+    """What a number depends on beside the code and the spec."""
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return (
-        ("python", platform.python_version()),
-        *((name, version(name)) for name in LIBRARIES),
+        *libraries(),
         ("machine", f"{platform.machine()} {machine}"),
         ("device", device.type),
         ("threads in each cell", str(threads)),

@@ -18,8 +18,9 @@ from .batches import draw_batches
 from .case import Case, broadcast_model, built_model, content_of, divided, key_of, probe_batch
 from .checks.recordings import check_recordings
 from .checks.user_model import check, check_built
-from .manifest import accuracy, code_revision, manifest_of, versions
+from .manifest import accuracy, manifest_of, versions
 from .recordings.settings import filled_in
+from .revision import code_revision
 from .specification.error_messages import SpecError, stopped
 from .specification.schema import AuditSpec, Setting, defense_label
 from .turns import everyone

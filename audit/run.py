@@ -1,8 +1,8 @@
 """One audit, from its spec to the tables and the report in its folder."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,18 +18,22 @@ from seethrough.reports.standards import Point
 from .case import Case
 from .cells.compute import Computation
 from .cells.finished import finished_cells
+from .cells.job import Job
 from .cells.limits import NO_LIMITS, Limits
+from .cells.planned import PlannedComputation
 from .cells.progress import watching
 from .cells.redaction import redact
-from .cells.runner import run_cells
+from .cells.runner import run_in
 from .cells.shards import Shard
 from .cells.store import DamagedFileError, SchemaMismatchError, Store, pending
 from .device import Device, check_device, device_for
 from .earlier_plans import with_history
-from .manifest import code_revision
+from .engine import LOCAL, Engine, check_engine, pool_of, workers_for
 from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
+from .revision import code_revision
+from .specification.file import spec_of_text
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
 from .utility import Training
@@ -48,22 +52,24 @@ def run_audit(
     include_private: bool = False,
     limits: Limits = NO_LIMITS,
     shard: Shard | None = None,
+    engine: Engine = LOCAL,
     replaces: bool = False,
     added: Sequence[Point] = (),
 ) -> tuple[Manifest, list[Cell]]:
     """Compute every cell of `spec` that `directory` does not hold yet, and write its reports, after an interruption too.
 
-    `workers` 0 means one for each core, or one with a GPU. `policy`, a file or the name of one that is built in, is fixed by
-    its hash before the first cell. Pictures that may show real people are left out of the page, unless `include_private`.
-    `limits` are those of each cell; they enter no key. Of a `shard`, its cells alone are computed; all are planned. A folder
-    with results of another audit is refused, unless this one `replaces` it. The page shows the points of laws and guidelines
-    that are `added`. How far it is goes to `out`, what is wrong to
-    `err`. Returns what was planned and the finished cells.
+    `workers` 0 means one for each core, or one with a GPU; of a scheduler, all that it has. `policy`, a file or the name of
+    one that is built in, is fixed by its hash before the first cell. Pictures that may show real people are left out of the
+    page, unless `include_private`. `limits` are those of each cell; they enter no key, nor does the `engine`. Of a `shard`,
+    its cells alone are computed; all are planned. A folder with results of another audit is refused, unless this one
+    `replaces` it. The page shows the points of laws and guidelines that are `added`. How far it is goes to `out`, what is
+    wrong to `err`. Returns what was planned and the finished cells.
 
     Raises: InputError, for bad input or a folder that cannot be used; RunError, OSError, if the run cannot go on;
     KeyboardInterrupt.
     """
     _check(directory, workers, threads, device)
+    check_engine(engine)
     if policy:
         load_policy(policy)  # a mistake in it is said before anything is written
     for problem in problems():
@@ -91,8 +97,8 @@ def run_audit(
         manifest = with_policy(planned, earlier, store, policy)
         store.write_manifest(manifest)
         try:
-            used = workers or workers_for(chosen, threads)
-            _compute(plan, store, out, err, used, threads, chosen, retry_failed, limits, shard)
+            used = workers or workers_for(chosen, threads, engine)
+            _compute(spec, plan, store, out, err, used, threads, chosen, retry_failed, limits, shard, engine)
         finally:
             if redacted:  # what is new goes the same way, and is claimed last
                 redact(store)
@@ -128,12 +134,8 @@ def _share_cells(first: Manifest, second: Manifest) -> bool:
     return not keys[0].isdisjoint(keys[1])
 
 
-def workers_for(device: torch.device, threads: int) -> int:
-    """As many workers as cores allow with so many threads each; one on a GPU."""
-    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
-
-
 def _compute(
+    spec: AuditSpec,
     plan: Plan,
     store: Store,
     out: Console,
@@ -144,6 +146,7 @@ def _compute(
     retry_failed: bool,
     limits: Limits,
     shard: Shard | None,
+    engine: Engine,
 ) -> None:
     places = plan.manifest.places + plan.manifest.trainings
     if shard is not None:
@@ -164,7 +167,22 @@ def _compute(
     with working(err, "preparing attacks") as tell:
         for kept in prepare_attacks(attacked, store.directory, tell):
             say(out, kept)
-    with watching(out, left.todo, done, workers) as watch:
-        start = afresh(gpu=device.type == "cuda")
-        seed = plan.manifest.seed
-        run_cells(left.todo, compute, store, workers, threads, watch, seed, compute.code, start, limits)
+    if not left.todo:
+        return
+    sent = compute if engine.name == "local" else _as_text(spec, compute)
+    job, start = Job(sent, store, threads, plan.manifest.seed, compute.code), afresh(gpu=device.type == "cuda")
+    pool = pool_of(engine, job, workers, device, limits, start, partial(warn, err))
+    with pool as (workforce, expected), watching(out, left.todo, done, expected) as watch:
+        run_in(workforce, left.todo, job, watch, limits)
+
+
+def _as_text(spec: AuditSpec, compute: Computation) -> PlannedComputation:
+    """The computation, for processes that share nothing with this one. Raises: InputError."""
+    try:
+        is_said = spec_of_text(spec.text, spec.source) == spec
+    except InputError:
+        is_said = False
+    if not is_said:
+        found = "found one that its own YAML does not say, as where text looks like a number"
+        raise InputError(f"{spec.source}: {found}; allowed with --engine dask: a spec that a YAML file can hold.")
+    return PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)

@@ -5,6 +5,8 @@ import hashlib
 import io
 import itertools
 import random
+import time
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -66,6 +68,21 @@ def cell_of(place: Place) -> Cell:
         unclaimed="noise without clipping right before it: one example may move the update by any amount",
         recovery=Recovery(20.0, 0, 2, 2, 95, 719, 0.165),
     )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A made-up cell after `seconds` of sleep and so many `rounds` of hashing, which take a core."""
+
+    seconds: float = 0.0
+    rounds: int = 0
+
+    def __call__(self, place: Place) -> Cell:
+        time.sleep(self.seconds)
+        digest = b""
+        for _ in range(self.rounds):
+            digest = hashlib.sha256(digest).digest()
+        return cell_of(place)
 
 
 def picture(rng: random.Random) -> str:

@@ -48,7 +48,15 @@ def decode(path: Path, kind: type[Record]) -> Record:
 
     Raises: FileNotFoundError; DamagedFileError; SchemaMismatchError.
     """
-    document = _document(path, _checked_body(path))
+    return decode_bytes(_whole(path), kind, path)
+
+
+def decode_bytes(data: bytes, kind: type[Record], path: Path | str) -> Record:
+    """The record of type `kind` in what would be a file's bytes; `path` names where they are from.
+
+    Raises: DamagedFileError; SchemaMismatchError.
+    """
+    document = _document(path, _checked_body(path, data))
     found = (document.get("format"), document.get("schema"))
     if found != (_format(kind), SCHEMA):
         raise SchemaMismatchError(
@@ -61,18 +69,21 @@ def decode(path: Path, kind: type[Record]) -> Record:
         raise DamagedFileError(f"{path} is damaged: {error}") from error
 
 
-def _checked_body(path: Path) -> bytes:
+def _whole(path: Path) -> bytes:
     path.lstat()
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         raise DamagedFileError(f"{path} is damaged: it is no regular file of at most {MAX_FILE_BYTES} bytes")
     with naming(path):
-        data = path.read_bytes()
+        return path.read_bytes()
+
+
+def _checked_body(path: Path | str, data: bytes) -> bytes:
     if data[:65] != hashlib.sha256(data[65:]).hexdigest().encode() + b"\n":
         raise DamagedFileError(f"{path} is damaged: its content does not match its SHA-256")
     return data[65:]
 
 
-def _document(path: Path, body: bytes) -> dict[str, Any]:
+def _document(path: Path | str, body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from seethrough.common.files import make_directory, remove_temporaries, sync_directory, write_bytes_atomically
 from seethrough.reports.row import Cell, Manifest, Place
 
-from .checksummed import DamagedFileError, SchemaMismatchError, decode, encode
+from .checksummed import DamagedFileError, SchemaMismatchError, decode, decode_bytes, encode
 from .lock import FolderInUseError, exclusive
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
@@ -52,6 +52,16 @@ class Store:
         Raises: TypeError or ValueError, for a cell that `encode` refuses; SchemaMismatchError.
         """
         self._write(self.path(cell.key), cell)
+
+    def write_sealed(self, key: str, data: bytes, sender: str) -> None:
+        """Keep the cell of that key whose file has the bytes `data`, as `write` does; `sender` names where they are from.
+
+        Raises: DamagedFileError, for bytes that are not whole or another cell's; SchemaMismatchError.
+        """
+        cell = decode_bytes(data, Cell, sender)
+        if cell.key != key:
+            raise DamagedFileError(f"{sender} is damaged: it holds the cell {cell.key!r:.140}")
+        self.write(cell)
 
     def read(self, key: str) -> Cell | None:
         """The finished cell of that key; None if there is none.

@@ -5,8 +5,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 
@@ -14,52 +13,27 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from seethrough.attacks import NoGradientError
-from seethrough.common.errors import refusal
+from seethrough.common.errors import InputError
 from seethrough.common.interrupts import INTERRUPTS
 from seethrough.common.memory import is_out_of_memory, keep_freed_memory
 from seethrough.common.processes import THREAD_VARIABLES, become
 from seethrough.common.user_code import UserCodeError
 from seethrough.defenses._base import NotApplicableError
-from seethrough.reports.findings.text import last_line
 from seethrough.reports.row import Cell, Place
 
+from ..device import device_for
+from ..manifest import versions
+from ..revision import differing
 from .compute import ChangedError
-from .store import SchemaMismatchError, Store, encode
-
-"""Blocked in a worker until it has settled how to take them."""
-
+from .job import Answer, Job, keep
+from .store import encode
 
 NO_MEMORY = (
     "memory ran out, with one restart at a time ({:.200}); fewer --workers, smaller batches or networks need less"
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every worker of a run is told once. `seed` and `code` go into the cells that the runner itself makes."""
-
-    compute: Callable[[Place], Cell]
-    store: Store
-    threads: int
-    seed: int = 0
-    code: str = ""
-
-    def failed(self, place: Place, note: str, seconds: float = 0.0) -> Cell:
-        """The cell of a computation that broke."""
-        return Cell(place.key, "failed", note, seconds=seconds, seed=self.seed, code=self.code)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a worker says: that it is ready (all empty), that a cell's file is written, or that it cannot be."""
-
-    status: str = ""
-    seconds: float = 0.0
-    problem: str = ""
-    reason: str = ""  # of a failed cell, in a line
-
-
-def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
+def serve(job: Job, environment: dict[str, str], pipe: Connection) -> None:
     """Serve places from `pipe` until None comes, the pipe closes, or the parent dies, in the parent's environment.
 
     Ctrl-C is the parent's business: it kills its workers, whose files are whole or absent whenever that happens.
@@ -72,22 +46,26 @@ def work(job: Job, environment: dict[str, str], pipe: Connection) -> None:
     threadpool_limits(job.threads)  # of what a server had loaded before
     torch.set_num_threads(job.threads)
     keep_freed_memory()
+    if job.folder and os.path.isdir(job.folder):
+        os.chdir(job.folder)
     try:
-        pipe.send(Answer())
+        pipe.send(Answer(problem=_misfit(job)))
         while (place := pipe.recv()) is not None:
             pipe.send(_serve(job, place))
     except (EOFError, BrokenPipeError):
         return
 
 
-def keep(job: Job, cell: Cell) -> Answer:
-    """The answer that the cell's file is written, or why it cannot be."""
+def _misfit(job: Job) -> str:
+    """How this process differs from the one that planned; empty where it does not."""
+    if not job.versions:
+        return ""
     try:
-        job.store.write(cell)
-    except (OSError, SchemaMismatchError) as error:
-        reason = refusal(error) if isinstance(error, OSError) else error
-        return Answer(problem=f"the cell {cell.key} cannot be kept: {reason}")
-    return Answer(cell.status, cell.seconds, reason=last_line(cell.note) if cell.status == "failed" else "")
+        device = device_for("cuda" if dict(job.versions)["device"] == "cuda" else "cpu")
+    except InputError as error:
+        return str(error)
+    found = differing(versions(device, job.threads), job.versions)
+    return found and f"found {found}; allowed: the same libraries, kind of machine, device and threads as here."
 
 
 def _serve(job: Job, place: Place) -> Answer:

@@ -6,17 +6,17 @@ lives is known by its sentinel; one that lives and does nothing, or is stopped, 
 
 import math
 import time
-from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import wait
 from typing import Any
 
 from seethrough.reports.row import Place
 
+from .job import Answer, Job
 from .limits import Limits, said_duration
+from .pool import Held, Report
 from .store import DamagedFileError
-from .worker import Answer, Job
-from .worker_process import GRACE, Context, Held, WorkerProcess
+from .worker_process import GRACE, Context, WorkerProcess
 
 START_TIME = 300.0
 """Seconds that a worker may take until it is ready, where cells have a limit of time and theirs is not longer."""
@@ -28,20 +28,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds until workers are replaced once two died in a row, doubled with each one more, and at most."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was heard of a worker."""
-
-    worker: int
-    held: Held | None  # what it was computing
-    answer: Answer | None  # None: it ended and owes one
-    ending: str = ""  # how one that ended did
-    limited: bool = False  # whether a limit ended it
-    blamed: bool = True  # whether that is its cell's doing: earlier ones may have left the memory that it held
-
-
 class WorkerPool:
-    """Up to `size` workers; a number, once given to a worker, is never given to another."""
+    """A pool of up to `size` processes of this machine."""
 
     def __init__(self, job: Job, size: int, context: Context, limits: Limits) -> None:
         self._job, self._size, self._context, self._limits = job, size, context, limits
@@ -150,7 +138,7 @@ class WorkerPool:
         worker = self._workers.pop(number)
         held, first = worker.held, worker.taken <= 1
         died = worker.end(0.0 if why else GRACE)
-        answer = None if held is None else _written(self._job, held.place.key)
+        answer = None if held is None else written(self._job, held.place.key)
         return Report(number, held, answer, why or died, bool(why), blamed=first or why != self._limits.too_much)
 
     def _pause_after_death(self) -> None:
@@ -161,7 +149,7 @@ class WorkerPool:
             self._pause_ends = time.perf_counter() + min(pause, LONGEST_PAUSE)
 
 
-def _written(job: Job, key: str) -> Answer | None:
+def written(job: Job, key: str) -> Answer | None:
     """The answer of a worker that wrote its cell before it ended; a failed one may be an earlier run's."""
     try:
         cell = job.store.read(key)

@@ -15,20 +15,13 @@ from seethrough.common.interrupts import interrupts_deferred
 from seethrough.common.processes import starting
 from seethrough.reports.row import Place
 
-from .worker import Answer, Job, work
+from .job import Answer, Job, work
+from .pool import Held
 
 GRACE = 10.0
 """Seconds that a worker has to end by itself after it closed its pipe or was told to stop."""
 
 Context = SpawnContext | ForkServerContext | ForkContext
-
-
-@dataclass(frozen=True)
-class Held:
-    """The place that a worker was given, and when."""
-
-    place: Place
-    since: float
 
 
 @dataclass(eq=False)

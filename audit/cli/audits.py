@@ -32,7 +32,10 @@ def run(
         "audit-results"
     ),
     workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes; 0 means one for each core, or one with a GPU.")
+        int,
+        typer.Option(
+            min=0, help="Worker processes; 0 means one for each core, or one with a GPU; of a scheduler, all."
+        ),
     ] = 0,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads in each worker; another number gives other rounding.")
@@ -62,6 +65,12 @@ def run(
     replaces: Annotated[
         bool, typer.Option("--replace", help="Leave out what the folder holds of another audit; the page will say so.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="Who computes: local (processes of this machine) or dask (a cluster).")
+    ] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="With --engine dask: the address of a scheduler; without it, workers are local.")
+    ] = None,
 ) -> None:
     """Run an audit, or go on with one, and write its tables and its report."""
     from seethrough.reports.report import read_report
@@ -70,12 +79,14 @@ def run(
     from ..cells.limits import limits_from
     from ..cells.runner import RunError
     from ..cells.shards import shard_from
+    from ..engine import engine_from
     from ..run import run_audit
     from ..specification.file import load_spec
     from ..standards import load_standards
 
     added = () if standards is None else load_standards(standards)
     limits, part = limits_from(cell_timeout, memory_limit, tries), None if shard is None else shard_from(shard)
+    chosen = engine_from(engine, scheduler)
     audit = default_spec() if spec is None else load_spec(spec)
     try:
         manifest, cells = run_audit(
@@ -93,6 +104,7 @@ def run(
                 limits,
                 part,
             ),
+            engine=chosen,
             replaces=replaces,
             added=added,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..untrusted import Document, read_yaml
+from ..untrusted import Document, parse_yaml, read_yaml
 from .error_messages import Location, SpecError, sentences, written
 from .schema import AuditSpec
 
@@ -20,6 +20,11 @@ def load_spec(path: str | Path, source: str = "") -> AuditSpec:
     Raises: SpecError; UntrustedFileError, if it is no YAML.
     """
     return _validated(read_yaml(path), source or str(path))
+
+
+def spec_of_text(text: str, source: str) -> AuditSpec:
+    """The audit that `text` describes as a file would; `source` stands in the file's place. Raises: as `load_spec`."""
+    return _validated(parse_yaml(text, source), source)
 
 
 def spec_from(described: Mapping[str, Any], source: str = "the spec") -> AuditSpec:

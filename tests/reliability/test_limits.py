@@ -127,6 +127,29 @@ def test_a_cell_that_kills_its_worker_is_tried_as_often_as_asked(tmp_path, times
     assert [store.read(key).status for key in SOUND] == ["ok"] * 4
 
 
+@dataclass(frozen=True)
+class Late:
+    """The first try at place 1 kills its worker once the other place is done, and its worker waits."""
+
+    log: str
+
+    def __call__(self, place: Place) -> Cell:
+        note(self.log, place.key)
+        if place.trial == 1 and noted(self.log).count(place.key) == 1:
+            while "k000" not in noted(self.log):
+                time.sleep(0.01)
+            time.sleep(0.5)
+            be_killed()
+        return cell_of(place.key)
+
+
+def test_a_cell_that_is_tried_again_when_all_other_workers_wait_is_handed_to_one_of_them(tmp_path):
+    """It was seen to hang where a worker was handed a place only right after its answer."""
+    store, log = Store(tmp_path / "out"), str(tmp_path / "log")
+    run_cells(places(2), Late(log), store, 2, 1, lambda event: None, start_method="forkserver", limits=Limits(tries=2))
+    assert [store.read(key).status for key in ("k000", "k001")] == ["ok", "ok"] and noted(log).count("k001") == 2
+
+
 def test_limits_that_no_cell_passes_change_no_byte_of_a_table(tmp_path):
     for name, limits in (("free", NO_LIMITS), ("limited", Limits(600, 1e12, 3))):
         run_cells(
