@@ -66,8 +66,8 @@ class Site:
 
     def dask_workers(self) -> list[int]:
         """The processes that nannies run just now."""
-        children = [child for nanny in self.nannies if nanny.poll() is None for child in _descendants(nanny, False)]
-        return [child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+        children = [child for nanny in self.nannies for child in _descendants(nanny, False)]
+        return [child.pid for child in children if "resource_tracker" not in _command(child)]
 
     def _started(self, *what: str) -> subprocess.Popen:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -78,6 +78,14 @@ class Site:
 
 def _descendants(process: subprocess.Popen, recursive: bool = True) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive) if process.poll() is None else []
+
+
+def _command(process: psutil.Process) -> str:
+    """Empty, once it is dead."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def run(site: Site, store: Store, log: str, events: list[Event]) -> bool:
