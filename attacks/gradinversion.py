@@ -24,6 +24,7 @@ population, and they drew single images away from themselves.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -35,6 +36,7 @@ from seethrough.defenses import Params
 from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
+from .engine.halving import halved
 from .engine.no_gradient import Variables
 from .engine.search import cosine_schedule, descend
 from .engine.side_by_side import at_once, side_by_side
@@ -66,6 +68,9 @@ class GradInversion(Shrinking):
 
     steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
+    halvings: int = Field(
+        default=0, ge=0, le=6
+    )  # how often the worse half of the seeds is dropped; the others take its steps
     lr: float = Field(default=0.4, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
@@ -157,16 +162,18 @@ class GradInversion(Shrinking):
             return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
 
         def after(step: int, variables: Variables) -> Variables:
-            noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
+            noise = self.lr * schedule(step) * self.langevin * self._normal(view, variables[0].shape[:2], rng)
             scaled = self._within_range(variables[0] + noise)
-            return scaled, self._consensus(step, scaled, variables[1], labels), *variables[2:]
+            since = step + 1 - int(self.group_start * course.steps)
+            return scaled, self._consensus(since, scaled, variables[1], labels), *variables[2:]
 
-        schedule = cosine_schedule(self.steps, self.warmup)
-        start = self._within_range(self._normal(view, len(labels), rng))
+        course = halved(self.seeds, self.steps, self.halvings)
+        schedule = cosine_schedule(course.steps, self.warmup)
+        start = self._within_range(self._normal(view, (self.seeds, len(labels)), rng))
         (scaled, _, *logits), lowest = descend(
             (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
             side_by_side(one),
-            steps=self.steps,
+            steps=course.steps,
             lr=self.lr,
             factor=schedule,
             slope=torch.sign if self.signed else torch.clone,
@@ -174,6 +181,7 @@ class GradInversion(Shrinking):
             at_once=self.at_once or at_once(self.seeds, view.update),
             misfit=side_by_side(lambda scaled, consensus, *logits: misfit(scaled, *logits)),
             keep=self.keep,
+            survivors=course.survivors,
         ).best()
         return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
 
@@ -215,16 +223,17 @@ class GradInversion(Shrinking):
     def _statistics(self, measure: Measure, images: Tensor, view: View) -> tuple[Params, Params] | None:
         return None if view.buffers is None or self.batchnorm == 0 else (measure(images), view.buffers)
 
-    def _consensus(self, step: int, scaled: Tensor, last: Tensor, labels: Tensor) -> Tensor:
-        """What each seed is drawn to after a step: to nothing, that is itself, before the seeds are first averaged."""
-        since = step + 1 - int(self.group_start * self.steps)
-        if since < 0 or self.seeds == 1 or self.group == 0:
+    def _consensus(self, since: int, scaled: Tensor, last: Tensor, labels: Tensor) -> Tensor:
+        """What each seed is drawn to `since` steps after the seeds were first averaged: to nothing, that is itself, before
+        that, and where it is the only one."""
+        if since < 0 or len(scaled) == 1 or self.group == 0:
             return scaled
         return registered_mean(scaled, labels, self.shift) if since % self.group_every == 0 else last
 
     def _within_range(self, scaled: Tensor) -> Tensor:
         return scaled.clamp(-BOX, BOX) if self.boxed else scaled
 
-    def _normal(self, view: View, count: int, rng: Generator) -> Tensor:
-        drawn = torch.randn((self.seeds, count, *view.space.shape), generator=rng)
+    def _normal(self, view: View, images: Sequence[int], rng: Generator) -> Tensor:
+        """Images [seeds, n, *shape] of N(0, 1)."""
+        drawn = torch.randn((*images, *view.space.shape), generator=rng)
         return drawn.to(next(iter(view.update.values())).device)
