@@ -18,9 +18,10 @@ the cosine where noise is known, whose variance then sets the weight of total va
 at a rate so high that it jumps out of local minima until it has cooled; there is no Langevin noise; labels are
 recovered with their multiplicities, not as a set, or searched too on request; of a single image the slopes in the logits are
 read off the update, so that a model that is sure of it gives gradients of the right length; images are kept within [0, 1];
-priors are means over pixels and images, and the first BatchNorm layer counts ten times, as in the code of DeepInversion;
-the best iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a
-population, and they drew single images away from themselves.
+priors are means over pixels and images, and the first BatchNorm layer counts ten times, as in the code of DeepInversion; on
+request steps are as long as natural images vary, and colors keep near those of public images (`falloff`, `color`); the best
+iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a population,
+and they drew single images away from themselves.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ from seethrough.recipes import Recipe
 from ._base import Reconstruction, View
 from .engine.halving import halved
 from .engine.no_gradient import Variables
-from .engine.search import cosine_schedule, descend
+from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.classifier_gradient import output_error
 from .labels.rules import by_minimum, known_or_recovered
@@ -49,10 +50,11 @@ from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from .parts.guessed_recipe import with_likeliest_recipe
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
+from .parts.natural_basis import natural_basis
 from .parts.registration import registered_mean
 from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
-from .parts.simulated_client import Client, simulated_client, update_scale
+from .parts.simulated_client import Client, familiar_images, simulated_client, update_scale
 
 SCALE_FREE = {"relative_l1": relative_l1, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
@@ -88,6 +90,10 @@ class GradInversion(Shrinking):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    falloff: float | None = Field(
+        default=None, ge=0, le=2
+    )  # power of the frequency by which steps get shorter, in cosines and natural colors; None: steps in pixels
+    color: float = Field(default=0.0, ge=0)  # weight of how far colors are from those of public images
     boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
     keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
     at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: as many as pays
@@ -152,26 +158,29 @@ class GradInversion(Shrinking):
         reads = self.read_error and not self.joint_labels
         client = simulated_client(view, output_error) if reads else simulated_client(view)
         measure = batch_statistics(view.model)
+        basis = natural_basis((familiar_images(view) - MEAN) / STD, self.falloff)
         distance, whitened = tuned._distance(client, view, labels, rng), whitening(view)
 
         def misfit(scaled: Tensor, *logits: Tensor) -> Tensor:
             return distance(whitened(client(MEAN + STD * scaled, guessed(labels, *logits))))
 
-        def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
+        def one(written: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
+            scaled = basis.images(written)
             statistics = self._statistics(measure, MEAN + STD * scaled, view)
-            return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
+            loss = tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
+            return loss + self.color * basis.unlikely(scaled) if self.color else loss
 
         def after(step: int, variables: Variables) -> Variables:
             noise = self.lr * schedule(step) * self.langevin * self._normal(view, variables[0].shape[:2], rng)
-            scaled = self._within_range(variables[0] + noise)
+            scaled = self._within_range(basis.images(variables[0]) + noise)
             since = step + 1 - int(self.group_start * course.steps)
-            return scaled, self._consensus(since, scaled, variables[1], labels), *variables[2:]
+            return basis.coefficients(scaled), self._consensus(since, scaled, variables[1], labels), *variables[2:]
 
         course = halved(self.seeds, self.steps, self.halvings)
-        schedule = cosine_schedule(course.steps, self.warmup)
+        schedule = course.cooling(self.warmup)
         start = self._within_range(self._normal(view, (self.seeds, len(labels)), rng))
-        (scaled, _, *logits), lowest = descend(
-            (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
+        (written, _, *logits), lowest = descend(
+            (basis.coefficients(start), start, *free_labels(view, labels, self.seeds, self.joint_labels)),
             side_by_side(one),
             steps=course.steps,
             lr=self.lr,
@@ -179,11 +188,11 @@ class GradInversion(Shrinking):
             slope=torch.sign if self.signed else torch.clone,
             after=after,
             at_once=self.at_once or at_once(self.seeds, view.update),
-            misfit=side_by_side(lambda scaled, consensus, *logits: misfit(scaled, *logits)),
+            misfit=side_by_side(lambda written, consensus, *logits: misfit(basis.images(written), *logits)),
             keep=self.keep,
             survivors=course.survivors,
         ).best()
-        return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
+        return Reconstruction((MEAN + STD * basis.images(written)).clamp(0, 1), likeliest(labels, *logits), lowest)
 
     def known(self, view: View) -> View:
         """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is assumed."""

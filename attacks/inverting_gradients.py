@@ -26,7 +26,7 @@ from seethrough.recipes import Recipe
 from ._base import Reconstruction, View
 from .engine.halving import halved
 from .engine.no_gradient import Variables
-from .engine.search import cosine_schedule, descend
+from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
@@ -85,7 +85,7 @@ class InvertingGradients(Shrinking):
             side_by_side(loss),
             steps=course.steps,
             lr=self.lr,
-            factor=cosine_schedule(course.steps),
+            factor=course.cooling(),
             slope=torch.sign,
             after=within_range,
             at_once=at_once(self.restarts, view.update),

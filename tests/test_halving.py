@@ -10,8 +10,8 @@ from torch import Tensor
 
 from seethrough.attacks import View
 from seethrough.attacks.engine import search
-from seethrough.attacks.engine.halving import Course, halved
-from seethrough.attacks.engine.search import descend
+from seethrough.attacks.engine.halving import REHEATED, Course, Round, halved
+from seethrough.attacks.engine.search import cosine_schedule, descend
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 
@@ -26,28 +26,36 @@ ATTACKS = {
 @pytest.mark.parametrize(
     ("restarts", "steps", "halvings", "expected"),
     [
-        (8, 300, 3, Course(75 + 150 + 300 + 600, {75: 4, 225: 2, 525: 1})),
-        (8, 300, 1, Course(150 + 300, {150: 4})),
-        (5, 30, 9, Course(7 + 13 + 19 + 38, {7: 3, 20: 2, 39: 1})),
-        (4, 600, 0, Course(600, {})),
-        (1, 600, 3, Course(600, {})),
-        (8, 1, 3, Course(1, {})),
+        (8, 300, 3, ((8, 75), (4, 150), (2, 300), (1, 600))),
+        (8, 300, 1, ((8, 150), (4, 300))),
+        (5, 30, 9, ((5, 7), (3, 13), (2, 19), (1, 38))),
+        (4, 600, 0, ((4, 600),)),
+        (1, 600, 3, ((1, 600),)),
+        (8, 1, 3, ((8, 1),)),
     ],
 )
 def test_each_round_has_an_equal_share_of_the_evaluations(restarts, steps, halvings, expected):
-    assert halved(restarts, steps, halvings) == expected
+    assert halved(restarts, steps, halvings) == Course(tuple(Round(*each) for each in expected))
 
 
 @given(st.integers(1, 64), st.integers(1, 400), st.integers(0, 6))
 def test_the_evaluations_of_a_course_add_up_to_those_without_halving(restarts, steps, halvings):
-    course = halved(restarts, steps, halvings)
-    living, evaluations = restarts, 0
+    course, living, evaluations = halved(restarts, steps, halvings), restarts, 0
     for step in range(course.steps):
         living = course.survivors.get(step, living)
         evaluations += living
     assert restarts * steps - living < evaluations <= restarts * steps
     assert course.steps >= steps and 0 not in course.survivors
     assert list(course.survivors.values()) == sorted(course.survivors.values(), reverse=True)
+
+
+def test_each_round_cools_down_and_the_next_is_heated_to_a_part_of_the_former_rate():
+    factor, cold = halved(4, 150, 2).cooling(warmup=10), REHEATED
+    first, second, third = (cosine_schedule(steps, 10) for steps in (50, 100, 200))
+    assert [factor(0), factor(9), factor(49)] == [first(0), 1.0, first(49)]
+    assert [factor(50), factor(59), factor(149)] == [cold * second(0), cold, cold * second(99)]
+    assert [factor(150), factor(349)] == [cold**2 * third(0), cold**2 * third(199)]
+    assert [halved(4, 150, 0).cooling()(step) for step in range(150)] == [cosine_schedule(150)(n) for n in range(150)]
 
 
 def bowl(variables: tuple[Tensor, ...]) -> Tensor:
