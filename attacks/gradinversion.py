@@ -12,16 +12,16 @@ research code without a package.
 Departs from the paper, always: pixels are 0.5 + 0.25 x, not scaled by the mean and deviation of ImageNet; seeds are laid
 over each other as said above; of the seeds, the one of lowest objective is returned.
 
-Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, or
-the cosine where noise is known, whose variance then sets the weight of total variation; Adam sees only the gradient's signs,
-at a rate so high that it jumps out of local minima until it has cooled; there is no Langevin noise; labels are
-recovered with their multiplicities, not as a set, or searched too on request; of a single image the slopes in the logits are
-read off the update, so that a model that is sure of it gives gradients of the right length; images are kept within [0, 1];
-priors are means over pixels and images, and the first BatchNorm layer counts ten times, as in the code of DeepInversion; on
-request steps are as long as natural images vary, and colors keep near those of public images (`falloff`, `color`); the best
-iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a population,
-and they drew single images away from themselves.
+Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps; the
+distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, or the
+cosine where noise is known, whose variance then sets the weight of total variation; seeds that lose are dropped half-way,
+unless noise is known; Adam sees only the gradient's signs, at a rate so high that it jumps out of local minima until it has
+cooled; there is no Langevin noise; labels are recovered with their multiplicities, not as a set, or searched too on request;
+of a single image the slopes in the logits are read off the update, so that a model that is sure of it gives gradients of the
+right length; images are kept within [0, 1]; priors are means over pixels and images, and the first BatchNorm layer counts ten
+times, as in the code of DeepInversion; on request steps are as long as natural images vary, and colors keep near those of
+public images (`falloff`, `color`); the best iterate is returned, by the objective alone. The BatchNorm term weighs little:
+running statistics are those of a population, and they drew single images away from themselves.
 """
 
 import dataclasses
@@ -71,8 +71,8 @@ class GradInversion(Shrinking):
     steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
     halvings: int = Field(
-        default=0, ge=0, le=6
-    )  # how often the worse half of the seeds is dropped; the others take its steps
+        default=1, ge=0, le=6
+    )  # how often the worse half of the seeds is dropped; 0 under known noise
     lr: float = Field(default=0.4, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
@@ -90,9 +90,7 @@ class GradInversion(Shrinking):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
-    falloff: float | None = Field(
-        default=None, ge=0, le=2
-    )  # power of the frequency by which steps get shorter, in cosines and natural colors; None: steps in pixels
+    falloff: float | None = Field(default=None, ge=0, le=2)  # power by which steps fall with frequency; None: in pixels
     color: float = Field(default=0.0, ge=0)  # weight of how far colors are from those of public images
     boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
     keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
@@ -104,9 +102,7 @@ class GradInversion(Shrinking):
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
     assumed_recipe: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
-    guesses: tuple[
-        Recipe, ...
-    ] = ()  # at how clients train, where that is withheld: the one that explains most is taken
+    guesses: tuple[Recipe, ...] = ()  # at how clients train, where that is withheld: the likeliest is taken
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -129,6 +125,7 @@ class GradInversion(Shrinking):
         return cls(
             steps=20_000,
             seeds=8,
+            halvings=0,
             lr=0.1,
             warmup=50,
             signed=False,
@@ -176,7 +173,7 @@ class GradInversion(Shrinking):
             since = step + 1 - int(self.group_start * course.steps)
             return basis.coefficients(scaled), self._consensus(since, scaled, variables[1], labels), *variables[2:]
 
-        course = halved(self.seeds, self.steps, self.halvings)
+        course = halved(self.seeds, self.steps, tuned.halvings)
         schedule = course.cooling(self.warmup)
         start = self._within_range(self._normal(view, (self.seeds, len(labels)), rng))
         (written, _, *logits), lowest = descend(
@@ -200,9 +197,12 @@ class GradInversion(Shrinking):
         return view if view.recipe else dataclasses.replace(view, recipe=self.assumed_recipe)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
-        """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
+        """This attack, with the distance and the total variation's weight that suit the noise that it knows of, and with all
+        seeds to the end, whose mean is less noisy than they are."""
         smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is for (pixels - MEAN) / STD
-        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
+        if not smooth:
+            return self
+        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth), halvings=0)
 
     def objective(
         self, scaled: Tensor, distance: Tensor, statistics: tuple[Params, Params] | None, consensus: Tensor

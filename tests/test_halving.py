@@ -1,6 +1,7 @@
 """Successive halving: the losing restarts are dropped, the others take their steps, and nothing is lost on the way."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from seethrough.attacks.engine.halving import REHEATED, Course, Round, halved
 from seethrough.attacks.engine.search import cosine_schedule, descend
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
+from seethrough.defenses.gaussian_noise import GaussianNoise
 
 from .test_gradinversion import a_view, rng
 
@@ -156,6 +158,15 @@ def test_seeds_are_averaged_among_those_that_live(monkeypatch):
     attack = GradInversion(steps=15, seeds=4, halvings=2, group_start=0.0, group_every=1, langevin=0.1)
     attack.reconstruct(a_view(), rng())
     assert averaged == [4] * 5 + [2] * 10
+
+
+def test_all_seeds_go_on_under_noise_that_is_known():
+    noisy = replace(a_view(), defense=GaussianNoise(std=0.01))
+    found, kept = (GradInversion(steps=6, seeds=2, halvings=n).reconstruct(noisy, rng()) for n in (1, 0))
+    assert torch.equal(found.inputs, kept.inputs)
+    unaware = GradInversion(steps=6, seeds=2, halvings=1, adaptive=False).reconstruct(noisy, rng())
+    halved_too = GradInversion(steps=6, seeds=2, halvings=1).reconstruct(a_view(), rng())
+    assert torch.equal(unaware.inputs, halved_too.inputs)
 
 
 def test_labels_that_are_searched_too_are_dropped_with_their_pixels():
