@@ -42,6 +42,7 @@ from .engine.no_gradient import Variables
 from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.classifier_gradient import output_error
+from .labels.least_sure import among_others, least_sure
 from .labels.rules import by_minimum, known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, whitening
@@ -95,12 +96,9 @@ class GradInversion(Shrinking):
     boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
     keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
     at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: as many as pays
-    read_error: bool = (
-        True  # whether a single example's slopes in the logits are read off the update, where it tells them
-    )
-    joint_labels: bool = (
-        False  # whether labels that are not granted are searched with the pixels, from the recovered ones
-    )
+    read_error: bool = True  # whether a single example's slopes in the logits are read off the update, if it tells them
+    least_sure: bool = False  # whether a batch is taken for one image, the one that the model is least sure of
+    joint_labels: bool = False  # whether labels that are not granted are searched with the pixels, from recovered ones
     assumed_recipe: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
     guesses: tuple[Recipe, ...] = ()  # at how clients train, where that is withheld: the likeliest is taken
     adaptive: bool = True  # whether a known defense is reckoned with
@@ -149,12 +147,13 @@ class GradInversion(Shrinking):
         """The seed of lowest objective."""
         view.need(*self.needs)
         need_update(view)
+        if self.least_sure and view.count != 1:
+            return among_others(self.reconstruct(least_sure(self.known(view)), rng), view)
         view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
-        reads = self.read_error and not self.joint_labels
+        reads, measure = self.read_error and not self.joint_labels, batch_statistics(view.model)
         client = simulated_client(view, output_error) if reads else simulated_client(view)
-        measure = batch_statistics(view.model)
         basis = natural_basis((familiar_images(view) - MEAN) / STD, self.falloff)
         distance, whitened = tuned._distance(client, view, labels, rng), whitening(view)
 
