@@ -12,18 +12,20 @@ research code without a package.
 Departs from the paper, always: pixels are 0.5 + 0.25 x, not scaled by the mean and deviation of ImageNet; seeds are laid
 over each other as said above; of the seeds, the one of lowest objective is returned.
 
-Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps;
-the distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, or
-the cosine where noise is known, whose variance then sets the weight of total variation; Adam sees only the gradient's signs,
-at a rate so high that it jumps out of local minima until it has cooled; there is no Langevin noise; labels are
-recovered with their multiplicities, not as a set, or searched too on request; of a single image the slopes in the logits are
-read off the update, so that a model that is sure of it gives gradients of the right length; images are kept within [0, 1];
-priors are means over pixels and images, and the first BatchNorm layer counts ten times, as in the code of DeepInversion;
-the best iterate is returned, by the objective alone. The BatchNorm term weighs little: running statistics are those of a
-population, and they drew single images away from themselves.
+Departs from the paper, unless made by `published`: the defaults are for images of 28 to 64 pixels and hundreds of steps; the
+distance is not layer-wise L2 but relative L1, each coordinate divided by the root of its spread over other batches, or the
+cosine where noise is known, whose variance then sets the weight of total variation; seeds that lose are dropped half-way,
+unless noise is known; Adam sees only the gradient's signs, at a rate so high that it jumps out of local minima until it has
+cooled; there is no Langevin noise; labels are recovered with their multiplicities, not as a set, or searched too on request;
+of a single image the slopes in the logits are read off the update, so that a model that is sure of it gives gradients of the
+right length; images are kept within [0, 1]; priors are means over pixels and images, and the first BatchNorm layer counts ten
+times, as in the code of DeepInversion; on request steps are as long as natural images vary, and colors keep near those of
+public images (`falloff`, `color`); the best iterate is returned, by the objective alone. The BatchNorm term weighs little:
+running statistics are those of a population, and they drew single images away from themselves.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -35,10 +37,12 @@ from seethrough.defenses import Params
 from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
+from .engine.halving import halved
 from .engine.no_gradient import Variables
-from .engine.search import cosine_schedule, descend
+from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.classifier_gradient import output_error
+from .labels.least_sure import among_others, least_sure
 from .labels.rules import by_minimum, known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, whitening
@@ -47,10 +51,11 @@ from .parts.coordinate_spread import spreads
 from .parts.distances import Distance, cosine, layerwise_l2, relative_l1, standardized_l1
 from .parts.guessed_recipe import with_likeliest_recipe
 from .parts.image_priors import l2_norm, l2_norm_of_all, summed_variation, total_variation
+from .parts.natural_basis import natural_basis
 from .parts.registration import registered_mean
 from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
-from .parts.simulated_client import Client, simulated_client, update_scale
+from .parts.simulated_client import Client, familiar_images, simulated_client, update_scale
 
 SCALE_FREE = {"relative_l1": relative_l1, "cosine": cosine}
 RULES = {"counts": known_or_recovered, "minimum": by_minimum}
@@ -66,6 +71,9 @@ class GradInversion(Shrinking):
 
     steps: int = Field(default=600, ge=1)
     seeds: int = Field(default=2, ge=1)
+    halvings: int = Field(
+        default=1, ge=0, le=6
+    )  # how often the worse half of the seeds is dropped; 0 under known noise
     lr: float = Field(default=0.4, gt=0)
     warmup: int = Field(default=10, ge=0)
     signed: bool = True
@@ -83,19 +91,16 @@ class GradInversion(Shrinking):
     group_every: int = Field(default=20, ge=1)  # steps between averages
     shift: int = Field(default=3, ge=0)  # the most pixels by which registration moves an image; 0 is a plain mean
     langevin: float = Field(default=0.0, ge=0)
+    falloff: float | None = Field(default=None, ge=0, le=2)  # power by which steps fall with frequency; None: in pixels
+    color: float = Field(default=0.0, ge=0)  # weight of how far colors are from those of public images
     boxed: bool = True  # whether pixels are kept within [0, 1] at every step, or only cut off in the end
     keep: Literal["lowest", "last"] = "lowest"  # which iterate of a seed is returned
     at_once: int | None = Field(default=None, ge=1)  # seeds held in memory together; None: as many as pays
-    read_error: bool = (
-        True  # whether a single example's slopes in the logits are read off the update, where it tells them
-    )
-    joint_labels: bool = (
-        False  # whether labels that are not granted are searched with the pixels, from the recovered ones
-    )
+    read_error: bool = True  # whether a single example's slopes in the logits are read off the update, if it tells them
+    least_sure: bool = False  # whether a batch is taken for one image, the one that the model is least sure of
+    joint_labels: bool = False  # whether labels that are not granted are searched with the pixels, from recovered ones
     assumed_recipe: Recipe | None = None  # how clients are taken to train where the recipe is withheld; None: one step
-    guesses: tuple[
-        Recipe, ...
-    ] = ()  # at how clients train, where that is withheld: the one that explains most is taken
+    guesses: tuple[Recipe, ...] = ()  # at how clients train, where that is withheld: the likeliest is taken
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
@@ -118,6 +123,7 @@ class GradInversion(Shrinking):
         return cls(
             steps=20_000,
             seeds=8,
+            halvings=0,
             lr=0.1,
             warmup=50,
             signed=False,
@@ -141,41 +147,48 @@ class GradInversion(Shrinking):
         """The seed of lowest objective."""
         view.need(*self.needs)
         need_update(view)
+        if self.least_sure and view.count != 1:
+            return among_others(self.reconstruct(least_sure(self.known(view)), rng), view)
         view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = RULES[self.label_rule](view) if view.labels is None else view.labels
         tuned = self._tuned(view, len(labels))
-        reads = self.read_error and not self.joint_labels
+        reads, measure = self.read_error and not self.joint_labels, batch_statistics(view.model)
         client = simulated_client(view, output_error) if reads else simulated_client(view)
-        measure = batch_statistics(view.model)
+        basis = natural_basis((familiar_images(view) - MEAN) / STD, self.falloff)
         distance, whitened = tuned._distance(client, view, labels, rng), whitening(view)
 
         def misfit(scaled: Tensor, *logits: Tensor) -> Tensor:
             return distance(whitened(client(MEAN + STD * scaled, guessed(labels, *logits))))
 
-        def one(scaled: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
+        def one(written: Tensor, consensus: Tensor, *logits: Tensor) -> Tensor:
+            scaled = basis.images(written)
             statistics = self._statistics(measure, MEAN + STD * scaled, view)
-            return tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
+            loss = tuned.objective(scaled, misfit(scaled, *logits), statistics, consensus.detach())
+            return loss + self.color * basis.unlikely(scaled) if self.color else loss
 
         def after(step: int, variables: Variables) -> Variables:
-            noise = self.lr * schedule(step) * self.langevin * self._normal(view, len(labels), rng)
-            scaled = self._within_range(variables[0] + noise)
-            return scaled, self._consensus(step, scaled, variables[1], labels), *variables[2:]
+            noise = self.lr * schedule(step) * self.langevin * self._normal(view, variables[0].shape[:2], rng)
+            scaled = self._within_range(basis.images(variables[0]) + noise)
+            since = step + 1 - int(self.group_start * course.steps)
+            return basis.coefficients(scaled), self._consensus(since, scaled, variables[1], labels), *variables[2:]
 
-        schedule = cosine_schedule(self.steps, self.warmup)
-        start = self._within_range(self._normal(view, len(labels), rng))
-        (scaled, _, *logits), lowest = descend(
-            (start, start, *free_labels(view, labels, self.seeds, self.joint_labels)),
+        course = halved(self.seeds, self.steps, tuned.halvings)
+        schedule = course.cooling(self.warmup)
+        start = self._within_range(self._normal(view, (self.seeds, len(labels)), rng))
+        (written, _, *logits), lowest = descend(
+            (basis.coefficients(start), start, *free_labels(view, labels, self.seeds, self.joint_labels)),
             side_by_side(one),
-            steps=self.steps,
+            steps=course.steps,
             lr=self.lr,
             factor=schedule,
             slope=torch.sign if self.signed else torch.clone,
             after=after,
             at_once=self.at_once or at_once(self.seeds, view.update),
-            misfit=side_by_side(lambda scaled, consensus, *logits: misfit(scaled, *logits)),
+            misfit=side_by_side(lambda written, consensus, *logits: misfit(basis.images(written), *logits)),
             keep=self.keep,
+            survivors=course.survivors,
         ).best()
-        return Reconstruction((MEAN + STD * scaled).clamp(0, 1), likeliest(labels, *logits), lowest)
+        return Reconstruction((MEAN + STD * basis.images(written)).clamp(0, 1), likeliest(labels, *logits), lowest)
 
     def known(self, view: View) -> View:
         """The view with what the attacker reckons with: no defense, unless `adaptive`, and a recipe, if one is assumed."""
@@ -183,9 +196,12 @@ class GradInversion(Shrinking):
         return view if view.recipe else dataclasses.replace(view, recipe=self.assumed_recipe)
 
     def _tuned(self, view: View, images: int) -> "GradInversion":
-        """This attack, with the distance and the total variation's weight that suit the noise that it knows of."""
+        """This attack, with the distance and the total variation's weight that suit the noise that it knows of, and with all
+        seeds to the end, whose mean is less noisy than they are."""
         smooth = STD * smoothness(view, images) / evidence(view)  # `tv` is for (pixels - MEAN) / STD
-        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth)) if smooth else self
+        if not smooth:
+            return self
+        return dataclasses.replace(self, distance="cosine", tv=max(STD * COSINE_TV, smooth), halvings=0)
 
     def objective(
         self, scaled: Tensor, distance: Tensor, statistics: tuple[Params, Params] | None, consensus: Tensor
@@ -215,16 +231,17 @@ class GradInversion(Shrinking):
     def _statistics(self, measure: Measure, images: Tensor, view: View) -> tuple[Params, Params] | None:
         return None if view.buffers is None or self.batchnorm == 0 else (measure(images), view.buffers)
 
-    def _consensus(self, step: int, scaled: Tensor, last: Tensor, labels: Tensor) -> Tensor:
-        """What each seed is drawn to after a step: to nothing, that is itself, before the seeds are first averaged."""
-        since = step + 1 - int(self.group_start * self.steps)
-        if since < 0 or self.seeds == 1 or self.group == 0:
+    def _consensus(self, since: int, scaled: Tensor, last: Tensor, labels: Tensor) -> Tensor:
+        """What each seed is drawn to `since` steps after the seeds were first averaged: to nothing, that is itself, before
+        that, and where it is the only one."""
+        if since < 0 or len(scaled) == 1 or self.group == 0:
             return scaled
         return registered_mean(scaled, labels, self.shift) if since % self.group_every == 0 else last
 
     def _within_range(self, scaled: Tensor) -> Tensor:
         return scaled.clamp(-BOX, BOX) if self.boxed else scaled
 
-    def _normal(self, view: View, count: int, rng: Generator) -> Tensor:
-        drawn = torch.randn((self.seeds, count, *view.space.shape), generator=rng)
+    def _normal(self, view: View, images: Sequence[int], rng: Generator) -> Tensor:
+        """Images [seeds, n, *shape] of N(0, 1)."""
+        drawn = torch.randn((*images, *view.space.shape), generator=rng)
         return drawn.to(next(iter(view.update.values())).device)

@@ -24,8 +24,9 @@ from seethrough.common.entry import entry
 from seethrough.recipes import Recipe
 
 from ._base import Reconstruction, View
+from .engine.halving import halved
 from .engine.no_gradient import Variables
-from .engine.search import cosine_schedule, descend
+from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
@@ -46,6 +47,9 @@ class InvertingGradients(Shrinking):
     lr: float = Field(default=0.1, gt=0, le=10)
     tv: float = Field(default=1e-2, ge=0)
     restarts: int = Field(default=1, ge=1, le=64)
+    halvings: int = Field(
+        default=0, ge=0, le=6
+    )  # how often the worse half of the restarts is dropped; the others take its steps
     joint_labels: bool = (
         False  # whether labels that are not granted are searched with the pixels, from the recovered ones
     )
@@ -74,16 +78,18 @@ class InvertingGradients(Shrinking):
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]
 
+        course = halved(self.restarts, self.steps, self.halvings)
         start = torch.rand((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
         (images, *logits), lowest = descend(
             (start, *free_labels(view, labels, self.restarts, self.joint_labels)),
             side_by_side(loss),
-            steps=self.steps,
+            steps=course.steps,
             lr=self.lr,
-            factor=cosine_schedule(self.steps),
+            factor=course.cooling(),
             slope=torch.sign,
             after=within_range,
             at_once=at_once(self.restarts, view.update),
             misfit=side_by_side(misfit),
+            survivors=course.survivors,
         ).best()
         return Reconstruction(images, likeliest(labels, *logits), lowest)

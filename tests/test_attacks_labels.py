@@ -15,6 +15,7 @@ from seethrough.attacks import Attack, NotGrantedError, Space, View
 from seethrough.attacks.label_counts import LabelCounts
 from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
+from seethrough.attacks.labels.classifier_gradient import observed_classifier, read_pulls
 from seethrough.attacks.labels.counts import count_classes, most_probable
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered
 from seethrough.audit.batches import draw_batches
@@ -26,6 +27,7 @@ from seethrough.audit.randomness import drawing_from
 from seethrough.audit.specification.schema import Setting
 from seethrough.audit.weights.train import Train
 from seethrough.defenses import Batch, Defense, NoDefense, NotApplicableError
+from seethrough.defenses.clipping import Clipping
 from seethrough.defenses.gaussian_noise import GaussianNoise
 from seethrough.defenses.random_update import RandomUpdate
 from seethrough.federation.client import local_update, mean_gradient
@@ -412,3 +414,23 @@ def test_attacks_that_name_a_class_once_refuse_more_examples_than_classes(rule: 
     view = network_view("lenet", 0, torch.arange(11) % 10)
     with pytest.raises(NotApplicableError, match="11 examples have 10 classes"):
         rule.reconstruct(view, seeded())
+
+
+@pytest.mark.parametrize("defense", [None, NoDefense(), Clipping(max_norm=1e-3)], ids=str)
+def test_the_label_of_an_image_whose_softmax_is_1_by_rounding_is_found_though_its_slope_is_zero(defense):
+    torch.manual_seed(0)
+    model, image = ConvNet(width=4).build(Space((1, 12, 12), 5)).eval(), torch.rand(1, 1, 12, 12)
+    label = model(image).argmax(dim=1)
+    margin = model(image).sort(descending=True).values[0]
+    classifier = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter *= 18 / (margin[0] - margin[1])  # e^-18 is less than half of what float32 tells from 1
+    assert model(image).softmax(dim=1)[0, label] == 1
+    names = dict(model.named_parameters())
+    slopes = torch.autograd.grad(F.cross_entropy(model(image), label), list(names.values()))
+    update = {name: -0.1 * slope for name, slope in zip(names, slopes, strict=True)}
+    view = View(model, update, Space((1, 12, 12), 5), count=1, recipe=Recipe(lr=0.1), defense=defense)
+    pulls = read_pulls(view, observed_classifier(view))
+    assert pulls.mean[label] == 0 and (pulls.variance == 0).all(), "a slope of zero was taken for one that was not sent"
+    assert known_or_recovered(view).tolist() == label.tolist()

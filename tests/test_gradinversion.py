@@ -175,12 +175,13 @@ def test_identical_seeds_are_their_own_mean():
 
 
 def test_seeds_are_drawn_to_nothing_before_they_are_first_averaged_and_then_keep_their_mean():
-    attack = GradInversion(steps=100, group_start=0.5, group_every=10, shift=0)
+    attack = GradInversion(group_every=10, shift=0)
     seeds, last, labels = torch.rand(2, 1, 1, 8, 8, generator=rng()), torch.zeros(2, 1, 1, 8, 8), torch.tensor([0])
-    assert torch.equal(attack._consensus(10, seeds, last, labels), seeds)
-    assert torch.allclose(attack._consensus(49, seeds, last, labels)[0], seeds.mean(0))
-    assert torch.equal(attack._consensus(50, seeds, last, labels), last)
-    assert torch.allclose(attack._consensus(59, seeds, last, labels)[1], seeds.mean(0))
+    assert torch.equal(attack._consensus(-39, seeds, last, labels), seeds)
+    assert torch.allclose(attack._consensus(0, seeds, last, labels)[0], seeds.mean(0))
+    assert torch.equal(attack._consensus(1, seeds, last, labels), last)
+    assert torch.allclose(attack._consensus(10, seeds, last, labels)[1], seeds.mean(0))
+    assert torch.equal(attack._consensus(10, seeds[:1], last[:1], labels), seeds[:1])
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_by_a_cosine_to_zero():

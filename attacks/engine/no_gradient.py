@@ -23,6 +23,10 @@ class Watch:
         self.changed = self.changed or bool((losses.isfinite() & (losses != self.first)).any())
         self.steep = self.steep or bool(steepness().nan_to_num(0, 0, 0).any())
 
+    def keep(self, kept: Tensor) -> None:
+        """Go on with these restarts of those that it has met."""
+        self.first = None if self.first is None else self.first[kept]
+
 
 def why_lost(losses: Tensor, watches: Sequence[Watch]) -> str:
     """Why searches that end at these lowest losses [restarts] had nothing to go by; empty if one of them had."""

@@ -7,8 +7,9 @@ nothing to go by is no evidence that nothing leaks, so it says so instead of ret
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ from .no_gradient import Variables, Watch, slopes_of, why_lost
 from .parts import Objective, Parts
 
 Change = Callable[[int, Variables], Variables]  # step number and variables -> variables
+NOBODY: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ def descend(
     at_once: int | None = None,
     misfit: Objective | None = None,
     keep: Literal["lowest", "last"] = "lowest",
+    survivors: Mapping[int, int] = NOBODY,
 ) -> Found:
     """The lowest (or last) iterates of Adam, with `after` (projection, noise, ...) applied to the variables after each step.
 
@@ -75,19 +78,26 @@ def descend(
     memory runs out all the same; None hands it all.
     `misfit` is the part of the objective that looks at the update (None: all of it): where it never has a slope in the first
     variable, priors alone have led the search, which is then lost.
+    `survivors` says from which steps on how many restarts go on, those of the lowest losses so far; `after` and the objective
+    are then handed these alone, in their order. Of the others the lowest iterate remains, and no last one.
     """
     variables, parts, watch = tuple(part.clone() for part in start), Parts(at_once or len(start[0])), Watch()
     adam = torch.optim.Adam(variables, lr=lr)
+    living = torch.arange(len(start[0]), device=start[0].device)
 
     def steepness() -> Tensor:
         return parts.slopes(misfit or objective, variables)[1][0]
 
     found = unmet = Found(start, torch.full((len(start[0]),), math.inf, device=start[0].device))
     for step in range(steps):
+        if step in survivors:
+            kept = found.losses[living].argsort(stable=True)[: survivors[step]].sort().values
+            living, variables = living[kept], _selected(adam, kept)
+            watch.keep(kept)
         adam.param_groups[0]["lr"] = lr * factor(step)
         losses, slopes = parts.slopes(objective, variables)
         watch.see(losses, steepness)
-        found = _lower(found, variables, losses)
+        found = _lower(found, variables, losses, living)
         for variable, gradient in zip(variables, slopes, strict=True):
             variable.grad = slope(gradient)
         adam.step()
@@ -96,7 +106,7 @@ def descend(
                 variable.copy_(changed)
     losses = parts.losses(objective, variables)
     watch.see(losses, steepness)
-    found = _lower(found if keep == "lowest" else unmet, variables, losses)
+    found = _lower(found if keep == "lowest" else unmet, variables, losses, living)
     return Found(found.variables, found.losses, why_lost(found.losses, [watch]))
 
 
@@ -130,7 +140,7 @@ def _quasi_newton_once(
 
     def closure() -> Tensor:
         losses = objective(variables)
-        lowest.append(_lower(lowest.pop(), variables, losses))
+        lowest.append(_lower(lowest.pop(), variables, losses, torch.zeros(1, dtype=torch.long, device=losses.device)))
         slopes = slopes_of(losses, variables)
         watch.see(losses, lambda: slopes[0] if misfit is None else slopes_of(misfit(variables), variables)[0])
         for variable, slope in zip(variables, slopes, strict=True):
@@ -141,11 +151,24 @@ def _quasi_newton_once(
     return lowest[0]
 
 
-def _lower(found: Found, variables: Variables, losses: Tensor) -> Found:
-    """`found`, improved by `variables` wherever their loss is lower; a loss that is not a number never is."""
-    better = losses.detach() < found.losses
+def _lower(found: Found, variables: Variables, losses: Tensor, living: Tensor) -> Found:
+    """`found`, of all restarts, improved by the `variables` of the `living` ones wherever their loss is lower; a loss that is
+    not a number never is."""
+    met = losses.new_full(found.losses.shape, math.inf).index_copy(0, living, losses.detach())
+    better = met < found.losses
     kept = tuple(
-        torch.where(better.view(-1, *[1] * (new.dim() - 1)), new.detach(), old)
+        torch.where(better.view(-1, *[1] * (new.dim() - 1)), old.index_copy(0, living, new.detach()), old)
         for new, old in zip(variables, found.variables, strict=True)
     )
-    return Found(kept, torch.where(better, losses.detach(), found.losses))
+    return Found(kept, torch.where(better, met, found.losses))
+
+
+def _selected(adam: torch.optim.Adam, kept: Tensor) -> Variables:
+    """The restarts [kept] of Adam's variables, which go on with their own moments, as all that it has from now on."""
+    former = adam.param_groups[0]["params"]
+    selected = tuple(variable[kept] for variable in former)
+    for old, new in zip(former, selected, strict=True):
+        moments = adam.state.pop(old)
+        adam.state[new] = {name: part[kept] if part.dim() else part for name, part in moments.items()}
+    adam.param_groups[0]["params"] = list(selected)
+    return selected

@@ -285,7 +285,7 @@ def read_pulls(view: View, found: Classifier, features: Tensor | None = None) ->
 
 def _seen_pulls(view: View, found: Classifier, features: Tensor | None) -> Pulls:
     noise, scale = noise_variances(view), update_scale(view)
-    if not noise and found.bias_slopes is not None and (view.defense is None or bool((found.bias_slopes != 0).all())):
+    if not noise and found.bias_slopes is not None and _is_whole(view, found.bias_slopes):
         exact = found.bias_slopes.cpu().double()
         return Pulls(exact, torch.zeros_like(exact))
     zero = torch.zeros(())
@@ -305,6 +305,11 @@ def _seen_pulls(view: View, found: Classifier, features: Tensor | None) -> Pulls
         more = torch.where(sent != 0, 1 / (in_bias + EXACT * length), 0.0)
         trust, told = trust + more, told + more * sent
     return Pulls(told / trust.clamp(min=TINY), 1 / trust)
+
+
+def _is_whole(view: View, slopes: Tensor) -> bool:
+    """Whether zeros among the slopes, if there are any, are those of a softmax of 0 or 1, and not what was not sent."""
+    return view.defense is None or bool((slopes != 0).all()) or keeps_direction(view)
 
 
 UNFAMILIAR = 0.1  # relative variance of features along the mean of random images' ones, beside that of these
