@@ -1,7 +1,8 @@
 """What a folder's plan was before, where results had been seen when it was changed: it is remembered, and never replaced in
 silence."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -20,10 +21,11 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
     """
     if earlier is None:
         return manifest
-    if _keys(earlier) == _keys(manifest):
+    same_margins = earlier.margins == manifest.margins
+    if _keys(earlier) == _keys(manifest) and same_margins:
         return replace(manifest, earlier=earlier.earlier)
     seen = set(_measured(earlier, store))
-    left_out, same_spec = len(seen - _keys(manifest)), earlier.spec == manifest.spec
+    left_out, same_spec = len(seen - _keys(manifest)), _subject(earlier) == _subject(manifest)
     if left_out and not same_spec and not replaces:
         raise InputError(
             f"{store.directory}: found {counted(left_out, 'measured cell')} of the audit {earlier.name!r} that this one does "
@@ -31,6 +33,8 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
         )
     if not seen:
         return replace(manifest, earlier=earlier.earlier)
+    if same_margins and not left_out and (before := _before_a_slip(earlier, manifest)) is not None:
+        return replace(manifest, earlier=before)
     found = EarlierPlan(
         name=earlier.name,
         trials=earlier.trials,
@@ -41,12 +45,35 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
         raised=_raised(earlier, manifest, seen),
         left_out=left_out,
         same_spec=same_spec,
+        lowered=_lowered(earlier, manifest, seen),
+        margins=not same_margins,
+        plan=_digest(earlier),
     )
     return replace(manifest, earlier=(*earlier.earlier, found))
 
 
 def _keys(manifest: Manifest) -> set[str]:
     return {place.key for place in manifest.places + manifest.trainings}
+
+
+def _digest(manifest: Manifest) -> str:
+    return hashlib.sha256("\n".join(sorted(_keys(manifest))).encode()).hexdigest()
+
+
+def _subject(manifest: Manifest) -> tuple[str, frozenset[tuple[str, str]]]:
+    """What is audited: the spec, and the hashes of data and weights."""
+    return manifest.spec, frozenset(each for each in manifest.hashes if each[0].startswith(("data of ", "weights of ")))
+
+
+def _before_a_slip(earlier: Manifest, manifest: Manifest) -> tuple[EarlierPlan, ...] | None:
+    """The plans before the one of `manifest`, where that one is taken up again, and nothing beyond it was measured, left out
+    or judged by another margin since. None where it is not."""
+    for place, known in enumerate(earlier.earlier):
+        if known.plan == _digest(manifest) and not any(
+            each.left_out or each.margins for each in earlier.earlier[place:]
+        ):
+            return earlier.earlier[:place]
+    return None
 
 
 def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
@@ -63,8 +90,20 @@ def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
 def _raised(earlier: Manifest, manifest: Manifest, seen: set[str]) -> int:
     """How many combinations of the new plan hold cells that were seen, and cells that were not planned then. Names may be
     others: keys tell."""
-    known, combinations = _keys(earlier), dict[tuple[str, ...], set[str]]()
+    known = _keys(earlier)
+    return sum(bool(keys & seen) and bool(keys - known) for keys in _combinations(manifest))
+
+
+def _lowered(earlier: Manifest, manifest: Manifest, seen: set[str]) -> int:
+    """How many combinations of the former plan hold cells that were seen and are kept, and cells that were neither."""
+    kept = _keys(manifest)
+    return sum(bool(keys & seen & kept) and bool(keys - seen - kept) for keys in _combinations(earlier))
+
+
+def _combinations(manifest: Manifest) -> Iterable[set[str]]:
+    """The keys of each."""
+    found = dict[tuple[str, ...], set[str]]()
     for place in manifest.places + manifest.trainings:
         path = (place.setting, place.threat, place.defense, place.attack)
-        combinations.setdefault(path, set()).add(place.key)
-    return sum(bool(keys & seen) and bool(keys - known) for keys in combinations.values())
+        found.setdefault(path, set()).add(place.key)
+    return found.values()

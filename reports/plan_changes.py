@@ -7,7 +7,7 @@ from .row import EarlierPlan, Manifest
 
 
 def plan_changes(manifest: Manifest) -> tuple[str, ...]:
-    """A sentence for every trial and result that was added or left out in the light of results; none where the folder always
+    """A sentence for all trials, results and margins that were changed in the light of results; none where the folder always
     had the same plan, or had others before anything was measured. A spec that was run anew by other code is the same plan."""
     return tuple(sentence for earlier in manifest.earlier for sentence in _changed(earlier))
 
@@ -20,6 +20,17 @@ def _changed(earlier: EarlierPlan) -> Iterator[str]:
             f"{_trials(earlier)}, and {seen}; then {counted(earlier.raised, 'combination')} that had numbers got more trials. "
             "Tests and intervals hold for a number of batches that was fixed before: who goes on until a leak shows, or "
             "until none does, is wrong more often than they say."
+        )
+    if earlier.lowered:
+        yield (
+            f"Trials were taken away after results had been seen: the plan that stood until {earlier.until} had "
+            f"{_trials(earlier)}, and {seen}; then {counted(earlier.lowered, 'combination')} that had numbers lost trials "
+            "that had not been computed. Who stops where results please is wrong more often than tests and intervals say."
+        )
+    if earlier.margins:
+        yield (
+            f"Margins were changed after results had been seen: until {earlier.until} a leak was judged by others, and {seen}."
+            " A margin that is chosen to fit excludes nothing."
         )
     if earlier.left_out and not earlier.same_spec:
         yield (

@@ -75,8 +75,10 @@ def _undecided(findings: Sequence[Finding], needed_to_decide: int | None) -> str
         if finding.standing == "inconclusive" and finding.evidence is not None and finding.evidence.needs
     ]
     if needed_to_decide is not None and needed_to_decide > max(needed, default=0):
-        return f"Not known: about {rounded_up(needed_to_decide)} batches (trials) would decide it."
-    return f"Not known: it takes {max(needed)} batches (trials)." if needed else "Not known; below it says why."
+        return f"Not known: about {rounded_up(needed_to_decide)} batches, of a new run, would decide it."
+    return (
+        f"Not known: at least {max(needed)} batches (trials) are needed." if needed else "Not known; below it says why."
+    )
 
 
 def _cost(trained: Trained | None) -> str:

@@ -197,7 +197,10 @@ class EarlierPlan:
     measured: int  # of them, by then
     raised: int  # combinations with numbers by then that the next plan gave more trials
     left_out: int  # measured cells that the next plan does not have
-    same_spec: bool  # whether the next plan is of the same spec, by other code, libraries or data
+    same_spec: bool  # whether the next plan is of the same spec, data and weights, by other code or libraries
+    lowered: int = 0  # combinations with numbers by then of which the next plan leaves out cells that were not measured
+    margins: bool = False  # whether the next plan has other margins
+    plan: str = ""  # SHA-256 of its cells' keys
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from .findings.defense_verdicts import NO_DEFENSE, false_alarms, not_excluded
 from .findings.grid import Block, Finding, unique
 from .findings.text import listed, number, rounded_up
 
-SPREAD = "How many batches it takes is estimated from the spread of these, for four of five such audits."
+SPREAD = (
+    "How many batches it takes is roughly estimated from the spread of these, for four of five such audits; they are to be "
+    "planned in a new folder, under another seed: what is added after a look is no fair test."
+)
 MOST_MARGINS = 3  # findings beyond their margin that are named
 
 
@@ -51,7 +54,7 @@ def why_nothing_follows(block: Block, defense: str) -> str:
 def _would_take(finding: Finding, margin: float) -> str:
     """How many batches would exclude what is beyond the margin."""
     if finding.leak is not None and finding.leak.mean >= margin:
-        return "; no number of batches like these would exclude it"
+        return "; these gain that much on average, so that more of the same would not exclude it"
     needed = finding.batches_to_exclude
     return f"; about {rounded_up(needed)} batches would exclude it" if needed else ""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
 from seethrough.attacks.labels.classifier_gradient import observed_classifier, read_pulls
 from seethrough.attacks.labels.counts import count_classes, most_probable
-from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered
+from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered, over_batches
 from seethrough.audit.batches import draw_batches
 from seethrough.audit.case import broadcast_model, public_batch
 from seethrough.audit.data.digits import Digits
@@ -434,3 +435,22 @@ def test_the_label_of_an_image_whose_softmax_is_1_by_rounding_is_found_though_it
     pulls = read_pulls(view, observed_classifier(view))
     assert pulls.mean[label] == 0 and (pulls.variance == 0).all(), "a slope of zero was taken for one that was not sent"
     assert known_or_recovered(view).tolist() == label.tolist()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "clients", "expected"),
+    [
+        (Recipe(), 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (Recipe(batch_size=4, epochs=1), 1, [0, 2, 4, 6, 1, 3, 5, 7]),
+        (Recipe(batch_size=3, epochs=2), 1, [0, 3, 6, 1, 4, 7, 2, 5]),
+        (Recipe(batch_size=2, epochs=1), 2, [0, 1, 4, 5, 2, 3, 6, 7]),
+        (None, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+    ids=str,
+)
+def test_recovered_labels_are_mixed_over_local_batches(recipe: Recipe | None, clients: int, expected: list[int]):
+    """In their own order the first batch would be of the first classes alone; knowing the recipe did harm then."""
+    view: Any = SimpleNamespace(order=None, recipe=recipe, participants=clients, defense=NoDefense())
+    assert over_batches(view, torch.arange(8)).tolist() == expected
+    view.order = ((torch.arange(8),),)
+    assert over_batches(view, torch.arange(8)).tolist() == [*range(8)]

@@ -111,7 +111,7 @@ def lines_of(metric: str, values: tuple[float, ...], **changes) -> DefenseLine:
             "Only where it is no secret what a client's images have in common: that leaks.",
         ),
         ("face_match", LEAK, "high", "Do not rely on it: face_match leaked."),
-        ("ssim", LEAK[:2], "unknown", "Not known: it takes 6 batches (trials)."),
+        ("ssim", LEAK[:2], "unknown", "Not known: at least 6 batches (trials) are needed."),
     ],
 )
 def test_severity_and_advice_follow_what_leaks(metric: str, values: tuple[float, ...], severity: str, advice: str):

@@ -77,6 +77,40 @@ def test_what_changes_no_number_of_batches_is_no_fault(tmp_path: Path, before: M
     assert plan_changes(changed(tmp_path, before, after, status)) == ()
 
 
+def with_data(plan: Manifest, digest: str) -> Manifest:
+    return replace(plan, hashes=(("code", "1"), ("data of setting", digest)))
+
+
+def test_trials_that_were_taken_away_after_results_are_said(tmp_path: Path):
+    """Whoever stops where it pleases has the same plan as who had planned it so."""
+    store, before = folder_with(tmp_path, planned(4)), planned(9)
+    (sentence,) = plan_changes(with_history(planned(4, spec="name: fewer"), before, store, False))
+    assert sentence.startswith("Trials were taken away after results had been seen") and "1 combination" in sentence
+
+
+def test_margins_that_were_changed_after_results_are_said(tmp_path: Path):
+    (sentence,) = plan_changes(changed(tmp_path, planned(4), replace(planned(4), margins=(("ssim", 0.6),))))
+    assert sentence.startswith("Margins were changed after results had been seen")
+
+
+def test_a_plan_that_is_taken_up_again_before_more_was_measured_is_the_same(tmp_path: Path):
+    store, first, second = folder_with(tmp_path, planned(4)), planned(4), planned(30, spec="name: a slip")
+    slipped = with_history(second, first, store, False)
+    assert len(slipped.earlier) == 1
+    assert with_history(first, slipped, store, False).earlier == ()
+    store.write(measured(second.places[-1], score(0.5)))
+    with pytest.raises(InputError, match="1 measured cell"):
+        with_history(first, slipped, store, False)
+
+
+def test_other_data_under_the_same_spec_is_another_audit(tmp_path: Path):
+    before, after = with_data(planned(4), "a"), with_data(planned(4, attack="keys of other data"), "b")
+    with pytest.raises(InputError, match="2 measured cells"):
+        changed(tmp_path, before, after)
+    (sentence,) = plan_changes(changed(tmp_path, before, after, replaces=True))
+    assert sentence.startswith(LEFT_OUT)
+
+
 def test_results_of_another_audit_are_not_left_out_in_silence(tmp_path: Path):
     before, after = planned(4, 4), planned(4, spec="name: fewer")
     with pytest.raises(

@@ -14,13 +14,31 @@ from torch import Tensor
 from seethrough.defenses import NotApplicableError
 
 from .._base import View
+from ..parts.adaptive import clients_behind
 from .classifier_gradient import Classifier, need_positive_features, observed_classifier, sign_pulls
 from .counts import count_classes
 
 
 def known_or_recovered(view: View) -> Tensor:
     """The labels of the batch: the granted ones, else those that counting recovers. Every attack on pixels takes these."""
-    return by_counts(view) if view.labels is None else view.labels
+    return over_batches(view, by_counts(view) if view.labels is None else view.labels)
+
+
+def over_batches(view: View, labels: Tensor) -> Tensor:
+    """The labels (int64 [n], sorted) in an order in which each local batch takes examples from one end of them to the other.
+
+    A client's batches are of mixed classes, and in which order it took its examples is not known. With labels in their own
+    order a replay would train on one class after another, which no client does. As they are, where the order is known.
+    """
+    clients = clients_behind(view)
+    count = len(labels) // clients
+    if view.order is not None or view.recipe is None or len(labels) % clients or not count:
+        return labels
+    batches = -(-count // len(view.recipe.order(count)[0][0]))
+    if batches == 1:
+        return labels
+    places = [place for first in range(batches) for place in range(first, count, batches)]
+    return labels.unflatten(0, (count, clients))[places].flatten()
 
 
 def by_sign(view: View) -> Tensor:
