@@ -93,4 +93,5 @@ def _words(of: LabelHistogram) -> str:
     whose = "of the clients in the sum, " if of.of == "cohort" else ""
     there = f"{counted(of.total('true'), 'label')} in {counted(of.batches, 'batch', 'batches')}"
     found = f"{of.total('right')} found, {of.total('wrong')} found wrongly"
-    return f"{there}, {whose}{found}; {of.guesser}: {of.total('guessed')}."
+    tested = " Whether that is more than chance is for the metric cohort_labels to say." if of.of == "cohort" else ""
+    return f"{there}, {whose}{found}; {of.guesser}: {of.total('guessed')}.{tested}"
