@@ -43,7 +43,7 @@ from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.classifier_gradient import output_error
 from .labels.least_sure import among_others, least_sure
-from .labels.rules import by_counts, by_minimum, over_batches
+from .labels.rules import by_minimum, known_or_recovered, over_batches
 from .labels.soft import free_labels, guessed, likeliest
 from .parts.adaptive import evidence, smoothness, whitening
 from .parts.batchnorm import Measure, batch_statistics, statistics_distance
@@ -58,7 +58,6 @@ from .parts.shrinkage import Shrinking
 from .parts.simulated_client import Client, familiar_images, simulated_client, update_scale
 
 SCALE_FREE = {"relative_l1": relative_l1, "cosine": cosine}
-RULES = {"counts": by_counts, "minimum": by_minimum}
 REDUCTIONS = {"mean": (total_variation, l2_norm), "sum": (summed_variation, l2_norm_of_all)}
 COSINE_TV = 1e-2  # the weight of total variation that suits the cosine distance without noise
 MEAN, STD, BOX = 0.5, 0.25, 2.0  # pixels are MEAN + STD * x with x in [-BOX, BOX], as networks are used to
@@ -150,7 +149,8 @@ class GradInversion(Shrinking):
         if self.least_sure and view.count != 1:
             return among_others(self.reconstruct(least_sure(self.known(view)), rng), view)
         view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
-        labels = over_batches(view, RULES[self.label_rule](view) if view.labels is None else view.labels)
+        by_rule = self.label_rule == "minimum" and view.labels is None
+        labels = over_batches(view, by_minimum(view)) if by_rule else known_or_recovered(view)
         tuned = self._tuned(view, len(labels))
         reads, measure = self.read_error and not self.joint_labels, batch_statistics(view.model)
         client = simulated_client(view, output_error) if reads else simulated_client(view)

@@ -126,10 +126,16 @@ shell.main()
 """
 
 
+LISTENING = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where the tests run in the background
+
+
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("SIGCONT", 0)])
 def test_an_error_that_native_code_makes_of_an_interrupt_is_one(number: str, code: int):
     said = subprocess.run(
-        [sys.executable, "-c", MADE_OF_IT.format(number=number, before="")], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", MADE_OF_IT.format(number=number, before=LISTENING)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert said.returncode == code and "Traceback" not in said.stderr, said.stderr
 

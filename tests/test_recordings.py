@@ -49,7 +49,8 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def examples(start: int = 0, count: int = 4) -> Batch:
-    return Digits().load().batch(torch.arange(start, start + count))
+    """Digits in an order in which each half is of mixed classes, as an attacker supposes it of local batches."""
+    return Digits().load().batch(torch.arange(start, start + count).view(2, -1).T.flatten())
 
 
 def trained(model: nn.Module, batch: Batch, lr: float = 0.05) -> nn.Module:
