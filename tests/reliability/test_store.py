@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seethrough.audit.cells.checksummed import SCHEMA
+from seethrough.audit.cells.codec import LARGEST
 from seethrough.audit.cells.store import DamagedFileError, SchemaMismatchError, Store, encode, pending
 from seethrough.common import files
 from seethrough.common.files import write_bytes_atomically, write_text_atomically
@@ -22,6 +23,7 @@ from tests.reliability.toys import cell_of, checksummed, manifest_of, places
 KEY = "k000"
 any_text = st.text(st.characters(exclude_categories=()))
 st.register_type_strategy(str, any_text)
+st.register_type_strategy(int, st.integers(-LARGEST, LARGEST))
 keys = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
 hard = Score("", "higher", "ok", "\ud800 🔒", value=-0.0, worst=1e-320, decoy=math.nan, high=math.inf, n=2**53 + 1)
 
