@@ -22,10 +22,10 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
     if earlier is None:
         return manifest
     same_margins = earlier.margins == manifest.margins
-    if _keys(earlier) == _keys(manifest) and same_margins:
+    if earlier.keys == manifest.keys and same_margins:
         return replace(manifest, earlier=earlier.earlier)
     seen = set(_measured(earlier, store))
-    left_out, same_spec = len(seen - _keys(manifest)), _subject(earlier) == _subject(manifest)
+    left_out, same_spec = len(seen - manifest.keys), _subject(earlier) == _subject(manifest)
     if left_out and not same_spec and not replaces:
         raise InputError(
             f"{store.directory}: found {counted(left_out, 'measured cell')} of the audit {earlier.name!r} that this one does "
@@ -40,7 +40,7 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
         trials=earlier.trials,
         label_trials=earlier.label_trials,
         until=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        planned=len(_keys(earlier)),
+        planned=len(earlier.keys),
         measured=len(seen),
         raised=_raised(earlier, manifest, seen),
         left_out=left_out,
@@ -52,12 +52,8 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
     return replace(manifest, earlier=(*earlier.earlier, found))
 
 
-def _keys(manifest: Manifest) -> set[str]:
-    return {place.key for place in manifest.places + manifest.trainings}
-
-
 def _digest(manifest: Manifest) -> str:
-    return hashlib.sha256("\n".join(sorted(_keys(manifest))).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(manifest.keys)).encode()).hexdigest()
 
 
 def _subject(manifest: Manifest) -> tuple[str, frozenset[tuple[str, str]]]:
@@ -78,7 +74,7 @@ def _before_a_slip(earlier: Manifest, manifest: Manifest) -> tuple[EarlierPlan, 
 
 def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
     """The keys of its cells that hold numbers; a damaged file holds none."""
-    for key in _keys(manifest).intersection(store.cell_keys()):
+    for key in manifest.keys.intersection(store.cell_keys()):
         try:
             cell = store.read(key)
         except DamagedFileError:
@@ -90,20 +86,20 @@ def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
 def _raised(earlier: Manifest, manifest: Manifest, seen: set[str]) -> int:
     """How many combinations of the new plan hold cells that were seen, and cells that were not planned then. Names may be
     others: keys tell."""
-    known = _keys(earlier)
+    known = earlier.keys
     return sum(bool(keys & seen) and bool(keys - known) for keys in _combinations(manifest))
 
 
 def _lowered(earlier: Manifest, manifest: Manifest, seen: set[str]) -> int:
     """How many combinations of the former plan hold cells that were seen and are kept, and cells that were neither."""
-    kept = _keys(manifest)
+    kept = manifest.keys
     return sum(bool(keys & seen & kept) and bool(keys - seen - kept) for keys in _combinations(earlier))
 
 
 def _combinations(manifest: Manifest) -> Iterable[set[str]]:
     """The keys of each."""
     found = dict[tuple[str, ...], set[str]]()
-    for place in manifest.places + manifest.trainings:
+    for place in manifest.planned:
         path = (place.setting, place.threat, place.defense, place.attack)
         found.setdefault(path, set()).add(place.key)
     return found.values()

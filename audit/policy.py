@@ -38,9 +38,9 @@ def with_policy(manifest: Manifest, earlier: Manifest | None, store: Store, name
 
     Raises: InputError, if cells are finished that the policy was not fixed before.
     """
-    keys = _keys(manifest)
+    keys = manifest.keys
     finished = keys.intersection(store.cell_keys())
-    known = () if earlier is None or not finished <= _keys(earlier) else earlier.hashes
+    known = () if earlier is None or not finished <= earlier.keys else earlier.hashes
     fixed = {(name, digest) for name, digest in known if name.startswith(FIXED)}
     if named:
         policy, digest = load_policy(named)
@@ -51,10 +51,6 @@ def with_policy(manifest: Manifest, earlier: Manifest | None, store: Store, name
             )
         fixed.add((f"{FIXED}{policy.name}", digest))
     return replace(manifest, hashes=(*manifest.hashes, *sorted(fixed)))
-
-
-def _keys(manifest: Manifest) -> set[str]:
-    return {place.key for place in manifest.places + manifest.trainings}
 
 
 def is_fixed(manifest: Manifest, policy: Policy, digest: str) -> bool:

@@ -90,7 +90,7 @@ def run_audit(
         planned = with_history(plan.manifest, earlier, store, replaces)
         for change in plan_changes(planned):
             warn(err, change)
-        if earlier is not None and not _share_cells(earlier, plan.manifest):
+        if earlier is not None and earlier.keys.isdisjoint(plan.manifest.keys):
             held = f"{directory} held the tables and the page of the audit {earlier.name!r}, which had other cells"
             warn(err, held)
             earlier = None
@@ -129,11 +129,6 @@ def _earlier(store: Store) -> Manifest | None:
         return None  # what is damaged is moved aside and what is foreign is refused where the manifest is written
 
 
-def _share_cells(first: Manifest, second: Manifest) -> bool:
-    keys = [{place.key for place in each.places + each.trainings} for each in (first, second)]
-    return not keys[0].isdisjoint(keys[1])
-
-
 def _compute(
     spec: AuditSpec,
     plan: Plan,
@@ -148,7 +143,7 @@ def _compute(
     shard: Shard | None,
     engine: Engine,
 ) -> None:
-    places = plan.manifest.places + plan.manifest.trainings
+    places = plan.manifest.planned
     if shard is not None:
         say(out, f"shard {shard}: {len(shard.of(places))} of {len({place.key for place in places})} cells")
         places = shard.of(places)

@@ -233,3 +233,13 @@ class Manifest:
     sights: tuple[Sight, ...] = ()  # one for each threat model
     sums: tuple[tuple[str, int], ...] = ()  # defenses by secure aggregation, and how many clients are in a sum
     earlier: tuple[EarlierPlan, ...] = ()  # of the same folder, where results had been seen, the first one first
+
+    @property
+    def planned(self) -> tuple[Place, ...]:
+        """All places, trainings last."""
+        return self.places + self.trainings
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Those of all planned cells."""
+        return frozenset(place.key for place in self.planned)

@@ -33,14 +33,14 @@ def sound_cell(store: Store, key: str, err: Console, advice: str) -> Cell | None
 
 def missing_cells(manifest: Manifest, cells: Sequence[Cell]) -> int:
     """How many of the planned cells are not among them; places of one cell are counted once."""
-    return len({place.key for place in manifest.places + manifest.trainings} - {cell.key for cell in cells})
+    return len(manifest.keys - {cell.key for cell in cells})
 
 
 def finished_cells(store: Store, manifest: Manifest, err: Console, all_pictures: bool = False) -> list[Cell]:
     """The finished cells of the grid; a damaged one is named and left out. Pictures are most of a cell, and a report shows
     those of the first trial of each combination that has some: others are left out, unless `all_pictures`."""
     by_key: dict[str, list[Place]] = {}
-    for place in manifest.places + manifest.trainings:
+    for place in manifest.planned:
         by_key.setdefault(place.key, []).append(place)
     cells: dict[str, Cell] = {}
     shown: set[tuple[str, ...]] = set()
