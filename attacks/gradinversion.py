@@ -41,7 +41,7 @@ from .engine.halving import halved
 from .engine.no_gradient import Variables
 from .engine.search import descend
 from .engine.side_by_side import at_once, side_by_side
-from .labels.classifier_gradient import output_error
+from .labels.bias_slopes import output_error
 from .labels.least_sure import among_others, least_sure
 from .labels.rules import by_minimum, known_or_recovered, over_batches
 from .labels.soft import free_labels, guessed, likeliest

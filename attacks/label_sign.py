@@ -20,7 +20,8 @@ from torch import Generator
 from seethrough.common.entry import entry
 
 from ._base import Attack, Reconstruction, View
-from .labels.classifier_gradient import need_positive_features, observed_classifier, sign_pulls
+from .labels.bias_slopes import sign_pulls
+from .labels.classifier_gradient import need_positive_features, observed_classifier
 from .labels.rules import lowest
 from .parts.adaptive import unaware
 

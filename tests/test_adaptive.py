@@ -15,7 +15,8 @@ from seethrough.attacks.gradinversion import GradInversion
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.label_counts import LabelCounts
 from seethrough.attacks.label_sign import LabelSign
-from seethrough.attacks.labels.classifier_gradient import observed_classifier, sign_pulls
+from seethrough.attacks.labels.bias_slopes import sign_pulls
+from seethrough.attacks.labels.classifier_gradient import observed_classifier
 from seethrough.attacks.parts.adaptive import hides_length, noise_variances, unaware
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.data.digits import Digits

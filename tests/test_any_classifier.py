@@ -17,7 +17,8 @@ from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.label_counts import LabelCounts
 from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
-from seethrough.attacks.labels.classifier_gradient import observed_classifier, output_error
+from seethrough.attacks.labels.bias_slopes import output_error
+from seethrough.attacks.labels.classifier_gradient import observed_classifier
 from seethrough.attacks.labels.played import play
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign
 from seethrough.attacks.layerwise_cosine import LayerwiseCosine

@@ -16,7 +16,8 @@ from seethrough.attacks import Attack, NotGrantedError, Space, View
 from seethrough.attacks.label_counts import LabelCounts
 from seethrough.attacks.label_minimum import LabelMinimum
 from seethrough.attacks.label_sign import LabelSign
-from seethrough.attacks.labels.classifier_gradient import observed_classifier, read_pulls
+from seethrough.attacks.labels.bias_slopes import read_pulls
+from seethrough.attacks.labels.classifier_gradient import observed_classifier
 from seethrough.attacks.labels.counts import count_classes, most_probable
 from seethrough.attacks.labels.rules import by_counts, by_minimum, by_sign, known_or_recovered, over_batches
 from seethrough.audit.batches import draw_batches

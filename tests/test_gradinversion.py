@@ -9,7 +9,7 @@ from torch import nn
 from seethrough.attacks import Space, View
 from seethrough.attacks.engine.search import cosine_schedule, descend
 from seethrough.attacks.gradinversion import GradInversion
-from seethrough.attacks.labels.classifier_gradient import output_error
+from seethrough.attacks.labels.bias_slopes import output_error
 from seethrough.attacks.parts.batchnorm import batch_statistics, statistics_distance
 from seethrough.attacks.parts.coordinate_spread import spreads
 from seethrough.attacks.parts.distances import relative_l1

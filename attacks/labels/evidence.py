@@ -23,7 +23,8 @@ from ..parts.simulated_client import (
     softmax_of,
     update_scale,
 )
-from .classifier_gradient import Classifier, Pulls, features_of, observed_classifier, read_pulls
+from .bias_slopes import Pulls, read_pulls
+from .classifier_gradient import Classifier, features_of, observed_classifier
 
 SIMULATIONS = 32  # batches of familiar images that the classifier alone is simulated with
 TRAININGS = 8  # and the whole client

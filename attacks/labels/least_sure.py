@@ -14,7 +14,7 @@ from torch import Tensor
 from seethrough.defenses import NotApplicableError
 
 from .._base import Reconstruction, View
-from .classifier_gradient import output_error
+from .bias_slopes import output_error
 from .rules import known_or_recovered
 
 

@@ -15,7 +15,8 @@ from seethrough.defenses import NotApplicableError
 
 from .._base import View
 from ..parts.adaptive import clients_behind
-from .classifier_gradient import Classifier, need_positive_features, observed_classifier, sign_pulls
+from .bias_slopes import sign_pulls
+from .classifier_gradient import Classifier, need_positive_features, observed_classifier
 from .counts import count_classes
 
 
