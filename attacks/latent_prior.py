@@ -79,7 +79,7 @@ class LatentPrior(Shrinking):
         drawer = self._drawer(public, space, tell)
         rng = Generator().manual_seed(self.generator_seed)
         latents = torch.randn((SAMPLES, drawer.latent), generator=rng)
-        classes = F.one_hot(torch.arange(SAMPLES) % space.classes, space.classes).float()
+        classes = F.one_hot(torch.arange(SAMPLES) % space.classes, space.classes).to(latents)
         names = () if ":" in self.generator else self._plan(len(public), space).losses
         return Prepared(names, drawer.losses, drawer.draw(latents, classes))
 
@@ -92,7 +92,7 @@ class LatentPrior(Shrinking):
             raise NotGrantedError("needs `public`, which the threat model does not grant")
         labels = known_or_recovered(view)
         drawer = self._drawer(view.public, view.space, lambda told: None)
-        certain = F.one_hot(labels, view.space.classes).float()
+        certain = F.one_hot(labels, view.space.classes).to(view.public.inputs)
         client, whitened = simulated_client(view), whitening(view)
         distance = DISTANCES[self.distance](whitened(observed(view)))
 

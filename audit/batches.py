@@ -31,7 +31,7 @@ def draw_batches(setting: Setting, seed: int, trial: int, clients: int, same_lab
 
     Raises: NotApplicableError, if the private split or too many a client's share has too few images.
     """
-    images = setting.data.load()
+    images = setting.images()
     order = shuffled(attackable(setting, seed), stream(seed, "batches", trial))
     labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)
@@ -57,7 +57,7 @@ def swapped_batches(
 
     Raises: NotApplicableError, as `draw_batches` does.
     """
-    images = setting.data.load()
+    images = setting.images()
     order = shuffled(attackable(setting, seed), stream(seed, "swapped batches", trial, number))
     labels, groups = images.labels[order], _groups(images, order)
     free = torch.ones(len(order), dtype=torch.bool)

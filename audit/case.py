@@ -19,6 +19,7 @@ from .metrics import Metric
 from .models.parts.fingerprint import fingerprint
 from .models.parts.outputs import give_logits
 from .models.parts.searchable import unsearchable
+from .precision import computing_in, dtype_of
 from .randomness import drawing_from, stream
 from .recordings.read import Received, fitted_to
 from .recordings.settings import attacked as recorded_rounds
@@ -117,7 +118,7 @@ def _identity(metric: Metric) -> str:
 
 def divided(setting: Setting, seed: int) -> tuple[Images, Split]:
     """The setting's images and their division, the same for every trial."""
-    images = setting.data.load()
+    images = setting.images()
     shares = setting.splits
     if setting.recording:
         return images, _split_of(setting)
@@ -184,13 +185,13 @@ def received(setting: Setting, seed: int, client: int, number: int) -> Received:
 
 def built_model(setting: Setting, seed: int, number: int) -> nn.Module:
     """The model with its layers' own initialization, anew at each call. Raises: ValueError, as `broadcast_model` does."""
-    with drawing_from(stream(seed, "weights", number)):
+    with computing_in("float32"), drawing_from(stream(seed, "weights", number)):  # the same draws for every precision
         space = setting.data.load().space
         model = setting.model.build(space)
         give_logits(model, space.classes)
         if setting.fix_batchnorm:
             put_groupnorm(model)
-    return model
+    return model.to(dtype_of(setting.precision))
 
 
 def put_groupnorm(model: nn.Module) -> None:

@@ -136,13 +136,17 @@ def described(setting: Setting, seed: int) -> Described:
             parts.said(),
             _partitioned(setting),
             f"model: {label_of(setting.model)}{', BatchNorm replaced by GroupNorm' if setting.fix_batchnorm else ''}, "
-            f"{size:,} parameters, {setting.mode} mode",
+            f"{size:,} parameters, {setting.mode} mode{_precision(setting)}",
             f"weights: {label_of(setting.weights)}; {setting.weights.members()}; {accuracy(setting, seed)}",
             f"each client: a batch of {setting.batch_size} with {setting.labels} labels{_over_rounds(setting)}, "
             f"{setting.local.said(setting.batch_size)}",
             *_federated(setting),
         ),
     )
+
+
+def _precision(setting: Setting) -> str:
+    return "" if setting.precision == "float32" else f", computed in {setting.precision}"
 
 
 def _over_rounds(setting: Setting) -> str:

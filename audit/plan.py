@@ -47,7 +47,10 @@ def make_plan(spec: AuditSpec, device: torch.device, threads: int) -> Plan:
     """
     spec = filled_in(spec)
     for position, setting in enumerate(spec.settings):
-        _check(spec, setting, f"{spec.source}, settings[{position}]")
+        place = f"{spec.source}, settings[{position}]"
+        if setting.precision == "tf32" and device.type != "cuda":
+            raise SpecError((f"{place}.precision: found tf32 on a {device.type}; allowed there: float32, float64.",))
+        _check(spec, setting, place)
     for position, attack in enumerate(spec.attacks):
         _check_attack(spec, attack, f"{spec.source}, attacks[{position}]")
     _check_elsewhere(spec, device)

@@ -14,6 +14,7 @@ from seethrough.common.files import make_directory, write_bytes_atomically
 from seethrough.common.spelling import label_of
 
 from .case import Case, public_batch
+from .precision import computing_in
 from .specification.error_messages import SpecError
 from .trial import visible
 
@@ -33,7 +34,8 @@ def prepare_attacks(cases: Iterable[Case], directory: Path, tell: Callable[[str]
         public, space = public_batch(case.setting, case.seed), case.setting.data.load().space
         name, began = f"{attack} on {setting}", time.perf_counter()
         try:
-            made = case.attack.prepare(public, space, _told(tell, name))
+            with computing_in(case.setting.precision):
+                made = case.attack.prepare(public, space, _told(tell, name))
         except ValueError as error:
             raise SpecError((f"{name}: {error}.",)) from error
         if made is None or (digest := _digest(made)) in done:

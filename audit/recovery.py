@@ -108,8 +108,8 @@ def _sets(pool: Tensor, guesses: int, psnr: float) -> list[Tensor]:
 
 
 def _covering(flat: Tensor, guesses: int, psnr: float) -> Tensor:
-    near = (torch.cdist(flat, flat).square() / flat.shape[1] <= error_at(psnr)).float()
-    left, chosen = torch.ones(len(flat)), []
+    near = (torch.cdist(flat, flat).square() / flat.shape[1] <= error_at(psnr)).to(flat)
+    left, chosen = flat.new_ones(len(flat)), []
     for _ in range(min(guesses, len(flat))):
         chosen.append(int((near @ left).argmax()))
         left = left * (1 - near[chosen[-1]])

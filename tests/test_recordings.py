@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import seethrough
 from seethrough.attacks import Space
-from seethrough.audit.case import Case
+from seethrough.audit.case import Case, received
 from seethrough.audit.cli import main
 from seethrough.audit.data.digits import Digits
 from seethrough.audit.models import bare
@@ -363,6 +363,25 @@ def test_a_recording_that_is_right_raises_no_doubt(seed: int, tmp_path: Path):
     after = weights(trained(network(seed), batch))
     recorded(tmp_path / "rec", weights(network(seed)), after, truth=(batch.inputs, batch.labels))
     assert run(tmp_path / "rec", tmp_path / "out").manifest.doubts == ()
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("float32", False), ("float64", True)])
+def test_a_recording_in_double_precision_is_attacked_as_exactly_as_the_setting_says(
+    precision: str, kept: bool, tmp_path: Path
+):
+    before, rng = weights(network().double()), torch.Generator().manual_seed(1)
+    step = {name: 1e-3 * torch.randn(part.shape, generator=rng, dtype=part.dtype) for name, part in before.items()}
+    after = {name: part + step[name] for name, part in before.items()}
+    place = recorded(tmp_path / "rec", before, after)
+    spec = filled_in(spec_from(spec_for(place, setting={"precision": precision})))
+    got = received(spec.settings[0], 0, 0, 0)
+    exact = {name: after[name] - part for name, part in before.items()}
+    assert all(torch.equal(part.double(), exact[name.removeprefix("net.")]) for name, part in got.step.items()) == kept
+    assert any("float64" in doubt for doubt in got.doubts) == (not kept)
+    scores = run(
+        place, tmp_path / "out", setting={"precision": precision}, attacks=[{"inverting_gradients": {"steps": 2}}]
+    )
+    assert scores.cells[0].status == "ok"
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -46,7 +46,7 @@ def trained(plan: Plan, public: Batch, tell: Callable[[int], None] = lambda epoc
     """The generator that `plan` makes of the public images, and of their labels if it has classes, from the cache where it
     is there. It always trains on one thread, so that its weights do not depend on how many there are."""
     images, labels = public.inputs.cpu(), public.labels.cpu()
-    classes = F.one_hot(labels, max(plan.classes, int(labels.max()) + 1)).float()[:, : plan.classes]
+    classes = F.one_hot(labels, max(plan.classes, int(labels.max()) + 1)).to(images)[:, : plan.classes]
     content = f"{_digest(images)} {_digest(classes)}"
     facts = f"generator {SCHEMA}; {plan}; {tuple(images.shape)} {content}; torch {torch.__version__}"
     with one_thread():

@@ -3,6 +3,7 @@
 An attack that may search labels hands its objective either nothing, and the labels stay as they were recovered, or logits.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from .._base import View
 
 def starting_logits(labels: Tensor, classes: int, confidence: float = 5.0) -> Tensor:
     """Logits [n, classes] that favor `labels` (int64 [n]): `confidence` for each one's own class, 0 for the others."""
-    return confidence * F.one_hot(labels, classes).float()
+    return confidence * F.one_hot(labels, classes).to(torch.get_default_dtype())
 
 
 def free_labels(view: View, labels: Tensor, restarts: int, joint: bool, confidence: float = 5.0) -> tuple[Tensor, ...]:

@@ -71,4 +71,4 @@ def _cosines(size: int) -> Tensor:
     places, frequencies = torch.arange(size).double() + 0.5, torch.arange(size).double()
     waves = torch.cos(math.pi / size * frequencies[:, None] * places) * math.sqrt(2 / size)
     waves[0] /= math.sqrt(2)
-    return waves.float()
+    return waves

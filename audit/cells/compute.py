@@ -7,6 +7,7 @@ import torch
 from seethrough.reports.row import Cell, Place
 
 from ..case import Case, key_of
+from ..precision import computing_in
 from ..recorded_trial import run_recorded_trial
 from ..trial import run_trial
 from ..utility import Training, key_of_training, run_training
@@ -34,10 +35,12 @@ class Computation:
             )
         common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
         if isinstance(case, Training):
-            trained = run_training(case)
+            with computing_in(case.setting.precision):
+                trained = run_training(case)
             return replace(common, claim=trained.claim, unclaimed=trained.unclaimed, utility=trained.utility)
         run = run_recorded_trial if case.setting.recording else run_trial
-        outcome = run(case, torch.device(self.device))
+        with computing_in(case.setting.precision):
+            outcome = run(case, torch.device(self.device))
         return replace(
             common,
             scores=outcome.scores,

@@ -22,6 +22,7 @@ class Images:
     groups: Tensor | None = None  # int64 [n], whose each image is, such as a patient's: a group is never divided
     names: tuple[str, ...] = ()  # of the classes in order, where they have some
     note: str = ""  # what a reader of the report should know of how they were read, such as files that were skipped
+    dtype: torch.dtype = torch.float32  # of batches
 
     def name_of(self, label: int) -> str:
         """What a reader knows the class by."""
@@ -36,11 +37,9 @@ class Images:
         return Space((channels, height, width), self.classes)
 
     def batch(self, indices: Tensor) -> Batch:
-        """The images at `indices` [m], as float32 in [0, 1]."""
-        pixels = self.pixels[indices]
-        return Batch(
-            pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.clone(), self.labels[indices].clone()
-        )
+        """The images at `indices` [m], in [0, 1]."""
+        pixels = self.pixels[indices].to(self.dtype)
+        return Batch(pixels / 255 if self.pixels.dtype == torch.uint8 else pixels, self.labels[indices])
 
     @cached_property
     def fingerprint(self) -> str:

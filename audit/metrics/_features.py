@@ -11,7 +11,7 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     read: list[Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0])) for layer in layers[-1:]]
-    logits = model(images)
+    logits = model(images.to(layers[-1].weight if layers else images))
     for hook in hooks:
         hook.remove()
     return (read[-1] if read else logits).flatten(1)

@@ -53,7 +53,7 @@ class LPIPS(Metric):
         return values.flatten().double().numpy()
 
     def _prepared(self, inputs: Tensor) -> Tensor:
-        colored = inputs.detach().cpu().expand(-1, 3, -1, -1) * 2 - 1
+        colored = inputs.detach().cpu().float().expand(-1, 3, -1, -1) * 2 - 1
         factor = max(1.0, self.size / min(colored.shape[2:]))
         height, width = (round(side * factor) for side in colored.shape[2:])
         return F.interpolate(colored, size=(height, width), mode="bilinear", align_corners=False)
@@ -85,4 +85,4 @@ def _distance(net: str) -> nn.Module:
     # Each slice of the package's backbone keeps the numbers that its layers have in torchvision's `features`.
     named = {f"features.{name.split('.', 1)[1]}": name for name in distance.net.state_dict()}
     distance.net.load_state_dict({ours: weights[theirs] for theirs, ours in named.items()})
-    return distance.eval()
+    return distance.float().eval()

@@ -147,7 +147,8 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
             f"{source}: found no `{missing[0]}`{more}; allowed: every parameter that trains in the model (freeze "
             "those that the client did not train, by requires_grad_(False))."
         )
-    doubts = tuple(_doubts(recording, sent))
+    dtype = next(iter(wanted.values())).dtype
+    doubts = tuple(_doubts(recording, sent, dtype))
     prefix = _prefix(model, net)
     step = {f"{prefix}{name}": _step(facts, before[name], sent[name]).to(wanted[name].dtype) for name in wanted}
     if not any(part.any() for part in step.values()):
@@ -162,7 +163,7 @@ def fitted_to(model: nn.Module, recording: Recording) -> Received:
             "allowed: a model in which all trains that the client trained."
         )
     buffers = {
-        f"{prefix}{name}": part.float() for name, part in sent.items() if is_buffer(name) and not is_counter(name)
+        f"{prefix}{name}": part.to(dtype) for name, part in sent.items() if is_buffer(name) and not is_counter(name)
     }
     return Received(model, step, buffers, doubts)
 
@@ -183,7 +184,7 @@ def _prefix(model: nn.Module, net: nn.Module) -> str:
     return next((f"{name}." if name else "" for name, module in model.named_modules() if module is net), "")
 
 
-def _doubts(recording: Recording, sent: Mapping[str, Tensor]) -> list[str]:
+def _doubts(recording: Recording, sent: Mapping[str, Tensor], attacked: torch.dtype) -> list[str]:
     where, found = str(recording.folder), []
     kinds = {str(part.dtype).removeprefix("torch.") for part in sent.values() if part.is_floating_point()}
     for kind in sorted(kinds & {"float16", "bfloat16"}):
@@ -191,8 +192,8 @@ def _doubts(recording: Recording, sent: Mapping[str, Tensor]) -> list[str]:
             f"{where}: what was sent is {kind}, so small changes are rounded away, and a loss scale, if there was "
             "one, is not known: what is not found may yet be in the update that the client computed."
         )
-    if "float64" in kinds:
-        found.append(f"{where}: what was sent is float64, and is attacked as the model's own type.")
+    if "float64" in kinds and attacked != torch.float64:
+        found.append(f"{where}: what was sent is float64, and is attacked as float32; `precision: float64` keeps it.")
     averaged = [
         name for name, part in {**recording.before, **sent}.items() if is_counter(name) and part.is_floating_point()
     ]

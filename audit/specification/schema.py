@@ -1,7 +1,10 @@
 """What a user asks for: settings x threats x defenses x attacks x trials, validated before anything is computed."""
 
+from dataclasses import replace
+from functools import cache
 from typing import Annotated, Any, Literal, Union
 
+import torch
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -22,9 +25,10 @@ from seethrough.common.spelling import ReadAs, entry_type, label_of
 from seethrough.defenses import Chain, Defense
 from seethrough.recipes import AnyRecipe, Recipe
 
-from ..data import Data
+from ..data import Data, Images
 from ..metrics import Metric
 from ..models import Model
+from ..precision import Precision, dtype_of
 from ..threat import ThreatModel
 from ..weights import Weights
 from ..weights.random import Random
@@ -117,9 +121,14 @@ class Setting(Section):
     server_lr: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     server_optimizer: Literal["sgd", "adam"] = "sgd"
     local: AnyRecipe = Recipe()
+    precision: Precision = "float32"  # in which clients train and attacks search; tf32 wants CUDA
 
     _clients: int = PrivateAttr(0)
     _knows_recipe: bool = PrivateAttr(True)
+
+    def images(self) -> Images:
+        """The data, whose batches are of the setting's precision."""
+        return _images(self.data, dtype_of(self.precision))
 
     @property
     def held(self) -> int:
@@ -170,6 +179,11 @@ class Setting(Section):
         except ValueError as error:
             raise PydanticCustomError("batches", "{why}", {"why": str(error)}) from error
         return self
+
+
+@cache
+def _images(data: Data, dtype: torch.dtype) -> Images:
+    return replace(data.load(), dtype=dtype)
 
 
 class Utility(Section):
