@@ -10,7 +10,7 @@ from scipy import stats
 
 from seethrough.reports.findings.evidence import ALPHA, Evidence, evidence_of, in_words
 from seethrough.reports.findings.family import Family, Which, family_of, trials_of
-from seethrough.reports.findings.significance_tests import permutation_test, sign_test, swap_test
+from seethrough.reports.findings.significance_tests import permutation_test, permutations_of, sign_test, swap_test
 from seethrough.reports.row import Guess, Score
 
 RNG = np.random.default_rng(0)
@@ -185,6 +185,40 @@ def test_the_permutation_test_is_the_share_of_all_orders_that_are_as_high():
     rows = {place: table[place, [(place + step) % 4 for step in range(4)]] for place in range(4)}
     sums = [sum(table[place, order[place]] for place in range(4)) for order in itertools.permutations(range(4))]
     assert permutation_test(rows, 4) == pytest.approx(sum(each >= np.trace(table) - 1e-9 for each in sums) / 24)
+
+
+def test_the_permutation_test_of_many_orders_is_drawn_and_counts_the_one_at_hand():
+    dealt = permutations_of(8)
+    assert dealt.shape == (9_999, 8) and (np.sort(dealt, axis=1) == np.arange(8)).all()
+    assert len(np.unique(dealt, axis=0)) > 8_000 and (permutations_of(8) == dealt).all()
+    own = {place: np.array([1.0, *[0.0] * 7]) for place in range(8)}
+    as_high = int((dealt == np.arange(8)).all(axis=1).sum())
+    assert permutation_test(own, 8) == pytest.approx((1 + as_high) / 10_000)
+    assert 0.4 < permutation_test({place: np.array([0.5, *[0.0, 1.0] * 3, 0.5]) for place in range(8)}, 8) < 0.9
+
+
+def test_all_orders_of_seven_are_gone_through():
+    assert len(np.unique(permutations_of(7), axis=0)) == 5_040 == len(permutations_of(7))
+    own = {place: np.array([1.0, *[0.0] * 6]) for place in range(7)}
+    assert permutation_test(own, 7) == pytest.approx(1 / 5_040)
+
+
+def test_sums_of_the_largest_numbers_stay_within_range_and_none_tells_nothing():
+    most = {place: np.array([1e308, -1e308, -1e308]) for place in range(3)}
+    assert permutation_test(most, 3) == pytest.approx(1 / 6)
+    assert swap_test([(1e308, [-1e308])] * 3) == pytest.approx(1 / 8)
+    assert permutation_test({}, 3) == 1.0
+
+
+def test_what_is_drawn_is_the_same_in_every_test():
+    half = [(0.0, list(np.linspace(-1, 1, 19)))] * 8
+    assert swap_test(half) == swap_test(half)
+
+
+def test_as_many_gains_as_losses_and_what_is_equal_but_for_rounding_are_told_as_what_they_are():
+    assert sign_test([1.0, 2.0, -1.0, -2.0]) == pytest.approx(11 / 16)
+    assert sign_test([1e-9, -1e-9, 0.0]) == 1.0
+    assert sign_test([1e-9, 1.0, -1e-9]) == 0.5
 
 
 @pytest.mark.parametrize("clients", [5, 7, 12])

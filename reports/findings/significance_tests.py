@@ -46,8 +46,8 @@ def permutation_test(rows: Mapping[int, np.ndarray], size: int) -> float:
     up to seven trials, else over 9,999 drawn ones and the one at hand."""
     scale = max((float(np.abs(row).max()) for row in rows.values()), default=0.0) or 1.0
     dealt = permutations_of(size)
-    sums = np.sum([row[(dealt[:, place] - place) % size] / scale for place, row in rows.items()], axis=0)
-    as_high = int((sums >= sum(float(row[0]) for row in rows.values()) / scale - TIE).sum())
+    sums = sum((row[(dealt[:, place] - place) % size] / scale for place, row in rows.items()), np.zeros(len(dealt)))
+    as_high = int((sums >= sum(float(row[0]) / scale for row in rows.values()) - TIE).sum())
     return as_high / len(dealt) if size <= ENUMERATED else (1 + as_high) / (1 + len(dealt))
 
 
