@@ -4,7 +4,7 @@
     python benchmarks/mutants.py [MODULE ...]
 
 Each module is changed by mutmut, in one place at a time, in a copy of the source tree, and its own tests are run against every
-change. Those that survive are printed, unless benchmarks/mutants.yaml names them as equivalent, with the reason. A score is
+change. Those that survive are printed, unless tests/mutants.yaml names them as equivalent, with the reason. A score is
 the share of changes that a test noticed, of all but the equivalent ones. Caches are taken out of the module, since what they
 hold would hide a change.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-HERE, ROOT = Path(__file__).parent, Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 COPIED = (
     "tests",
     "docs",
@@ -36,7 +36,7 @@ NOTICED = ("killed", "timeout", "suspicious", "segfault", "caught by type check"
 
 
 def main() -> None:
-    plan = yaml.safe_load((HERE / "mutants.yaml").read_text(encoding="utf-8"))
+    plan = yaml.safe_load((ROOT / "tests" / "mutants.yaml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(plan)}; none: all of them")
     parser.add_argument("--children", type=int, default=1, help="tests at once")

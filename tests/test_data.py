@@ -57,6 +57,16 @@ def test_medmnists_layout_is_read_whole_or_by_part(tmp_path):
     assert len(Npz(file=data.file, part="val").load()) == 6
 
 
+def test_a_model_may_tell_more_classes_apart_than_an_npz_shows(tmp_path):
+    file = npz(tmp_path, **arrays()).file
+    assert Npz(file=file, classes=1000).load().space.classes == 1000
+    shown = Npz(file=file).load().classes
+    with pytest.raises(
+        UntrustedFileError, match=rf"found labels up to {shown - 1} and `classes: 1`; allowed: at least"
+    ):
+        Npz(file=file, classes=1).load()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -1,5 +1,6 @@
 """Any .npz file of images and labels, MedMNIST's layout included."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -24,14 +25,25 @@ class Npz(Data):
     Images: uint8 in [0, 255] or float in [0, 1], [n, height, width] or [n, height, width, channels]. Labels: integers
     from 0, [n] or [n, 1]. `group` names an array, [n] or [n, 1], that says whose each image is, such as a patient's number:
     nobody's images are divided between parts or clients. In MedMNIST's layout, `train_` and so on stand before that name too.
+    `classes` are those that the model tells apart, where the file shows fewer; 0: one more than its highest label.
     """
 
     file: str = Field(min_length=1)
     part: Part = "all"
     group: str = ""
+    classes: int = Field(default=0, ge=0, le=1_000_000)
 
     def load(self) -> Images:
-        return _load(self.file, self.part, self.group)
+        return _with_classes(self.file, self.part, self.group, self.classes)
+
+
+@cache
+def _with_classes(file: str, part: Part, group: str, classes: int) -> Images:
+    images = _load(file, part, group)
+    if 0 < classes < images.classes:
+        found = f"found labels up to {images.classes - 1} and `classes: {classes}`"
+        raise UntrustedFileError(f"{file}: {found}; allowed: at least {images.classes} classes, or none given")
+    return replace(images, classes=classes) if classes else images
 
 
 @cache
