@@ -66,6 +66,7 @@ class View:
     participants: int | None = None  # clients behind `update`
     past: tuple[Seen, ...] | None = None  # earlier rounds of the same clients, the oldest first
     sums: tuple[Sum, ...] | None = None  # of all rounds, that of `update` last, where each was of other clients
+    aborted: int | None = None  # earlier rounds that gave the server nothing, and left the model as it was
 
     @property
     def fresh(self) -> bool:

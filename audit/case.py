@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -77,14 +77,15 @@ def written_out(section: Section, without: str) -> list[str]:
     return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
 
 
-def claimed(defense: Defense, setting: Setting, times: int) -> Guarantee | None:
-    """The defense's guarantee for the part in all rounds of the setting of a client who is in `times` of them; None claims
-    nothing. An example is in as many of these as there are passes over what the client holds."""
+def claimed(defense: Defense, setting: Setting, read: Sequence[int]) -> Guarantee | None:
+    """The defense's guarantee for all rounds of the setting together; None claims nothing. Of the batches that a client has
+    sent the updates of, one after another, the server could `read` those of these numbers: as many rounds of the client, and
+    of an example, which comes once in each pass over what the client holds, as many as these are of different passes."""
     guarantee = defense.guarantee(setting.local, setting.batch_size)
     if guarantee is None or setting.rounds == 1:
         return guarantee
-    passes = -(-times // (setting.held // setting.batch_size))
-    return composed(guarantee, setting.rounds, times if guarantee.unit == "client" else passes)
+    passes = {number // (setting.held // setting.batch_size) for number in read}
+    return composed(guarantee, setting.rounds, len(read) if guarantee.unit == "client" else len(passes))
 
 
 @cache

@@ -159,8 +159,8 @@ def _over_rounds(setting: Setting) -> str:
 def _federated(setting: Setting) -> Iterator[str]:
     """Who takes part, and what the server makes of it."""
     if setting.population is not None:
-        drawn = f"{setting.population.per_round} of {setting.population.clients} clients, drawn anew"
-        yield f"in each round: {drawn}; attacked is what was sent up to a round that the client is in, round {setting.rounds}"
+        up_to = f"attacked is what was sent up to a round that the client's update arrives in, round {setting.rounds}"
+        yield f"in each round: {setting.population.said()}; {up_to}"
     if setting.rounds > 1:
         rule = "along the mean step" if setting.server_optimizer == "sgd" else "by Adam on the mean step (FedAdam)"
         yield f"after each round the server moves the weights {rule}, at a rate of {setting.server_lr:g}"

@@ -11,7 +11,7 @@ from seethrough.attacks import Seen, Space, Sum, View
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, NotApplicableError, Params
 from seethrough.federation.client import batchnorm_layers
-from seethrough.federation.rounds import Round
+from seethrough.federation.rounds import Round, aborted
 from seethrough.recipes import Recipe
 from seethrough.reports.row import Sight
 
@@ -121,6 +121,7 @@ def view_of(
         sums=tuple(_sum(each, "labels" in granted, device, fresh) for each in simulated)
         if "past" in granted and not last.aggregate.seen and len(alike) < len(earlier)
         else None,
+        aborted=aborted(simulated) if "past" in granted else None,
     )
 
 

@@ -18,7 +18,7 @@ from seethrough.attacks.parts.isolation import isolated
 from seethrough.attacks.parts.rounds import remembered
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
-from seethrough.federation.rounds import Round, simulate_round, simulate_rounds
+from seethrough.federation.rounds import Round, aborted, simulate_round, simulate_rounds
 from seethrough.federation.server import Server
 from seethrough.reports.row import Claim, FoundLabels, LabelCounts, Pictures, Recovery, Score
 
@@ -71,10 +71,18 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     returned, misled = attack_on(case, simulated, device), attack_on(case, control, device, shrinks=False)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
-        case.setting, case.seed, case.trial, case.defense.cohort(), places, returned.isolated, same_labels=granted
+        case.setting,
+        case.seed,
+        case.trial,
+        case.defense.cohort(),
+        places,
+        tuple(each.number for each in simulated if each.members() == simulated[-1].members()),
+        returned.isolated,
+        same_labels=granted,
     )
-    guarantee, unclaimed = _guarantee(case, model)
-    note = "; ".join(filter(None, (returned.note, simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
+    guarantee, unclaimed = _guarantee(case, model, simulated)
+    said = (returned.note, _aborted(simulated), simulated[-1].aggregate.note, _ruined(case, simulated[-1]))
+    note = "; ".join(filter(None, said))
     shown, shown_decoy = (claim.matched_with(truth) for claim in (found, decoy))
     return Outcome(
         scores=tuple(scored(metric, judged, returned, misled, note) for metric in case.metrics),
@@ -151,10 +159,18 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().cpu()
 
 
-def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
-    """The defense's guarantee, or none and the reason."""
-    last = visits(case.setting, case.seed, case.trial, case.defense.cohort())[-1]
-    guarantee = claimed(case.defense, case.setting, last[0].before + 1)
+def _aborted(simulated: tuple[Round, ...]) -> str:
+    """How many rounds gave the server nothing, if any."""
+    missing = aborted(simulated)
+    whole = len(simulated) + missing
+    return f"{missing} of {whole} rounds gave the server nothing: too few clients were left in them" if missing else ""
+
+
+def _guarantee(case: Case, model: nn.Module, simulated: tuple[Round, ...]) -> tuple[Guarantee | None, str]:
+    """The defense's guarantee for the rounds that the server could read the client's part of, or none and the reason."""
+    present = visits(case.setting, case.seed, case.trial, case.defense.cohort())
+    read = [present[each.number][0].before for each in simulated if each.clients[0] == 0]
+    guarantee = claimed(case.defense, case.setting, read)
     if guarantee is None:
         return None, case.defense.why_unclaimed()
     if case.setting.weights.learns_from() == "private":

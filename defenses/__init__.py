@@ -1,6 +1,7 @@
 """What changes before the server sees it: one file, one defense."""
 
 from ._base import (
+    AbortedError,
     Aggregate,
     Batch,
     Defense,
@@ -16,6 +17,7 @@ from .none import NoDefense
 from .parts.chain import Chain
 
 __all__ = [
+    "AbortedError",
     "Aggregate",
     "Batch",
     "Chain",

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+from scipy.stats import binom
+
 from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
@@ -19,6 +21,7 @@ from ..threat import ThreatModel
 LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
 LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
+OFTEN_ABORTED = 0.05  # share of attacked rounds
 
 
 def lint(spec: AuditSpec) -> tuple[str, ...]:
@@ -27,9 +30,10 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
     for setting in spec.settings:
         found |= dict.fromkeys(_of_copies(setting, spec.seed))
         for defense in spec.defenses:
-            guarantee = claimed(defense, setting, setting.rounds)
+            guarantee = claimed(defense, setting, range(setting.rounds))
             sentences = [
                 *_of_range(defense, setting, spec.seed),
+                *_of_dropouts(defense, setting),
                 *_of_defense(defense, guarantee),
                 *_of_sampling(defense, setting),
                 *_of_claim(guarantee, setting),
@@ -80,6 +84,25 @@ def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
         lost = part.loses([Chain(_parts(defense)[:place]).release(update, rng).step])
         if lost:
             yield f"{lost} at {setting.name} (tried on public images), which protects nobody and ruins the sum"
+
+
+def _of_dropouts(defense: Defense, setting: Setting) -> Iterator[str]:
+    """How many of the rounds that are attacked secure aggregation would abort."""
+    population = setting.population
+    for part in _parts(defense):
+        if population is None or not isinstance(part, SecureAggregation) or part.clients != population.per_round:
+            continue
+        others, wanted = part.clients - 1, part.threshold() - 1  # beside the one under attack, who stays
+        if population.dropouts >= 1:
+            aborted = float(others - population.dropouts < wanted)
+        else:
+            aborted = float(binom.cdf(wanted - 1, others, 1 - population.dropouts))
+        if aborted > OFTEN_ABORTED:
+            yield (
+                f"so many clients drop out at {setting.name} that {aborted:.0%} of the attacked rounds leave fewer than its "
+                f"threshold of {part.threshold()} and are aborted, so that as many trials show nothing; lower "
+                "reconstruction_threshold, or draw more clients a round"
+            )
 
 
 def _of_claim(guarantee: Guarantee | None, setting: Setting) -> Iterator[str]:
