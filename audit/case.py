@@ -12,6 +12,7 @@ from seethrough.attacks import Attack
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, Guarantee
 from seethrough.defenses.guarantees.statement import composed
+from seethrough.defenses.parts.mixture import of_its_kind
 from seethrough.federation.client import batchnorm_layers
 
 from .data import Images, Split, split, tuning_half
@@ -78,14 +79,18 @@ def written_out(section: Section, without: str) -> list[str]:
 
 
 def claimed(defense: Defense, setting: Setting, read: Sequence[int]) -> Guarantee | None:
-    """The defense's guarantee for all rounds of the setting together; None claims nothing. Of the batches that a client has
-    sent the updates of, one after another, the server could `read` those of these numbers: as many rounds of the client, and
-    of an example, which comes once in each pass over what the client holds, as many as these are of different passes."""
-    guarantee = defense.guarantee(setting.local, setting.batch_size)
-    if guarantee is None or setting.rounds == 1:
-        return guarantee
-    passes = {number // (setting.held // setting.batch_size) for number in read}
-    return composed(guarantee, setting.rounds, len(read) if guarantee.unit == "client" else len(passes))
+    """The guarantee of the client under attack for all rounds of the setting together; None claims nothing.
+
+    Of the batches that a client has sent the updates of, one after another, the server could `read` those of these numbers:
+    as many rounds of the client, and of an example, which comes once in each pass over what the client holds, as many as
+    these are of different passes.
+    """
+    guarantee = defense.of(0).guarantee(setting.local, setting.batch_size)
+    if guarantee is not None and setting.rounds > 1:
+        passes = {number // (setting.held // setting.batch_size) for number in read}
+        times = len(read) if guarantee.unit == "client" else len(passes)
+        guarantee = composed(guarantee, setting.rounds, times)
+    return of_its_kind(guarantee, defense)
 
 
 @cache

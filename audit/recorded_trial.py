@@ -11,7 +11,7 @@ from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, NotApplicableError, Update
 from seethrough.federation.client import batchnorm_layers
-from seethrough.federation.rounds import Round, simulate_round
+from seethrough.federation.rounds import Round, released, simulate_round
 from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
@@ -79,9 +79,10 @@ def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ..
     updates = tuple(
         Update(each.step, case.setting.batch_size, found) for each, found in zip(got, statistics, strict=True)
     )
-    sent = case.defense.cohort_step(updates, tuple(clients))
+    numbers = tuple(range(len(members)))
+    sent = released(case.defense, numbers, updates, tuple(clients))
     behind = truths or (_UNKNOWN,) * len(members)
-    combined, numbers = case.defense.aggregate(sent, server), tuple(range(len(members)))
+    combined = case.defense.aggregate(sent, server)
     return Round(got[0].model, behind, combined, (None,) * len(members), numbers, number)
 
 

@@ -28,6 +28,14 @@ def everyone(setting: Setting, cohort: int) -> int:
     return cohort if setting.population is None else setting.population.clients
 
 
+def without_clients(defense: Defense, setting: Setting) -> str:
+    """Why clients cannot differ as the defense says, for want of clients; empty where they can."""
+    clients = everyone(setting, defense.cohort())
+    missing = len({defense.of(client) for client in range(clients)}) < len({own for _, own in defense.kinds()})
+    which = "the one client that takes part has" if clients == 1 else f"the {clients} clients that take part have"
+    return f"{which} not all of the defenses of the mixture; a population with more clients would" if missing else ""
+
+
 @cache
 def visits(setting: Setting, seed: int, trial: int, cohort: int) -> tuple[tuple[Visit, ...], ...]:
     """Who sends an update in each round, the client under attack first where it does, as in the last round.

@@ -14,7 +14,8 @@ from ._base import (
     Update,
 )
 from .none import NoDefense
-from .parts.chain import Chain
+from .parts.chain import Chain, parts_of
+from .parts.mixture import Mixture
 
 __all__ = [
     "AbortedError",
@@ -26,8 +27,10 @@ __all__ = [
     "Guarantee",
     "MeanGradient",
     "Message",
+    "Mixture",
     "NoDefense",
     "NotApplicableError",
     "Params",
     "Update",
+    "parts_of",
 ]

@@ -69,6 +69,9 @@ class Aggregate:
     mean: Update  # weighted by count; its count is that of the clients behind it
     seen: tuple[Update, ...]  # every client's update that the server could read in the clear, in order of clients
     masked: tuple[Tensor, ...] = ()  # every message that it received but could not read
+    sent: tuple[
+        Params, ...
+    ] = ()  # which coordinates each client in the sum sent (bool), where it tells that in the clear
     note: str = ""  # what a reader of the round's numbers should know
 
 
@@ -109,6 +112,14 @@ class Defense:
     def cohort(self) -> int:
         """Number of clients that are to take part in a round, some of whom may drop out of it."""
         return 1
+
+    def kinds(self) -> "tuple[tuple[float, Defense], ...]":
+        """What clients do who do not all do the same, each with its share of them; the first is the one under attack's."""
+        return ((1.0, self),)
+
+    def of(self, client: int) -> "Defense":
+        """What the client of that number does; the one under attack is 0."""
+        return self
 
     def train(self, grad: MeanGradient) -> GradFn:
         """`grad`, as a defended client computes it; `grad.loss` is the clients' loss.

@@ -34,6 +34,10 @@ class SecureAggregation(Defense):
 
     Clients who drop out of a round (`population` of the setting says how many do) have shared their secrets and send nothing.
     Fewer than `reconstruction_threshold` left (by default more than half of `clients`) abort the round.
+
+    With `index_lists` clients tell in the clear which coordinates of their sparse updates they send, and need to mask and send
+    only these; what one client alone sends is then that client's own, in the sum. The simulation masks the others too, which
+    moves no number.
     """
 
     renamed: ClassVar[dict[str, str]] = {
@@ -46,6 +50,7 @@ class SecureAggregation(Defense):
     quantization_range: int = Field(default=2**22, ge=1, le=2**40)
     modulus_range: int = Field(default=2**32, ge=2, le=2**48)
     reconstruction_threshold: int | None = Field(default=None, ge=1)
+    index_lists: bool = False
 
     @model_validator(mode="after")
     def _sum_fits_in_the_ring(self) -> "SecureAggregation":
@@ -95,7 +100,8 @@ class SecureAggregation(Defense):
             return Aggregate(read, seen=(read,), note=EXPOSED)
         dropped = f"{left} of {self.clients} clients' updates are in the sum" if absent else ""
         note = "; ".join(filter(None, (dropped, self.loses([update.step for update in updates]))))
-        return Aggregate(read, seen=(), masked=tuple(seen.masked.values()), note=note)
+        lists = tuple({name: part != 0 for name, part in update.step.items()} for update in updates)
+        return Aggregate(read, (), tuple(seen.masked.values()), lists if self.index_lists else (), note)
 
     def loses(self, steps: Sequence[Params]) -> str:
         """What the ring's range and resolution take from such steps, if much: no protection, it ruins the sum."""
@@ -118,9 +124,13 @@ class SecureAggregation(Defense):
         return "; ".join(said)
 
     def message(self, update: Update, sent: Message) -> Message:
-        """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out."""
-        size = coordinates(update.step) + coordinates(update.buffers)
-        return Message(size, (self.modulus_range - 1).bit_length(), 8 * protocol_bytes(self.clients))
+        """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out.
+        With index lists only what is sent, and where that is."""
+        bits, beside = (self.modulus_range - 1).bit_length(), 8 * protocol_bytes(self.clients)
+        statistics = coordinates(update.buffers)
+        if self.index_lists:  # the statistics stand beside what is sent, at 32 bits
+            return Message(sent.values + statistics, bits, beside + sent.beside - 32 * statistics)
+        return Message(coordinates(update.step) + statistics, bits, beside)
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step, its coordinates clipped to `clipping_range`."""

@@ -68,14 +68,26 @@ def simulate_round(
 
     Raises: AbortedError, if too few clients are left for a sum.
     """
-    gradient = defense.train(MeanGradient(recipe.loss))
+    numbers = clients or tuple(range(len(batches)))
+    own = tuple(defense.of(client) for client in numbers)
+    gradients = {each: each.train(MeanGradient(recipe.loss)) for each in own}
     orders = tuple(recipe.order(len(batch), rng) for batch, rng in zip(batches, rngs[:-1], strict=True))
     updates = tuple(
-        local_update(model, batch, recipe, gradient, rng, order)
-        for batch, rng, order in zip(batches, rngs[:-1], orders, strict=True)
+        local_update(model, batch, recipe, gradients[each], rng, order)
+        for batch, each, rng, order in zip(batches, own, rngs[:-1], orders, strict=True)
     )
-    aggregate = defense.aggregate(defense.cohort_step(updates, rngs[:-1]), rngs[-1])
-    return Round(model, batches, aggregate, orders, clients or tuple(range(len(batches))), number)
+    aggregate = defense.aggregate(released(defense, numbers, updates, rngs[:-1]), rngs[-1])
+    return Round(model, batches, aggregate, orders, numbers, number)
+
+
+def released(
+    defense: Defense, clients: tuple[int, ...], updates: tuple[Update, ...], rngs: tuple[Generator, ...]
+) -> tuple[Update, ...]:
+    """The updates of these clients as they are sent, where they differ each by what it does."""
+    if len(defense.kinds()) == 1:
+        return defense.cohort_step(updates, rngs)
+    sent = zip(clients, updates, rngs, strict=True)
+    return tuple(defense.of(client).release(update, rng) for client, update, rng in sent)
 
 
 def aborted(simulated: tuple[Round, ...]) -> int:
