@@ -2,6 +2,7 @@
 
 from ._base import (
     Attack,
+    IndexLists,
     NoGradientError,
     NotGrantedError,
     Prepared,
@@ -12,4 +13,15 @@ from ._base import (
     View,
 )
 
-__all__ = ["Attack", "NoGradientError", "NotGrantedError", "Prepared", "Reconstruction", "Seen", "Space", "Sum", "View"]
+__all__ = [
+    "Attack",
+    "IndexLists",
+    "NoGradientError",
+    "NotGrantedError",
+    "Prepared",
+    "Reconstruction",
+    "Seen",
+    "Space",
+    "Sum",
+    "View",
+]

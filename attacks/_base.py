@@ -49,6 +49,14 @@ class Sum:
 
 
 @dataclass(frozen=True, eq=False)
+class IndexLists:
+    """Which coordinates the clients in a sum sent, where they told that in the clear."""
+
+    sent: tuple[Params, ...]  # bool, of each client; that of the client under attack comes first
+    labels: Tensor | None = None  # of the client under attack alone, if labels are granted
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """All that the attacker has. What the threat model withholds is None, not hidden behind a flag."""
 
@@ -66,6 +74,8 @@ class View:
     participants: int | None = None  # clients behind `update`
     past: tuple[Seen, ...] | None = None  # earlier rounds of the same clients, the oldest first
     sums: tuple[Sum, ...] | None = None  # of all rounds, that of `update` last, where each was of other clients
+    lists: IndexLists | None = None  # beside a sum, where clients send them
+    aborted: int | None = None  # earlier rounds that gave the server nothing, and left the model as it was
 
     @property
     def fresh(self) -> bool:

@@ -14,7 +14,9 @@ iterate of the restart of lowest cosine distance; known noise weighs the tensors
 `lr` is that of the authors' code, `tv` what Guo et al. (arXiv:2503.11514) ran for CIFAR-10, in 24,000 steps, not 4,800.
 """
 
-from typing import ClassVar
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar, TypeAlias
 
 import torch
 from pydantic import Field
@@ -26,7 +28,7 @@ from seethrough.recipes import Recipe
 from ._base import Reconstruction, View
 from .engine.halving import halved
 from .engine.no_gradient import Variables
-from .engine.search import descend
+from .engine.search import Found, descend
 from .engine.side_by_side import at_once, side_by_side
 from .labels.rules import known_or_recovered
 from .labels.soft import free_labels, guessed, likeliest
@@ -34,9 +36,12 @@ from .parts.adaptive import evidence, smoothness, whitening
 from .parts.distances import cosine
 from .parts.guessed_recipe import with_likeliest_recipe
 from .parts.image_priors import total_variation
+from .parts.recurring import recurring
 from .parts.rounds import need_update, observed
 from .parts.shrinkage import Shrinking
 from .parts.simulated_client import simulated_client
+
+Loss: TypeAlias = Callable[..., Tensor]
 
 
 @entry
@@ -56,12 +61,25 @@ class InvertingGradients(Shrinking):
     guesses: tuple[
         Recipe, ...
     ] = ()  # at how clients train, where that is withheld: the one that explains most is taken
+    client_holds: int = Field(
+        default=0, ge=0, le=1000
+    )  # examples that a client is supposed to go through again and again, to match its rounds together; 0: each by itself
     adaptive: bool = True  # whether a known defense is reckoned with
 
     needs: ClassVar[tuple[str, ...]] = ("count",)
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
-        """The restart of lowest objective."""
+        """The restart of lowest objective; of rounds through which examples come back, what all of them show together."""
+        alone, known = self._alone(view, rng), self.known(view)
+        again = recurring(known, self.client_holds, alone, lambda each: self._alone(each, rng)) if known.fresh else None
+        if again is None:
+            return alone
+        once = dataclasses.replace(self, restarts=1)
+        (images,), lowest = once._descended(view, again.objective(self.tv), again.misfit, again.images[None]).best()
+        joint = again.of_last(images)
+        return alone if joint is None else Reconstruction(*joint, lowest)
+
+    def _alone(self, view: View, rng: Generator) -> Reconstruction:
         need_update(view)
         view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = known_or_recovered(view)
@@ -75,13 +93,20 @@ class InvertingGradients(Shrinking):
         def loss(images: Tensor, *logits: Tensor) -> Tensor:
             return misfit(images, *logits) + tv * total_variation(images)
 
+        start = torch.rand((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
+        free = free_labels(view, labels, self.restarts, self.joint_labels)
+        (images, *logits), lowest = self._descended(view, loss, misfit, start, *free).best()
+        return Reconstruction(images, likeliest(labels, *logits), lowest)
+
+    def _descended(self, view: View, loss: Loss, misfit: Loss, *start: Tensor) -> Found:
+        """Where the search ends; `misfit` is the part of the loss that looks at updates."""
+
         def within_range(step: int, variables: Variables) -> Variables:
             return variables[0].clamp(0, 1), *variables[1:]
 
         course = halved(self.restarts, self.steps, self.halvings)
-        start = torch.rand((self.restarts, len(labels), *view.space.shape), generator=rng).to(labels.device)
-        (images, *logits), lowest = descend(
-            (start, *free_labels(view, labels, self.restarts, self.joint_labels)),
+        return descend(
+            start,
             side_by_side(loss),
             steps=course.steps,
             lr=self.lr,
@@ -91,5 +116,4 @@ class InvertingGradients(Shrinking):
             at_once=at_once(self.restarts, view.update),
             misfit=side_by_side(misfit),
             survivors=course.survivors,
-        ).best()
-        return Reconstruction(images, likeliest(labels, *logits), lowest)
+        )

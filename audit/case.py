@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +12,7 @@ from seethrough.attacks import Attack
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, Guarantee
 from seethrough.defenses.guarantees.statement import composed
+from seethrough.defenses.parts.mixture import of_its_kind
 from seethrough.federation.client import batchnorm_layers
 
 from .data import Images, Split, split, tuning_half
@@ -77,14 +78,19 @@ def written_out(section: Section, without: str) -> list[str]:
     return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
 
 
-def claimed(defense: Defense, setting: Setting, times: int) -> Guarantee | None:
-    """The defense's guarantee for the part in all rounds of the setting of a client who is in `times` of them; None claims
-    nothing. An example is in as many of these as there are passes over what the client holds."""
-    guarantee = defense.guarantee(setting.local, setting.batch_size)
-    if guarantee is None or setting.rounds == 1:
-        return guarantee
-    passes = -(-times // (setting.held // setting.batch_size))
-    return composed(guarantee, setting.rounds, times if guarantee.unit == "client" else passes)
+def claimed(defense: Defense, setting: Setting, read: Sequence[int]) -> Guarantee | None:
+    """The guarantee of the client under attack for all rounds of the setting together; None claims nothing.
+
+    Of the batches that a client has sent the updates of, one after another, the server could `read` those of these numbers:
+    as many rounds of the client, and of an example, which comes once in each pass over what the client holds, as many as
+    these are of different passes.
+    """
+    guarantee = defense.of(0).guarantee(setting.local, setting.batch_size)
+    if guarantee is not None and setting.rounds > 1:
+        passes = {number // (setting.held // setting.batch_size) for number in read}
+        times = len(read) if guarantee.unit == "client" else len(passes)
+        guarantee = composed(guarantee, setting.rounds, times)
+    return of_its_kind(guarantee, defense)
 
 
 @cache

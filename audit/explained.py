@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.defenses import Batch, Chain, NotApplicableError, Params
+from seethrough.defenses.parts.withheld import Withheld
 from seethrough.federation.client import DivergedError
 from seethrough.federation.rounds import Round, simulate_round
 from seethrough.reports.row import EXPLAINED, Score
@@ -21,7 +22,7 @@ from seethrough.reports.row import EXPLAINED, Score
 from .case import Case, public_batch, round_streams
 from .data.parts.synthetic import Synthetic
 from .randomness import stream
-from .recordings.withheld import Withheld, cosine_of, half_of
+from .recordings.withheld import cosine_of, half_of
 from .trial import view_for
 
 DECOYS = 39  # steps of public batches; the smallest p-value is 1 / 40

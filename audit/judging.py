@@ -39,16 +39,19 @@ def judged_against(
     trial: int,
     cohort: int,
     places: tuple[int, ...],
+    remembered: tuple[int, ...],
     isolated: bool,
     same_labels: bool,
 ) -> Judged:
     """What reconstructions are held against where the defense combines `cohort` clients, and the server reads the mean of
     those at `places` of the last round, the first of whom is under attack, and was told apart from the others if it was
-    `isolated`; one object for all attacks."""
+    `isolated`; and where it reads of the client alone, what this sent in the rounds `remembered`, which end with the last.
+    One object for all attacks."""
     scene = Scene(broadcast_model(setting, seed, trial), public_batch(setting, seed).inputs)
-    last = visits(setting, seed, trial, cohort)[-1]
+    present = visits(setting, seed, trial, cohort)
+    last = present[-1]
     behind = tuple(last[place] for place in places)
-    before = tuple(Visit(0, number) for number in range(last[0].before + 1))
+    before = tuple(present[number][0] for number in remembered)
 
     def against(readable: tuple[Visit, ...], true: tuple[Visit, ...]) -> Trial:
         clients = everyone(setting, cohort)
@@ -56,11 +59,11 @@ def judged_against(
             trial_without_model(setting, seed, trial, clients, readable, true, same_labels), scene=scene
         )
 
-    remembered = setting.fresh and len(before) > 1 and len(behind) == 1
+    several = setting.fresh and len(before) > 1 and len(behind) == 1
     return Judged(
         client=against(last[:1] if isolated else behind, last[:1]),
         cohort=against(behind, behind) if len(behind) > 1 else None,
-        history=against(before, before) if remembered else None,
+        history=against(before, before) if several else None,
     )
 
 

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 from seethrough.common.spelling import facts_of, label_of
-from seethrough.defenses import Chain, Defense
+from seethrough.defenses import Defense, Mixture, parts_of
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.reports.row import EXPLAINED, Described, Manifest, Place
 
@@ -23,8 +23,9 @@ from .recordings.read import recordings_in
 from .recordings.settings import has_truth
 from .revision import Versions, code_revision, libraries
 from .series import series_of
+from .specification.defenses import defense_label
 from .specification.kinds import origins
-from .specification.schema import AuditSpec, Setting, defense_label
+from .specification.schema import AuditSpec, Setting
 
 
 def _unsearchable(spec: AuditSpec) -> Iterator[str]:
@@ -159,8 +160,8 @@ def _over_rounds(setting: Setting) -> str:
 def _federated(setting: Setting) -> Iterator[str]:
     """Who takes part, and what the server makes of it."""
     if setting.population is not None:
-        drawn = f"{setting.population.per_round} of {setting.population.clients} clients, drawn anew"
-        yield f"in each round: {drawn}; attacked is what was sent up to a round that the client is in, round {setting.rounds}"
+        up_to = f"attacked is what was sent up to a round that the client's update arrives in, round {setting.rounds}"
+        yield f"in each round: {setting.population.said()}; {up_to}"
     if setting.rounds > 1:
         rule = "along the mean step" if setting.server_optimizer == "sgd" else "by Adam on the mean step (FedAdam)"
         yield f"after each round the server moves the weights {rule}, at a rate of {setting.server_lr:g}"
@@ -214,10 +215,17 @@ def _headline(entry: object) -> str:
 def _sums(spec: AuditSpec) -> Iterator[tuple[str, int]]:
     """The defenses under which a server reads a sum alone, and of how many clients."""
     for defense in spec.defenses:
-        parts = defense.parts if isinstance(defense, Chain) else (defense,)
-        yield from ((defense_label(defense), part.clients) for part in parts if isinstance(part, SecureAggregation))
+        parts = (part for part in parts_of(defense) if isinstance(part, SecureAggregation))
+        yield from ((defense_label(defense), part.clients) for part in parts)
 
 
 def _defense_facts(defense: Defense) -> tuple[str, ...]:
-    parts = defense.parts if isinstance(defense, Chain) else (defense,)
-    return tuple(fact for part in parts for fact in (_headline(part), *facts_of(part)))
+    facts: list[str] = []
+    for part in parts_of(defense):
+        if isinstance(part, Mixture):
+            facts.append("Clients differ. The one under attack does what is listed first.")
+            for share, own in part.kinds():
+                facts += [f"{share:.0%} of the clients: {defense_label(own)}", *_defense_facts(own)]
+        else:
+            facts += [_headline(part), *facts_of(part)]
+    return tuple(facts)

@@ -21,8 +21,9 @@ from .checks.user_model import check, check_built
 from .manifest import accuracy, manifest_of, versions
 from .recordings.settings import filled_in
 from .revision import code_revision
+from .specification.defenses import defense_label
 from .specification.error_messages import SpecError, stopped
-from .specification.schema import AuditSpec, Setting, defense_label
+from .specification.schema import AuditSpec, Setting
 from .turns import everyone
 from .untrusted import UntrustedFileError
 from .utility import Training, dealt, key_of_training

@@ -11,7 +11,7 @@ from seethrough.common.attention import plain_attention
 from seethrough.common.spelling import label_of
 from seethrough.defenses import Batch, NotApplicableError, Update
 from seethrough.federation.client import batchnorm_layers
-from seethrough.federation.rounds import Round, simulate_round
+from seethrough.federation.rounds import Round, released, simulate_round
 from seethrough.reports.row import FoundLabels, Pictures, Score
 
 from .case import Case, public_batch, received, round_streams, why_unsearchable
@@ -51,7 +51,7 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
         known = ()
     if "labels" in case.threat.grants and not known:
         raise NotApplicableError("the threat model grants the labels, and the recording holds no truth")
-    rounds = tuple(played_back(case, each, known) for each in members)
+    rounds = tuple(played_back(case, each, known, number) for number, each in enumerate(members))
     returned = attack_on(case, rounds, device)
     misled = attack_on(case, _decoys(case, rounds, known), device, shrinks=False)
     found, decoy = claimed_by(returned), claimed_by(misled)
@@ -67,7 +67,7 @@ def _recorded_trial(case: Case, device: torch.device) -> Outcome:
     return Outcome(tuple(scores), None, UNCLAIMED, None, _side_by_side(known, shown, decoy), labels, counts)
 
 
-def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ...]) -> Round:
+def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ...], number: int = 0) -> Round:
     """A round of these clients as the server has it, their updates released and combined through the defense on trial."""
     got = [received(case.setting, case.seed, each.client, each.place) for each in members]
     statistics = [batch_statistics_of(each, case.setting) for each in got]
@@ -79,10 +79,11 @@ def played_back(case: Case, members: tuple[Member, ...], truths: tuple[Batch, ..
     updates = tuple(
         Update(each.step, case.setting.batch_size, found) for each, found in zip(got, statistics, strict=True)
     )
-    sent = case.defense.cohort_step(updates, tuple(clients))
+    numbers = tuple(range(len(members)))
+    sent = released(case.defense, numbers, updates, tuple(clients))
     behind = truths or (_UNKNOWN,) * len(members)
-    combined, numbers = case.defense.aggregate(sent, server), tuple(range(len(members)))
-    return Round(got[0].model, behind, combined, (None,) * len(members), numbers)
+    combined = case.defense.aggregate(sent, server)
+    return Round(got[0].model, behind, combined, (None,) * len(members), numbers, number)
 
 
 _UNKNOWN = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.long))
@@ -100,6 +101,7 @@ def _decoys(case: Case, rounds: tuple[Round, ...], truths: tuple[Batch, ...]) ->
             case.setting.local,
             case.defense,
             round_streams(case.seed, case.trial, range(clients), "decoy", number),
+            number,
         )
         for number, each in enumerate(rounds)
     )

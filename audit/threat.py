@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from seethrough.attacks import Seen, Space, Sum, View
+from seethrough.attacks import IndexLists, Seen, Space, Sum, View
 from seethrough.common.section import Section
 from seethrough.defenses import Batch, Defense, NotApplicableError, Params
 from seethrough.federation.client import batchnorm_layers
-from seethrough.federation.rounds import Round
+from seethrough.federation.rounds import Round, aborted
 from seethrough.recipes import Recipe
 from seethrough.reports.row import Sight
 
@@ -97,7 +97,8 @@ def view_of(
 ) -> View:
     """What the attacker sees of the last round, every tensor a copy on `device`: the update of the first client if the server
     could read it, else the mean of the clients who are in the sum; and of the rounds before it, if that is granted: of the
-    same clients, on other examples if those were `fresh`, or of sums that other clients were in.
+    same clients, on other examples if those were `fresh`, or of sums that other clients were in. Where clients differ, the
+    defense that it knows is that of the one under attack.
 
     Raises: NotApplicableError, if statistics are to be hidden that the clients' eval mode needs at the server.
     """
@@ -114,13 +115,15 @@ def view_of(
         buffers=_statistics(threat, last.model, read.buffers, device),
         recipe=recipe if "recipe" in granted else None,
         order=last.order() if "order" in granted else None,
-        defense=defense if "defense" in granted else None,
+        defense=defense.of(0) if "defense" in granted else None,
         public=_on(public, device) if "public" in granted else None,
         participants=len(victims) if "participants" in granted else None,
         past=tuple(_seen(threat, old, device, fresh) for old in alike) if "past" in granted else None,
         sums=tuple(_sum(each, "labels" in granted, device, fresh) for each in simulated)
         if "past" in granted and not last.aggregate.seen and len(alike) < len(earlier)
         else None,
+        lists=_lists(last, "labels" in granted, device),
+        aborted=aborted(simulated) if "past" in granted else None,
     )
 
 
@@ -146,6 +149,13 @@ def _sum(simulated: Round, labeled: bool, device: torch.device, fresh: bool) -> 
     known = labeled and simulated.clients[0] == 0 and 0 in members
     labels = simulated.batches[0].labels.sort().values.to(device) if known else None
     return Sum(_copied(simulated.read().step, device), members, labels, fresh)
+
+
+def _lists(last: Round, labeled: bool, device: torch.device) -> IndexLists | None:
+    if not last.aggregate.sent:
+        return None
+    labels = last.batches[0].labels.sort().values.to(device) if labeled else None
+    return IndexLists(tuple(_copied(each, device) for each in last.aggregate.sent), labels)
 
 
 def _labels(last: Round, ordered: bool) -> Tensor:

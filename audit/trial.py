@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seethrough.attacks import Reconstruction, View
-from seethrough.attacks.parts.isolation import isolated
+from seethrough.attacks.parts.contributors import told_apart
 from seethrough.attacks.parts.rounds import remembered
 from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Guarantee, NoDefense, NotApplicableError
-from seethrough.federation.rounds import Round, simulate_round, simulate_rounds
+from seethrough.federation.rounds import Round, aborted, simulate_round, simulate_rounds
 from seethrough.federation.server import Server
 from seethrough.reports.row import Claim, FoundLabels, LabelCounts, Pictures, Recovery, Score
 
@@ -30,7 +30,7 @@ from .randomness import drawing_from, stream
 from .recovery import recovery_of
 from .scoring import Claimed, claimed_by
 from .threat import view_of
-from .turns import everyone, turns, visits
+from .turns import everyone, turns, visits, without_clients
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 ZEROS = "the update is all zeros: nothing was sent that an attack could read"
@@ -61,6 +61,8 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     if case.attack.recovers_images and (reason := why_unsearchable(case.setting, case.seed)):
         raise NotApplicableError(reason)
     clients = everyone(case.setting, case.defense.cohort())
+    if reason := without_clients(case.defense, case.setting):
+        raise NotApplicableError(reason)
     held = draw_batches(case.setting, case.seed, case.trial, clients, same_labels=granted)
     model = broadcast_model(case.setting, case.seed, case.trial)
     simulated, control = (
@@ -71,10 +73,18 @@ def _simulated_trial(case: Case, device: torch.device) -> Outcome:
     returned, misled = attack_on(case, simulated, device), attack_on(case, control, device, shrinks=False)
     found, decoy = claimed_by(returned), claimed_by(misled)
     judged = judged_against(
-        case.setting, case.seed, case.trial, case.defense.cohort(), places, returned.isolated, same_labels=granted
+        case.setting,
+        case.seed,
+        case.trial,
+        case.defense.cohort(),
+        places,
+        tuple(each.number for each in simulated if each.members() == simulated[-1].members()),
+        returned.isolated,
+        same_labels=granted,
     )
-    guarantee, unclaimed = _guarantee(case, model)
-    note = "; ".join(filter(None, (returned.note, simulated[-1].aggregate.note, _ruined(case, simulated[-1]))))
+    guarantee, unclaimed = _guarantee(case, model, simulated)
+    said = (returned.note, _aborted(simulated), simulated[-1].aggregate.note, _ruined(case, simulated[-1]))
+    note = "; ".join(filter(None, said))
     shown, shown_decoy = (claim.matched_with(truth) for claim in (found, decoy))
     return Outcome(
         scores=tuple(scored(metric, judged, returned, misled, note) for metric in case.metrics),
@@ -125,9 +135,10 @@ def attack_on(
     with what it makes of every earlier round, if a metric wants that. On the CPU."""
     view = view_for(case, simulated, device)
     view.need(*case.attack.needs)
-    alone, note = isolated(view)
+    alone, note = told_apart(view)
     scored = {metric.of for metric in case.metrics}
-    earlier = tuple(_reconstructed(case, each, False) for each in remembered(alone)) if "history" in scored else ()
+    judged = "history" in scored and len(simulated[-1].places()) == 1  # what sums tell of earlier rounds is not scored
+    earlier = tuple(_reconstructed(case, each, False) for each in remembered(alone)) if judged else ()
     whole = _reconstructed(case, view, False) if alone is not view and "cohort" in scored else None
     wanted = any(metric.compares == "shrunk" for metric in case.metrics) if shrinks is None else shrinks
     found = _reconstructed(case, alone, wanted)
@@ -151,12 +162,20 @@ def _on_cpu(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().cpu()
 
 
-def _guarantee(case: Case, model: nn.Module) -> tuple[Guarantee | None, str]:
-    """The defense's guarantee, or none and the reason."""
-    last = visits(case.setting, case.seed, case.trial, case.defense.cohort())[-1]
-    guarantee = claimed(case.defense, case.setting, last[0].before + 1)
+def _aborted(simulated: tuple[Round, ...]) -> str:
+    """How many rounds gave the server nothing, if any."""
+    missing = aborted(simulated)
+    whole = len(simulated) + missing
+    return f"{missing} of {whole} rounds gave the server nothing: too few clients were left in them" if missing else ""
+
+
+def _guarantee(case: Case, model: nn.Module, simulated: tuple[Round, ...]) -> tuple[Guarantee | None, str]:
+    """The defense's guarantee for the rounds that the server could read the client's part of, or none and the reason."""
+    present = visits(case.setting, case.seed, case.trial, case.defense.cohort())
+    read = [present[each.number][0].before for each in simulated if each.clients[0] == 0]
+    guarantee = claimed(case.defense, case.setting, read)
     if guarantee is None:
-        return None, case.defense.why_unclaimed()
+        return None, case.defense.of(0).why_unclaimed()
     if case.setting.weights.learns_from() == "private":
         return None, LEARNED
     if case.threat.shows_batch_statistics(model, case.setting.rounds):

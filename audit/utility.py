@@ -13,6 +13,7 @@ from seethrough.common.attention import plain_attention
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.guarantees.statement import composed
+from seethrough.defenses.parts.mixture import of_its_kind
 from seethrough.federation.client import DivergedError, batchnorm_layers
 from seethrough.federation.rounds import simulate_round
 from seethrough.federation.server import Server
@@ -186,7 +187,8 @@ def _run(training: Training, start: nn.Module, images: Images, shares: tuple[Ten
         except DivergedError as error:
             raise DivergedError(f"round {number + 1} at a server_lr of {rate:g}: {error}") from error
     seconds = (time.perf_counter() - began) / plan.rounds
-    return _Run(rate, server.model, training.defense.bytes_sent(mean), seconds)
+    sent = sum(share * own.bytes_sent(mean) for share, own in training.defense.kinds())
+    return _Run(rate, server.model, round(sent), seconds)
 
 
 def _drawn(training: Training, client: int, share: Tensor, number: int) -> Tensor:
@@ -218,19 +220,21 @@ def _round(training: Training, model: nn.Module, batches: tuple[Batch, ...], rat
         streams = (*senders, stream(training.seed, "utility", "aggregation", *path, first))
         chance = stream(training.seed, "utility", "chance", *path, first)  # what dropout draws
         with drawing_from(chance), plain_attention():
-            means.append(simulate_round(model, cohort, training.setting.local, defense, streams).aggregate.mean)
+            numbers = tuple(range(first, first + len(cohort)))
+            played = simulate_round(model, cohort, training.setting.local, defense, streams, clients=numbers)
+            means.append(played.aggregate.mean)
     return weighted_mean(tuple(means))
 
 
 def _guarantee(training: Training, model: nn.Module, times: int) -> tuple[Guarantee | None, str]:
     """The guarantee of all rounds at all rates that were tried, or none and the reason."""
     setting, plan = training.setting, training.utility
-    guarantee = training.defense.guarantee(setting.local, setting.batch_size)
+    guarantee = training.defense.of(0).guarantee(setting.local, setting.batch_size)
     if guarantee is None:
-        return None, training.defense.why_unclaimed()
+        return None, training.defense.of(0).why_unclaimed()
     if setting.weights.learns_from() == "private":
         return None, LEARNED
     if setting.mode == "train" and batchnorm_layers(model):
         return None, "the BatchNorm statistics of each batch are sent in the clear beside the update"
     tried, each = len(plan.server_lr), plan.rounds if guarantee.unit == "client" else times
-    return composed(guarantee, plan.rounds * tried, each * tried), ""
+    return of_its_kind(composed(guarantee, plan.rounds * tried, each * tried), training.defense), ""

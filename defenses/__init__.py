@@ -1,6 +1,7 @@
 """What changes before the server sees it: one file, one defense."""
 
 from ._base import (
+    AbortedError,
     Aggregate,
     Batch,
     Defense,
@@ -13,9 +14,11 @@ from ._base import (
     Update,
 )
 from .none import NoDefense
-from .parts.chain import Chain
+from .parts.chain import Chain, parts_of
+from .parts.mixture import Mixture
 
 __all__ = [
+    "AbortedError",
     "Aggregate",
     "Batch",
     "Chain",
@@ -24,8 +27,10 @@ __all__ = [
     "Guarantee",
     "MeanGradient",
     "Message",
+    "Mixture",
     "NoDefense",
     "NotApplicableError",
     "Params",
     "Update",
+    "parts_of",
 ]

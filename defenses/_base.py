@@ -21,6 +21,10 @@ class NotApplicableError(Exception):
     """This combination cannot be run; the message is the reason that its n/a cell shows."""
 
 
+class AbortedError(NotApplicableError):
+    """A round gives the server nothing, since too few clients stayed in it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Images with their labels."""
@@ -65,7 +69,9 @@ class Aggregate:
     mean: Update  # weighted by count; its count is that of the clients behind it
     seen: tuple[Update, ...]  # every client's update that the server could read in the clear, in order of clients
     masked: tuple[Tensor, ...] = ()  # every message that it received but could not read
-    members: tuple[int, ...] | None = None  # places of the clients behind `mean`; None stands for all
+    sent: tuple[
+        Params, ...
+    ] = ()  # which coordinates each client in the sum sent (bool), where it tells that in the clear
     note: str = ""  # what a reader of the round's numbers should know
 
 
@@ -104,8 +110,16 @@ class Defense:
     """What changes before the server sees it. Every default changes nothing; override the stages that differ."""
 
     def cohort(self) -> int:
-        """Number of clients that must take part in a round."""
+        """Number of clients that are to take part in a round, some of whom may drop out of it."""
         return 1
+
+    def kinds(self) -> "tuple[tuple[float, Defense], ...]":
+        """What clients do who do not all do the same, each with its share of them; the first is the one under attack's."""
+        return ((1.0, self),)
+
+    def of(self, client: int) -> "Defense":
+        """What the client of that number does; the one under attack is 0."""
+        return self
 
     def train(self, grad: MeanGradient) -> GradFn:
         """`grad`, as a defended client computes it; `grad.loss` is the clients' loss.
@@ -125,7 +139,10 @@ class Defense:
         return tuple(self.release(update, rng) for update, rng in zip(updates, rngs, strict=True))
 
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
-        """What the server has after the round, given every client's released update."""
+        """What the server has after the round, given the released update of every client that did not drop out of it.
+
+        Raises: AbortedError, if too few are left.
+        """
         return Aggregate(weighted_mean(updates), seen=updates)
 
     def message(self, update: Update, sent: Message) -> Message:

@@ -4,11 +4,12 @@ Each client encodes its update in fixed point and hides it under masks that the 
 clients drop out; `parts/secure_sum/` plays the protocol, all parties in one process.
 
 Departs from the paper: against an honest but curious server, so without signatures and without the consistency check;
-clients drop out around the sending of their masked message only. Fixed point is Flower's (SecAgg+, with its parameters), but
+clients drop out before they send their masked message only. Fixed point is Flower's (SecAgg+, with its parameters), but
 rounds to nearest, which halves the worst error, and weights updates by their counts in exact proportion.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -31,18 +32,25 @@ class SecureAggregation(Defense):
     updates in that range; weights are counts in proportion to the largest, and public. It claims no differential
     privacy: the sum itself is exact, and the sum of one is that one.
 
-    The last clients drop out: `dropped_before_masking` of them send nothing, and as many before those as
-    `dropped_after_masking` says are in the sum but reveal nothing. Fewer than `reconstruction_threshold` left (by default
-    more than half of `clients`) abort the round.
+    Clients who drop out of a round (`population` of the setting says how many do) have shared their secrets and send nothing.
+    Fewer than `reconstruction_threshold` left (by default more than half of `clients`) abort the round.
+
+    With `index_lists` clients tell in the clear which coordinates of their sparse updates they send, and need to mask and send
+    only these; what one client alone sends is then that client's own, in the sum. The simulation masks the others too, which
+    moves no number.
     """
+
+    renamed: ClassVar[dict[str, str]] = {
+        "dropped_before_masking": "population.dropouts of the setting",
+        "dropped_after_masking": "population.dropouts of the setting",
+    }
 
     clients: int = Field(default=4, ge=1, le=100, json_schema_extra=ALWAYS_SAID)
     clipping_range: float = Field(default=8.0, gt=0, allow_inf_nan=False)
     quantization_range: int = Field(default=2**22, ge=1, le=2**40)
     modulus_range: int = Field(default=2**32, ge=2, le=2**48)
     reconstruction_threshold: int | None = Field(default=None, ge=1)
-    dropped_before_masking: int = Field(default=0, ge=0)
-    dropped_after_masking: int = Field(default=0, ge=0)
+    index_lists: bool = False
 
     @model_validator(mode="after")
     def _sum_fits_in_the_ring(self) -> "SecureAggregation":
@@ -61,9 +69,6 @@ class SecureAggregation(Defense):
             raise ValueError(
                 f"reconstruction_threshold must be at most clients = {self.clients}, found {self.reconstruction_threshold}"
             )
-        dropped = self.dropped_before_masking + self.dropped_after_masking
-        if dropped > self.clients:
-            raise ValueError(f"no more than clients = {self.clients} can drop out, found {dropped}")
         return self
 
     def cohort(self) -> int:
@@ -77,35 +82,26 @@ class SecureAggregation(Defense):
     def aggregate(self, updates: tuple[Update, ...], rng: Generator) -> Aggregate:
         """The decoded mean, and each client's masked message (int64 [coordinates], the step's before the statistics').
 
-        Raises: ValueError, for another number of updates than `clients`, or if one is not finite; NotApplicableError, if
-        too few clients stay.
+        Raises: ValueError, for more updates than `clients`, or none, or if one is not finite; AbortedError, if too few
+        clients stay.
         """
-        if len(updates) != self.clients:
-            raise ValueError(
-                f"secure aggregation over {self.clients} clients needs as many updates, found {len(updates)}"
-            )
+        if not 0 < len(updates) <= self.clients:
+            raise ValueError(f"secure aggregation sums 1 to {self.clients} updates, found {len(updates)}")
         largest = max(update.count for update in updates)
         weights = [update.count / largest for update in updates]
         encoded = tuple(
             self._encoded(weight * _vector(u, updates[0])) for weight, u in zip(weights, updates, strict=True)
         )
-        leaving = self.clients - self.dropped_before_masking
-        total, seen = secure_sum(
-            encoded,
-            self.threshold(),
-            self.modulus_range,
-            rng,
-            before=range(leaving, self.clients),
-            after=range(leaving - self.dropped_after_masking, leaving),
-        )
-        members = tuple(seen.masked)
-        mean = self._decoded(total, len(members)) / sum(weights[place] for place in members)
-        read = _shaped(mean, updates[0], sum(updates[place].count for place in members))
-        if len(members) == 1:
-            return Aggregate(read, seen=(read,), members=members, note=EXPOSED)
-        dropped = f"{len(members)} of {self.clients} clients' updates are in the sum" if leaving < self.clients else ""
-        note = "; ".join(filter(None, (dropped, self.loses([updates[place].step for place in members]))))
-        return Aggregate(read, seen=(), masked=tuple(seen.masked.values()), members=members, note=note)
+        left = len(updates)
+        absent = (None,) * (self.clients - left)
+        total, seen = secure_sum((*encoded, *absent), self.threshold(), self.modulus_range, rng)
+        read = _shaped(self._decoded(total, left) / sum(weights), updates[0], sum(update.count for update in updates))
+        if left == 1:
+            return Aggregate(read, seen=(read,), note=EXPOSED)
+        dropped = f"{left} of {self.clients} clients' updates are in the sum" if absent else ""
+        note = "; ".join(filter(None, (dropped, self.loses([update.step for update in updates]))))
+        lists = tuple({name: part != 0 for name, part in update.step.items()} for update in updates)
+        return Aggregate(read, (), tuple(seen.masked.values()), lists if self.index_lists else (), note)
 
     def loses(self, steps: Sequence[Params]) -> str:
         """What the ring's range and resolution take from such steps, if much: no protection, it ruins the sum."""
@@ -128,9 +124,13 @@ class SecureAggregation(Defense):
         return "; ".join(said)
 
     def message(self, update: Update, sent: Message) -> Message:
-        """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out."""
-        size = coordinates(update.step) + coordinates(update.buffers)
-        return Message(size, (self.modulus_range - 1).bit_length(), 8 * protocol_bytes(self.clients))
+        """Each coordinate and statistic as an element of the ring, beside the protocol's own messages if nobody drops out.
+        With index lists only what is sent, and where that is."""
+        bits, beside = (self.modulus_range - 1).bit_length(), 8 * protocol_bytes(self.clients)
+        statistics = coordinates(update.buffers)
+        if self.index_lists:  # the statistics stand beside what is sent, at 32 bits
+            return Message(sent.values + statistics, bits, beside + sent.beside - 32 * statistics)
+        return Message(coordinates(update.step) + statistics, bits, beside)
 
     def expected(self, step: Params, observed: Params) -> Params:
         """The step, its coordinates clipped to `clipping_range`."""

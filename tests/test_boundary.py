@@ -146,6 +146,8 @@ def test_what_a_view_is_not_given_it_does_not_have():
         "participants",
         "past",
         "sums",
+        "lists",
+        "aborted",
     }
     for fact in facts:
         assert getattr(view, fact) is None

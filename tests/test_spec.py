@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seethrough.attacks.gradinversion import GradInversion
+from seethrough.audit.specification.defenses import defense_label
 from seethrough.audit.specification.error_messages import SpecError
 from seethrough.audit.specification.file import load_spec
-from seethrough.audit.specification.schema import AuditSpec, defense_label
+from seethrough.audit.specification.schema import AuditSpec
 from seethrough.audit.untrusted import UntrustedFileError
 from seethrough.defenses import Chain
 from seethrough.defenses.clipping import Clipping

@@ -19,12 +19,12 @@ SPACE = Space((1, 12, 12), 5)
 PUBLIC = Batch(torch.zeros(3, 1, 12, 12), torch.tensor([0, 1, 2]))
 
 
-def round_of(mode: str = "eval", clients: int = 1, defense=None, batchnorm: bool = True) -> Round:
+def round_of(mode: str = "eval", clients: int = 1, defense=None, batchnorm: bool = True, number: int = 0) -> Round:
     torch.manual_seed(0)
     model = ConvNet(width=4, batchnorm=batchnorm).build(SPACE).train(mode == "train")
     batches = tuple(Batch(torch.rand(2, 1, 12, 12), torch.tensor([4 - i, i])) for i in range(clients))
     return simulate_round(
-        model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1))
+        model, batches, Recipe(), defense or NoDefense(), tuple(stream(i) for i in range(clients + 1)), number
     )
 
 
@@ -113,15 +113,21 @@ def test_under_secure_aggregation_the_server_sees_only_the_cohorts_mean():
 
 
 def test_who_dropped_out_before_masking_is_not_behind_what_the_server_sees():
-    simulated = round_of(clients=3, defense=SecureAggregation(clients=3, dropped_before_masking=1))
+    simulated = round_of(clients=2, defense=SecureAggregation(clients=3))
     seen = view(ThreatModel(name="t", grants=tuple(MEANING)), simulated)
     assert (seen.count, seen.participants, seen.labels.tolist()) == (4, 2, [0, 1, 3, 4])
-    assert len(simulated.victims()) == 2 and simulated.aggregate.members == (0, 1)
+    assert len(simulated.victims()) == 2 and "2 of 3 clients" in simulated.aggregate.note
+
+
+def test_the_server_knows_how_many_rounds_gave_it_nothing():
+    rounds = (round_of(number=1), round_of(number=4))
+    assert view(ThreatModel(name="t", grants=("past",)), *rounds).aborted == 3
+    assert view(ThreatModel(name="t", grants=("count",)), *rounds).aborted is None
 
 
 def test_a_client_alone_in_the_sum_is_seen_as_one():
-    alone = SecureAggregation(clients=3, dropped_before_masking=2, reconstruction_threshold=1)
-    simulated, plain = round_of(clients=3, defense=alone), round_of(clients=3)
+    alone = SecureAggregation(clients=3, reconstruction_threshold=1)
+    simulated, plain = round_of(clients=1, defense=alone), round_of(clients=1)
     unordered = tuple(fact for fact in MEANING if fact != "order")
     seen = view(ThreatModel(name="t", grants=unordered), simulated)
     assert (seen.count, seen.participants, seen.labels.tolist()) == (2, 1, [0, 4])

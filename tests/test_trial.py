@@ -28,7 +28,8 @@ from seethrough.audit.metrics.ssim import SSIM
 from seethrough.audit.models.convnet import ConvNet
 from seethrough.audit.models.lenet import LeNet
 from seethrough.audit.models.resnet20 import ResNet20
-from seethrough.audit.specification.schema import Partition, Setting
+from seethrough.audit.specification.clients import Partition, Population
+from seethrough.audit.specification.schema import Setting
 from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import run_trial
 from seethrough.audit.turns import Visit
@@ -119,14 +120,18 @@ def test_under_secure_aggregation_the_attacker_reconstructs_the_whole_cohort():
 
 
 def test_a_round_with_dropouts_says_so_beside_its_numbers_and_one_that_is_aborted_in_their_place():
-    dropping = SecureAggregation(clients=3, clipping_range=0.5, dropped_before_masking=1)
-    found = scores(case(defense=dropping, attack=LabelMinimum()))
+    def with_dropouts(number: int, threshold: int) -> Case:
+        there = Population(clients=3, per_round=3, dropouts=number)
+        summed = SecureAggregation(clients=3, clipping_range=0.5, reconstruction_threshold=threshold)
+        setting = case().setting.model_copy(update={"population": there})
+        return case(setting, defense=summed, attack=LabelMinimum())
+
+    found = scores(with_dropouts(1, 2))
     assert found["label_accuracy"].status == "ok"
     assert found["label_accuracy"].note == "2 of 3 clients' updates are in the sum"
-    alone = SecureAggregation(clients=3, clipping_range=0.5, dropped_before_masking=2, reconstruction_threshold=1)
-    assert "hid nothing" in scores(case(defense=alone, attack=LabelMinimum()))["label_accuracy"].note
+    assert "hid nothing" in scores(with_dropouts(2, 1))["label_accuracy"].note
     with pytest.raises(NotApplicableError, match="the round was aborted: 1 of 3 clients"):
-        run_trial(case(defense=SecureAggregation(clients=3, dropped_after_masking=2), attack=LabelMinimum()), CPU)
+        run_trial(with_dropouts(2, 2), CPU)
 
 
 def test_a_cohort_that_agrees_on_a_norm_is_still_read_one_by_one():

@@ -75,20 +75,20 @@ def isolated(view: View) -> tuple[View, str]:
 class Combined(Defense):
     """A defense as a combination of rounds shows it: with noise of `heard` times the variance that one update has."""
 
-    of: Defense
+    own: Defense
     heard: float
 
     def cohort(self) -> int:
-        return self.of.cohort()
+        return self.own.cohort()
 
     def expected(self, step: Params, observed: Params) -> Params:
-        return self.of.expected(step, observed)
+        return self.own.expected(step, observed)
 
     def expected_gradient(self, slopes: Slopes) -> Slopes:
-        return self.of.expected_gradient(slopes)
+        return self.own.expected_gradient(slopes)
 
     def noise(self, observed: Params, recipe: Recipe | None, count: int | None) -> Params:
-        return {name: self.heard * variance for name, variance in self.of.noise(observed, recipe, count).items()}
+        return {name: self.heard * variance for name, variance in self.own.noise(observed, recipe, count).items()}
 
 
 def isolation(sums: tuple[Sum, ...]) -> Isolation:

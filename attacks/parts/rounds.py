@@ -13,15 +13,16 @@ from .._base import Seen, View
 
 def rounds_of(view: View) -> tuple[View, ...]:
     """A view of each round of the same examples alone, the oldest first and the one at hand last."""
-    return (dataclasses.replace(view, past=None),) if view.fresh else _each_round(view)
+    return (dataclasses.replace(view, past=None),) if view.fresh else each_round(view)
 
 
 def remembered(view: View) -> tuple[View, ...]:
     """A view of each earlier round alone, if these were of other examples than the one at hand, the oldest first."""
-    return _each_round(view)[:-1] if view.fresh else ()
+    return each_round(view)[:-1] if view.fresh else ()
 
 
-def _each_round(view: View) -> tuple[View, ...]:
+def each_round(view: View) -> tuple[View, ...]:
+    """A view of each round alone, whatever it was of, the oldest first and the one at hand last."""
     alone = dataclasses.replace(view, past=None)
     return (*(_as_of(alone, old) for old in view.past or ()), alone)
 

@@ -9,8 +9,9 @@ from seethrough.reports.row import Cell, Place
 from ..case import Case
 from ..plan import TRAINING
 from ..recordings.settings import filled_in
+from ..specification.defenses import defense_label
 from ..specification.file import spec_of_text
-from ..specification.schema import AuditSpec, defense_label
+from ..specification.schema import AuditSpec
 from ..utility import Training
 from .compute import ChangedError, Computation
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterator
 
-from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError
+from scipy.stats import binom
+
+from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError, parts_of
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
@@ -13,12 +15,15 @@ from seethrough.federation.client import DivergedError, local_update
 
 from ..case import broadcast_model, claimed, divided, public_batch
 from ..randomness import stream
-from ..specification.schema import AuditSpec, Setting, defense_label
+from ..specification.defenses import defense_label
+from ..specification.schema import AuditSpec, Setting
 from ..threat import ThreatModel
+from ..turns import without_clients
 
 LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
 LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
+OFTEN_ABORTED = 0.05  # share of attacked rounds
 
 
 def lint(spec: AuditSpec) -> tuple[str, ...]:
@@ -27,17 +32,43 @@ def lint(spec: AuditSpec) -> tuple[str, ...]:
     for setting in spec.settings:
         found |= dict.fromkeys(_of_copies(setting, spec.seed))
         for defense in spec.defenses:
-            guarantee = claimed(defense, setting, setting.rounds)
-            sentences = [
-                *_of_range(defense, setting, spec.seed),
-                *_of_defense(defense, guarantee),
-                *_of_sampling(defense, setting),
-                *_of_claim(guarantee, setting),
-            ]
-            for threat in spec.threats:
-                sentences += _of_statistics(defense, setting, threat, spec.seed)
+            sentences = [*_of_dropouts(defense, setting), *_of_mixture(defense, setting), *_of_lists(defense)]
+            for _, own in defense.kinds():
+                sentences += _of_kind(own, setting, spec)
             found |= dict.fromkeys(f"{defense_label(defense)}: {sentence}." for sentence in sentences)
     return tuple(found)
+
+
+def _of_kind(defense: Defense, setting: Setting, spec: AuditSpec) -> Iterator[str]:
+    """What is said of the clients of whom each does the same."""
+    guarantee = claimed(defense, setting, range(setting.rounds))
+    yield from _of_range(defense, setting, spec.seed)
+    yield from _of_defense(defense, guarantee)
+    yield from _of_sampling(defense, setting)
+    yield from _of_claim(guarantee, setting)
+    for threat in spec.threats:
+        yield from _of_statistics(defense, setting, threat, spec.seed)
+
+
+def _of_lists(defense: Defense) -> Iterator[str]:
+    """What index lists beside a sum give away."""
+    if any(isinstance(part, SecureAggregation) and part.index_lists for part in parts_of(defense)):
+        yield (
+            "tells in the clear which coordinates each client sends, so what one client alone sends is read in the sum; "
+            "sum more clients, or leave index_lists out"
+        )
+
+
+def _of_mixture(defense: Defense, setting: Setting) -> Iterator[str]:
+    """Where clients differ: which of them are missing, and whose claim does not hold for all."""
+    if reason := without_clients(defense, setting):
+        yield f"{reason}, at {setting.name}"
+    claims = [own.guarantee(setting.local, setting.batch_size) is not None for _, own in defense.kinds()]
+    if any(claims) and not all(claims):
+        yield (
+            "protects some clients by differential privacy and others not at all, so its epsilon is that of "
+            f"{'the first kind, which is attacked' if claims[0] else 'clients who are not attacked'}, and of no others"
+        )
 
 
 def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
@@ -47,7 +78,7 @@ def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
 
 
 def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
-    parts = _parts(defense)
+    parts = parts_of(defense)
     clips = [part for part in parts if part.longest_step() is not None or isinstance(part, DPSGD)]
     noises = [part for part in parts if _adds_noise(part)]
     if guarantee is None and clips and not noises:
@@ -67,7 +98,7 @@ def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
 
 def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
     """What secure aggregation would do to the update of a client who holds the first public images."""
-    for place, part in enumerate(_parts(defense)):
+    for place, part in enumerate(parts_of(defense)):
         if not isinstance(part, SecureAggregation):
             continue
         public, rng = public_batch(setting, seed), stream(seed, "lint")
@@ -77,9 +108,28 @@ def _of_range(defense: Defense, setting: Setting, seed: int) -> Iterator[str]:
             update = local_update(broadcast_model(setting, seed, 0), batch, setting.local, gradient, rng)
         except (NotApplicableError, DivergedError):
             return  # the cells say so
-        lost = part.loses([Chain(_parts(defense)[:place]).release(update, rng).step])
+        lost = part.loses([Chain(parts_of(defense)[:place]).release(update, rng).step])
         if lost:
             yield f"{lost} at {setting.name} (tried on public images), which protects nobody and ruins the sum"
+
+
+def _of_dropouts(defense: Defense, setting: Setting) -> Iterator[str]:
+    """How many of the rounds that are attacked secure aggregation would abort."""
+    population = setting.population
+    for part in parts_of(defense):
+        if population is None or not isinstance(part, SecureAggregation) or part.clients != population.per_round:
+            continue
+        others, wanted = part.clients - 1, part.threshold() - 1  # beside the one under attack, who stays
+        if population.dropouts >= 1:
+            aborted = float(others - population.dropouts < wanted)
+        else:
+            aborted = float(binom.cdf(wanted - 1, others, 1 - population.dropouts))
+        if aborted > OFTEN_ABORTED:
+            yield (
+                f"so many clients drop out at {setting.name} that {aborted:.0%} of the attacked rounds leave fewer than its "
+                f"threshold of {part.threshold()} and are aborted, so that as many trials show nothing; lower "
+                "reconstruction_threshold, or draw more clients a round"
+            )
 
 
 def _of_claim(guarantee: Guarantee | None, setting: Setting) -> Iterator[str]:
@@ -95,7 +145,7 @@ def _of_claim(guarantee: Guarantee | None, setting: Setting) -> Iterator[str]:
 
 
 def _of_sampling(defense: Defense, setting: Setting) -> Iterator[str]:
-    for part in _parts(defense):
+    for part in parts_of(defense):
         if isinstance(part, DPSGD) and part.sample_rate < 1:
             yield from _of_shuffling(part, setting) if part.sampling == "fixed" else _of_rounding(part, setting)
 
@@ -131,7 +181,7 @@ def _of_rounding(part: DPSGD, setting: Setting) -> Iterator[str]:
 
 
 def _of_statistics(defense: Defense, setting: Setting, threat: ThreatModel, seed: int) -> Iterator[str]:
-    noisy = any(_adds_noise(part) for part in _parts(defense))
+    noisy = any(_adds_noise(part) for part in parts_of(defense))
     if noisy and threat.shows_batch_statistics(broadcast_model(setting, seed, 0), setting.rounds):
         yield (
             f"adds noise to the gradients, while {threat.name} has BatchNorm statistics of the batch sent in the clear "

@@ -11,7 +11,8 @@ from ..metrics import Metric
 from ..recordings.settings import has_truth
 from ..recordings.withheld import came_too_late
 from ..scoring import score
-from ..specification.schema import AuditSpec, Setting, defense_label
+from ..specification.defenses import defense_label
+from ..specification.schema import AuditSpec, Setting
 from ..turns import Visit
 
 FIRST = (Visit(0, 0),)

@@ -1,20 +1,9 @@
 """Half of an update, for an attacker who is to predict the other half."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Generator, Tensor
 
-from seethrough.defenses import Chain, Defense, Params
-
-
-@dataclass(frozen=True)
-class Withheld(Defense):
-    """Coordinates that the attacker was not shown; it knows which, by their zeros."""
-
-    def expected(self, step: Params, observed: Params) -> Params:
-        """The step where something was seen."""
-        return {name: part * (observed[name] != 0) for name, part in step.items()}
+from seethrough.defenses import Defense, Params, parts_of
 
 
 def half_of(step: Params, rng: Generator) -> Params:
@@ -42,5 +31,4 @@ def cosine_of(one: Params, other: Params, within: Params | None = None) -> float
 
 def came_too_late(defense: Defense) -> bool:
     """Whether the defense acts within the client's training, and so not on an update that was sent."""
-    parts = defense.parts if isinstance(defense, Chain) else (defense,)
-    return any(type(part).train is not Defense.train for part in parts)
+    return any(type(part).train is not Defense.train for _, own in defense.kinds() for part in parts_of(own))

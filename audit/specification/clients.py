@@ -49,14 +49,27 @@ class Partition(Section):
 
 
 class Population(Section):
-    """Clients of whom `per_round`, drawn uniformly, take part in each round. The one under attack is one of them; what is
-    attacked are the rounds up to one that it is in."""
+    """Clients of whom `per_round`, drawn uniformly, take part in each round, and of these some drop out before they send
+    anything. The one under attack is one of them; what is attacked are the rounds up to one that its update arrives in."""
 
     clients: int = Field(ge=2, le=10_000)
     per_round: int = Field(ge=1, le=1_000)
+    dropouts: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # a client's probability, or from 1 on their number
 
     @model_validator(mode="after")
     def _enough_to_draw(self) -> "Population":
         if self.per_round > self.clients:
             raise PydanticCustomError("population", "per_round of at most its clients")
+        if self.dropouts >= 1 and (self.dropouts % 1 or self.dropouts >= self.per_round):
+            raise PydanticCustomError(
+                "dropouts",
+                "dropouts below 1, the probability that a client drops out, or a whole number of them below per_round",
+            )
         return self
+
+    def said(self) -> str:
+        """Who takes part, in words."""
+        drawn = f"{self.per_round} of {self.clients} clients, drawn anew"
+        if self.dropouts >= 1:
+            return f"{drawn}, {self.dropouts:g} of whom drop out before they send anything"
+        return f"{drawn}, each of whom drops out with probability {self.dropouts:g}" if self.dropouts else drawn

@@ -6,7 +6,7 @@ from types import ModuleType
 from seethrough import attacks, defenses
 from seethrough.attacks import Attack
 from seethrough.common.catalog import Catalog, Origin, catalog
-from seethrough.defenses import Chain, Defense
+from seethrough.defenses import Chain, Defense, Mixture
 
 from .. import data, metrics, models, weights
 from ..data import Data
@@ -35,9 +35,9 @@ def problems() -> tuple[str, ...]:
 
 
 def origins(values: tuple[object, ...]) -> Iterator[Origin]:
-    """Where those of the entries come from that are not ours; of a chain, its parts."""
+    """Where those of the entries come from that are not ours; of a chain or a mixture, its parts."""
     for value in values:
-        if isinstance(value, Chain):
+        if isinstance(value, Chain | Mixture):
             yield from origins(value.parts)
         for kind in KINDS:
             if type(value) in entries_of(kind).origins:

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     PrivateAttr,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -22,7 +20,6 @@ from seethrough.attacks import Attack
 from seethrough.common.entry import entry
 from seethrough.common.section import Section
 from seethrough.common.spelling import ReadAs, entry_type, label_of
-from seethrough.defenses import Chain, Defense
 from seethrough.recipes import AnyRecipe, Recipe
 
 from ..data import Data, Images
@@ -33,26 +30,13 @@ from ..threat import ThreatModel
 from ..weights import Weights
 from ..weights.random import Random
 from .clients import Partition, Population
+from .defenses import AnyDefense, defense_label
 from .kinds import entries_of
 
 
 def _custom_by_colon(value: Any) -> Any:
     return {"custom": value} if isinstance(value, str) and ":" in value else value
 
-
-def _chained(parts: tuple[Defense, ...]) -> Chain:
-    try:
-        return Chain(parts)
-    except ValueError as error:
-        raise PydanticCustomError("chain", "{why}", {"why": str(error)}) from error
-
-
-OneDefense: Any = entry_type(entries_of("defenses").entries)
-DefenseChain = Annotated[tuple[OneDefense, ...], Field(min_length=1), AfterValidator(_chained)]
-OneOrChain = Annotated[
-    Union[Annotated[OneDefense, Tag("one")], Annotated[DefenseChain, Tag("chain")]],  # noqa: UP007
-    Discriminator(lambda value: "chain" if isinstance(value, tuple | list) else "one"),
-]
 
 AnyData = Annotated[Data, ReadAs(entry_type(entries_of("data").entries))]
 OWN_MODEL = ", or your own as package.module:function"
@@ -66,7 +50,6 @@ AnyModel = Annotated[
     ),
 ]
 AnyWeights = Annotated[Weights, ReadAs(entry_type(entries_of("weights").entries))]
-AnyDefense = Annotated[Defense, ReadAs(OneOrChain)]
 AnyAttack = Annotated[Attack, ReadAs(entry_type(entries_of("attacks").entries))]
 AnyMetric = Annotated[Metric, ReadAs(entry_type(entries_of("metrics").entries))]
 
@@ -207,11 +190,6 @@ def _distinct(values: tuple[Any, ...], label: Any) -> tuple[Any, ...]:
     if twice:
         raise PydanticCustomError("twice", "each only once ({twice} stands twice)", {"twice": ", ".join(twice)})
     return values
-
-
-def defense_label(defense: Defense) -> str:
-    """A defense as a table names it; a chain's parts are joined by ` + `."""
-    return " + ".join(label_of(part) for part in (defense.parts if isinstance(defense, Chain) else (defense,)))
 
 
 def _distinct_names(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -23,7 +23,8 @@ from .._base import (
 class Chain(Defense):
     """Defenses one after another, in the order in which they act. A chain of defenses is a defense.
 
-    Raises: ValueError, if more than one part replaces the gradient, combines updates or claims a guarantee.
+    Raises: ValueError, if more than one part replaces the gradient, combines updates or claims a guarantee, for any kind of
+    clients where they differ, or if clients who differ are to agree on something.
     """
 
     parts: tuple[Defense, ...]
@@ -33,9 +34,31 @@ class Chain(Defense):
             holders = [type(part).__name__ for part in self._overriding(stage)]
             if len(holders) > 1:
                 raise ValueError(f"one part of a chain may define `{stage}`, found {', '.join(holders)}")
+        differing = [part for part in self.parts if len(part.kinds()) > 1]
+        if len(differing) > 1:
+            raise ValueError("one part of a chain may differ between clients, found several")
+        if differing and self.mixes_clients():
+            raise ValueError("clients of one kind to agree on something, found a chain in which they differ")
+        self.kinds()
 
     def _overriding(self, stage: str) -> list[Defense]:
         return [part for part in self.parts if getattr(type(part), stage) is not getattr(Defense, stage)]
+
+    def kinds(self) -> tuple[tuple[float, Defense], ...]:
+        """With what the other parts do; of one kind of clients the chain itself."""
+        for place, part in enumerate(self.parts):
+            if len(part.kinds()) > 1:
+                return tuple((share, self._with(place, own)) for share, own in part.kinds())
+        return ((1.0, self),)
+
+    def of(self, client: int) -> Defense:
+        for place, part in enumerate(self.parts):
+            if len(part.kinds()) > 1:
+                return self._with(place, part.of(client))
+        return self
+
+    def _with(self, place: int, own: Defense) -> "Chain":
+        return Chain((*self.parts[:place], *parts_of(own), *self.parts[place + 1 :]))
 
     def cohort(self) -> int:
         return max(part.cohort() for part in self.parts)
@@ -122,6 +145,11 @@ class Chain(Defense):
                 return claimed
             longest = part.longest_step()
         return None
+
+
+def parts_of(defense: Defense) -> tuple[Defense, ...]:
+    """The parts of a chain; anything else is its own."""
+    return defense.parts if isinstance(defense, Chain) else (defense,)
 
 
 def _claims_for_one(part: Defense) -> bool:

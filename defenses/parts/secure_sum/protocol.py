@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Generator, Tensor
 
-from ..._base import NotApplicableError
+from ..._base import AbortedError
 from .masks import (
     SECRET_BYTES,
     TAG_BYTES,
@@ -39,8 +39,8 @@ class Transcript:
 class Client:
     """One client's side of the protocol: all that it keeps to itself between the steps."""
 
-    def __init__(self, place: int, message: Tensor, modulus: int, rng: Generator) -> None:
-        self.place, self.message, self.modulus = place, message, modulus
+    def __init__(self, place: int, modulus: int, rng: Generator) -> None:
+        self.place, self.modulus = place, modulus
         self.letter_key, self.mask_key = KeyPair(drawn_secret(rng)), KeyPair(drawn_secret(rng))
         self.self_seed = drawn_secret(rng)
         self.held: dict[
@@ -64,12 +64,14 @@ class Client:
             for other, shares in mine.items()
         }
 
-    def masked_message(self, keys: Mapping[int, tuple[bytes, bytes]], letters: Mapping[int, bytes]) -> Tensor:
+    def masked_message(
+        self, message: Tensor, keys: Mapping[int, tuple[bytes, bytes]], letters: Mapping[int, bytes]
+    ) -> Tensor:
         """The message under its masks, after the letters of the other clients (by sender) have come."""
         for sender, letter in letters.items():
             key = self.letter_key.agreed(keys[sender][0], f"{sender} to {self.place}")
             self.held[sender] = _read(opened(key, letter))
-        total = self.message + mask(self.self_seed, len(self.message), self.modulus)
+        total = message + mask(self.self_seed, len(message), self.modulus)
         for other in letters:
             seed = self.mask_key.agreed(keys[other][1], "mask")
             total = total + _sign(self.place, other) * mask(seed, len(total), self.modulus)
@@ -82,30 +84,25 @@ class Client:
 
 
 def secure_sum(
-    messages: tuple[Tensor, ...],
-    threshold: int,
-    modulus: int,
-    rng: Generator,
-    before: Collection[int] = (),
-    after: Collection[int] = (),
+    messages: tuple[Tensor | None, ...], threshold: int, modulus: int, rng: Generator
 ) -> tuple[Tensor, Transcript]:
     """The sum modulo `modulus` of the messages (int64 [coordinates], 0 to modulus - 1) that were sent, and the transcript.
 
-    Clients `before` drop out after their secrets were shared, without having sent their message; clients `after` once they
-    have sent it. Raises: NotApplicableError, if fewer than `threshold` clients are left, so that the round is aborted.
+    A client whose message is None drops out after its secrets were shared. Raises: AbortedError, if fewer than `threshold`
+    clients are left.
     """
-    clients = [Client(place, message, modulus, rng) for place, message in enumerate(messages)]
+    clients = [Client(place, modulus, rng) for place in range(len(messages))]
     seen = Transcript(keys={client.place: client.advertise() for client in clients})
     for client in clients:
         for receiver, letter in client.share_secrets(seen.keys, threshold).items():
             seen.letters[client.place, receiver] = letter
-    for client in clients:
-        if client.place not in before:
+    for client, message in zip(clients, messages, strict=True):
+        if message is not None:
             letters = {sender: letter for (sender, to), letter in seen.letters.items() if to == client.place}
-            seen.masked[client.place] = client.masked_message(seen.keys, letters)
-    left = [client for client in clients if client.place in seen.masked and client.place not in after]
+            seen.masked[client.place] = client.masked_message(message, seen.keys, letters)
+    left = [client for client in clients if client.place in seen.masked]
     if len(left) < threshold:
-        raise NotApplicableError(
+        raise AbortedError(
             f"the round was aborted: {len(left)} of {len(messages)} clients stayed to the end, fewer than the threshold of "
             f"{threshold}, so the masks cannot be taken off and the server reads nothing"
         )
