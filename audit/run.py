@@ -33,7 +33,6 @@ from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
 from .revision import code_revision
-from .specification.file import spec_of_text
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
 from .utility import Training
@@ -164,20 +163,9 @@ def _compute(
             say(out, kept)
     if not left.todo:
         return
-    sent = compute if engine.name == "local" else _as_text(spec, compute)
+    as_text = PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)
+    sent = compute if engine.name == "local" else as_text
     job, start = Job(sent, store, threads, plan.manifest.seed, compute.code), afresh(gpu=device.type == "cuda")
     pool = pool_of(engine, job, workers, device, limits, start, partial(warn, err))
     with pool as (workforce, expected), watching(out, left.todo, done, expected) as watch:
         run_in(workforce, left.todo, job, watch, limits)
-
-
-def _as_text(spec: AuditSpec, compute: Computation) -> PlannedComputation:
-    """The computation, for processes that share nothing with this one. Raises: InputError."""
-    try:
-        is_said = spec_of_text(spec.text, spec.source) == spec
-    except InputError:
-        is_said = False
-    if not is_said:
-        found = "found one that its own YAML does not say, as where text looks like a number"
-        raise InputError(f"{spec.source}: {found}; allowed with --engine dask: a spec that a YAML file can hold.")
-    return PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)
