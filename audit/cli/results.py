@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,7 @@ from .shown import SHOWN, show
 
 if TYPE_CHECKING:
     from seethrough.reports.report import Report
+    from seethrough.reports.standards import Point
 
 
 class Also(str, Enum):
@@ -56,9 +58,8 @@ def report(
 
     from ..cells.finished import finished_cells, read_manifest
     from ..cells.store import Store
-    from ..standards import load_standards
 
-    added = () if standards is None else load_standards(standards)
+    added = _added(standards)
     store = Store(directory)
     manifest = read_manifest(store)
     with store.lock():
@@ -68,6 +69,14 @@ def report(
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
+
+
+def _added(standards: Path | None) -> "Sequence[Point]":
+    if standards is None:
+        return ()
+    from ..standards import load_standards
+
+    return load_standards(standards)
 
 
 @app.command(name="merge")
