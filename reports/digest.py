@@ -135,12 +135,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     kind: Any = type(value)
-    return {name: _plain(getattr(value, name)) for name in _names(kind)} if is_dataclass(kind) else value
+    names = _names(kind)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
 
 
 @cache
-def _names(part: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(part))
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for another type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def id_of(*names: str) -> str:

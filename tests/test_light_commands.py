@@ -117,7 +117,7 @@ def test_a_control_that_fails_is_the_first_word_and_has_its_own_exit_code(column
 MADE_OF_IT = """
 import os, signal
 from seethrough.audit.cli import shell
-def app():
+def app(standalone_mode):
     try:
         os.kill(os.getpid(), signal.{number})
     except KeyboardInterrupt:

@@ -152,7 +152,7 @@ def check(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote: what was.")],
-    second: Annotated[Path, typer.Argument(help="Another one: what is now.")],
+    second: Annotated[Path, typer.Argument(help="A second such folder: what is now.")],
     markdown: Annotated[Path | None, typer.Option("--out", help="A Markdown file for every number.")] = None,
     html: Annotated[Path | None, typer.Option(help="The same as a self-contained HTML page.")] = None,
 ) -> None:
