@@ -26,11 +26,11 @@ from .parts.short_names import short_names
 from .parts.template import style, template
 from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
+from .remarks import remarks
 from .report import Report
 from .row import Cell, Described, Manifest, Place
 from .standards import Point, standards
 
-MOST_REMARKS = 3  # below a table
 MOST_LISTED = (
     1_000  # cells up to which all are listed one by one; of more, those without a measurement, as many at most
 )
@@ -111,6 +111,7 @@ def render_page(report: Report, include_private: bool = False, added: Sequence[P
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
         over=[(plot, curves(plot)) for plot in report.over],
+        remarks=remarks(report.readings),
         drawings=[threat_drawing(report.manifest, block.threat, block.defenses) for block in report.blocks],
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
@@ -144,7 +145,6 @@ def _template() -> Template:
         last_line=last_line,
         methods_of=_methods_of,
         number=number,
-        remarks_of=_remarks_of,
         rests_on=_rests_on,
         scale_of=_scale_of,
         short_names=short_names,
@@ -178,13 +178,6 @@ def _rests_on(row: Recovered) -> str:
             *(f"Unit: one {each.unit}. Neighbors {each.adjacency}. Noise: {each.noise}." for each in row.claims),
         )
     )
-
-
-def _remarks_of(block: Block, metric: str) -> tuple[str, ...]:
-    """What numbers rest on, each once; of many, the first ones and how many more."""
-    found = unique(remark for finding in _of_metric(block, metric) for remark in finding.remarks)
-    more = (f"and {len(found) - MOST_REMARKS} more such remarks, in results.csv",) if len(found) > MOST_REMARKS else ()
-    return (*found[:MOST_REMARKS], *more)
 
 
 def _methods_of(block: Block, metric: str) -> tuple[str, ...]:

@@ -320,3 +320,14 @@ def test_a_page_of_thousands_of_cells_repeats_little(tmp_path):
             len(re.sub(r'data:image/png;base64,[^"]*|<details class="cells">.*?</details>', "", page, flags=re.DOTALL))
         )
     assert (sizes[1] - sizes[0]) / 10 < 1_500
+
+
+def test_a_remark_that_differs_in_a_number_is_said_once_with_all_of_them(tmp_path):
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(4)]
+    notes = ("", "alike", "of 10 images, a cosine of -0.003 is left; alike", "of 10 images, a cosine of 0.064 is left")
+    cells = [measured(at, score(0.5, note=notes[at.trial])) for at in places]
+    page = page_of(tmp_path, manifest(places), cells)
+    assert page.count("a cosine of") == 1
+    assert (
+        "Noted: alike (in 4 of 8 trials); of 10 images, a cosine of -0.003 to 0.064 is left (in 4 of 8 trials)." in page
+    )
