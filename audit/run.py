@@ -163,9 +163,13 @@ def _compute(
             say(out, kept)
     if not left.todo:
         return
-    as_text = PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)
-    sent = compute if engine.name == "local" else as_text
+    sent = compute if engine.name == "local" else _as_text(spec, compute)
     job, start = Job(sent, store, threads, plan.manifest.seed, compute.code), afresh(gpu=device.type == "cuda")
     pool = pool_of(engine, job, workers, device, limits, start, partial(warn, err))
     with pool as (workforce, expected), watching(out, left.todo, done, expected) as watch:
         run_in(workforce, left.todo, job, watch, limits)
+
+
+def _as_text(spec: AuditSpec, compute: Computation) -> PlannedComputation:
+    """The computation, for processes that share nothing with this one."""
+    return PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)
