@@ -26,7 +26,7 @@ from .cells.store import Store
 from .device import Device
 from .engine import engine_from
 from .run import run_audit
-from .specification.file import load_spec, spec_from
+from .specification.file import load_spec, spec_from, spec_of_text
 from .specification.schema import AuditSpec
 
 PAGE_HEIGHT = 720  # pixels of the page inside of a notebook
@@ -155,13 +155,25 @@ def _read(spec: AuditSpec | Mapping[str, Any] | str | Path | None) -> AuditSpec:
     if spec is None:
         return default_spec()
     if isinstance(spec, AuditSpec):
-        return spec
+        return _as_its_text_says(spec)
     if isinstance(spec, Mapping):
         return spec_from(spec)
     if isinstance(spec, str | Path):
         return load_spec(spec)
     allowed = "a dict, the path of a YAML file, what `seethrough.spec` returns, or None for the default audit"
     raise InputError(f"the spec: found {spec!r:.60} of type {type(spec).__name__}; allowed: {allowed}.")
+
+
+def _as_its_text_says(spec: AuditSpec) -> AuditSpec:
+    """`spec`. Raises: InputError, where its text, which the page shows and a cluster is sent, is that of another one."""
+    try:
+        is_said = spec_of_text(spec.text, spec.source) == spec
+    except InputError:
+        is_said = False
+    if not is_said:
+        found = "found one that was changed after it was made, so that its text is another's"
+        raise InputError(f"{spec.source}: {found}; allowed: a spec as `seethrough.spec` returns it.")
+    return spec
 
 
 def _folder(path: str | Path) -> Path:

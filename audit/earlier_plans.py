@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import NoReturn
 
 from seethrough.common.errors import InputError
 from seethrough.reports.findings.text import counted
@@ -15,22 +16,20 @@ from .cells.store import DamagedFileError, Store
 
 def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, replaces: bool) -> Manifest:
     """`manifest`, which remembers the plans that its folder had before: those that `earlier` remembers, the manifest that lies
-    there, and that plan itself, where it is another one and some of its cells were measured.
+    there, and that plan itself, where it is another one and some of its cells were measured. Where there is no manifest that
+    can be read, though there are measured cells, it remembers that.
 
     Raises: InputError, if measured cells of another spec are not part of the new plan, unless it `replaces` them.
     """
     if earlier is None:
-        return manifest
+        return _without_history(manifest, store, replaces)
     same_margins = earlier.margins == manifest.margins
     if earlier.keys == manifest.keys and same_margins:
         return replace(manifest, earlier=earlier.earlier)
-    seen = set(_measured(earlier, store))
+    seen = set(_measured(earlier.keys, store))
     left_out, same_spec = len(seen - manifest.keys), _subject(earlier) == _subject(manifest)
     if left_out and not same_spec and not replaces:
-        raise InputError(
-            f"{store.directory}: found {counted(left_out, 'measured cell')} of the audit {earlier.name!r} that this one does "
-            "not have; allowed: a new folder, an audit that has all of them, or --replace, which leaves them out and says so."
-        )
+        _refuse(store, left_out, f"the audit {earlier.name!r}")
     if not seen:
         return replace(manifest, earlier=earlier.earlier)
     if same_margins and not left_out and (before := _before_a_slip(earlier, manifest)) is not None:
@@ -39,7 +38,7 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
         name=earlier.name,
         trials=earlier.trials,
         label_trials=earlier.label_trials,
-        until=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        until=_now(),
         planned=len(earlier.keys),
         measured=len(seen),
         raised=_raised(earlier, manifest, seen),
@@ -50,6 +49,27 @@ def with_history(manifest: Manifest, earlier: Manifest | None, store: Store, rep
         plan=_digest(earlier),
     )
     return replace(manifest, earlier=(*earlier.earlier, found))
+
+
+def _without_history(manifest: Manifest, store: Store, replaces: bool) -> Manifest:
+    """A run writes its manifest before its cells: if there is none, it was deleted, or the cells are from elsewhere."""
+    seen = set(_measured(frozenset(store.cell_keys()), store))
+    left_out = len(seen - manifest.keys)
+    if left_out and not replaces:
+        _refuse(store, left_out, "an audit without a manifest")
+    lost = EarlierPlan("", 0, None, _now(), planned=0, measured=len(seen), raised=0, left_out=left_out, same_spec=False)
+    return replace(manifest, earlier=(lost,)) if seen else manifest
+
+
+def _refuse(store: Store, left_out: int, whose: str) -> NoReturn:
+    raise InputError(
+        f"{store.directory}: found {counted(left_out, 'measured cell')} of {whose} that this one does not have; allowed: "
+        "a new folder, an audit that has all of them, or --replace, which leaves them out and says so."
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _digest(manifest: Manifest) -> str:
@@ -72,9 +92,9 @@ def _before_a_slip(earlier: Manifest, manifest: Manifest) -> tuple[EarlierPlan, 
     return None
 
 
-def _measured(manifest: Manifest, store: Store) -> Iterator[str]:
-    """The keys of its cells that hold numbers; a damaged file holds none."""
-    for key in manifest.keys.intersection(store.cell_keys()):
+def _measured(keys: frozenset[str], store: Store) -> Iterator[str]:
+    """Those whose cells hold numbers; a damaged file holds none."""
+    for key in keys.intersection(store.cell_keys()):
         try:
             cell = store.read(key)
         except DamagedFileError:

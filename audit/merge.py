@@ -12,6 +12,7 @@ from seethrough.reports import Cell, Manifest, write_reports
 
 from .cells.finished import finished_cells, read_manifest, sound_cell
 from .cells.store import Store, encode
+from .earlier_plans import with_history
 
 
 def merge(
@@ -30,6 +31,8 @@ def merge(
     chosen = _chosen(stores, manifest, err)
     target = Store(directory)
     with target.lock():
+        if not _earlier(directory):
+            manifest = with_history(manifest, None, target, replaces=True)
         target.write_manifest(manifest)
         for key, store in chosen.items():
             cell = store.read(key)

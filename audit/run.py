@@ -33,7 +33,6 @@ from .plan import Plan, make_plan
 from .policy import load_policy, with_policy
 from .preparation import prepare_attacks
 from .revision import code_revision
-from .specification.file import spec_of_text
 from .specification.kinds import problems
 from .specification.schema import AuditSpec
 from .utility import Training
@@ -172,12 +171,5 @@ def _compute(
 
 
 def _as_text(spec: AuditSpec, compute: Computation) -> PlannedComputation:
-    """The computation, for processes that share nothing with this one. Raises: InputError."""
-    try:
-        is_said = spec_of_text(spec.text, spec.source) == spec
-    except InputError:
-        is_said = False
-    if not is_said:
-        found = "found one that its own YAML does not say, as where text looks like a number"
-        raise InputError(f"{spec.source}: {found}; allowed with --engine dask: a spec that a YAML file can hold.")
+    """The computation, for processes that share nothing with this one."""
     return PlannedComputation(spec.text, spec.source, compute.device, compute.code, compute.environment)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from .findings.defense_verdicts import NO_DEFENSE, Fate, defenses_of, false_alarms, fate, fates, is_blind
 from .findings.grid import Block, unique
 from .findings.text import counted, listed
-from .row import EXPLAINED
+from .plan_changes import is_changed
+from .row import EXPLAINED, EarlierPlan
 
 MOST_NAMED = 4  # defenses that the headline names
 REFUTED = "A guarantee is refuted by what was recovered, so no bound here is to be trusted. "
 DOUBTED = " All of this supposes that the recordings are what they say, and there is doubt of it: see below."
 CHANGED = " The plan was changed after results had been seen: see below."
+LOST = " What was planned before results were seen is not known: see below."
 
 
 NEGATIVE_CONTROL_FAILS = "The negative control fails: something was found in noise, so nothing here is to be trusted."
@@ -28,12 +30,13 @@ def failed_control(blocks: Sequence[Block]) -> str:
 
 
 def headline(
-    blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False, changes: Sequence[str] = ()
+    blocks: Sequence[Block], doubts: Sequence[str] = (), refuted: bool = False, earlier: Sequence[EarlierPlan] = ()
 ) -> str:
     """One sentence on all `blocks`, another before it where a guarantee is refuted, and one behind it where there are
-    `doubts` of recordings, or `changes` of the plan in the light of results."""
-    before, doubted, changed = (REFUTED if refuted else ""), (DOUBTED if doubts else ""), (CHANGED if changes else "")
-    return before + _sentence(blocks) + doubted + changed
+    `doubts` of recordings, or the plan was changed since an `earlier` one in the light of results."""
+    before, doubted = (REFUTED if refuted else ""), (DOUBTED if doubts else "")
+    changed, lost = is_changed(earlier), any(each.is_lost for each in earlier)
+    return before + _sentence(blocks) + doubted + (CHANGED if changed else "") + (LOST if lost else "")
 
 
 def _sentence(blocks: Sequence[Block]) -> str:

@@ -14,7 +14,7 @@ from seethrough.common.console import visible
 from .findings.claims import bound
 from .findings.evidence import in_words
 from .findings.grid import STANDINGS, Block, Finding, Reading, State, unique
-from .findings.recoveries import refutation
+from .findings.recoveries import Recovered, refutation
 from .findings.text import average, brief, counted, interval, last_line, number, spread
 from .glossary import GLOSSARY
 from .overview import summarize
@@ -26,11 +26,11 @@ from .parts.short_names import short_names
 from .parts.template import style, template
 from .parts.threat_drawing import threat_drawing
 from .recommendation import RULE
+from .remarks import remarks
 from .report import Report
 from .row import Cell, Described, Manifest, Place
 from .standards import Point, standards
 
-MOST_REMARKS = 3  # below a table
 MOST_LISTED = (
     1_000  # cells up to which all are listed one by one; of more, those without a measurement, as many at most
 )
@@ -103,6 +103,7 @@ def render_page(report: Report, include_private: bool = False, added: Sequence[P
         verdict=report.verdict,
         promises=report.promises,
         recoveries=report.recoveries,
+        bases={text: number for number, text in enumerate(unique(filter(None, map(_rests_on, report.recoveries))), 1)},
         labels=report.labels,
         defenses=report.defenses,
         plan_changes=report.plan_changes,
@@ -110,8 +111,8 @@ def render_page(report: Report, include_private: bool = False, added: Sequence[P
         trained=report.trained,
         plots=[(plot, scatter(plot)) for plot in report.plots],
         over=[(plot, curves(plot)) for plot in report.over],
+        remarks=remarks(report.readings),
         drawings=[threat_drawing(report.manifest, block.threat, block.defenses) for block in report.blocks],
-        signs=SIGNS,
         figures=[each for each in first_figures(report.readings) if each.place.setting not in private],
         left_out={each.place.setting for each in first_figures(report.readings)}.intersection(private),
         histograms=[(each, label_bars(each)) for each in report.histograms if each.setting not in private],
@@ -144,9 +145,10 @@ def _template() -> Template:
         last_line=last_line,
         methods_of=_methods_of,
         number=number,
-        remarks_of=_remarks_of,
+        rests_on=_rests_on,
         scale_of=_scale_of,
         short_names=short_names,
+        signs=SIGNS,
         spread=spread,
         standings=STANDINGS,
     )
@@ -156,20 +158,26 @@ def _shortened(names: Sequence[str]) -> bool:
     return any(short != name for name, short in short_names(names).items())
 
 
-def breakable(name: str) -> Markup:
-    """A name with its parameters, which may go on to the next line behind each of its parts."""
-    return Markup("<wbr>").join(re.split(r"(?<=[_(,+])", visible(name)))
+def breakable(name: str, between: str = "<wbr>") -> Markup:
+    """A name with its parameters, which may go on to the next line behind each of its parts, since something that takes no
+    room stands `between` them; in attributes, which hold no elements, a character."""
+    return Markup(between).join(re.split(r"(?<=[_(,+])", visible(name)))
 
 
 def _facts_of(parts: Sequence[Described], name: str) -> tuple[str, ...]:
     return next((part.facts for part in parts if part.name == name), ())
 
 
-def _remarks_of(block: Block, metric: str) -> tuple[str, ...]:
-    """What numbers rest on, each once; of many, the first ones and how many more."""
-    found = unique(remark for finding in _of_metric(block, metric) for remark in finding.remarks)
-    more = (f"and {len(found) - MOST_REMARKS} more such remarks, in results.csv",) if len(found) > MOST_REMARKS else ()
-    return (*found[:MOST_REMARKS], *more)
+def _rests_on(row: Recovered) -> str:
+    """What the bound of a recovery rests on, or why there is none; many rows have the same."""
+    guesses = f"{counted(row.guesses, 'guess', 'guesses')}, {counted(row.targets, 'target')}"
+    return " ".join(
+        (
+            *row.unclaimed,
+            *((f"{'; '.join(row.methods)}; {guesses}.",) if row.methods else ()),
+            *(f"Unit: one {each.unit}. Neighbors {each.adjacency}. Noise: {each.noise}." for each in row.claims),
+        )
+    )
 
 
 def _methods_of(block: Block, metric: str) -> tuple[str, ...]:

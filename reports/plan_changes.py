@@ -1,18 +1,33 @@
 """What was changed of a plan after results had been seen: then a number of batches was not fixed before them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .findings.text import counted
 from .row import EarlierPlan, Manifest
 
 
 def plan_changes(manifest: Manifest) -> tuple[str, ...]:
-    """A sentence for all trials, results and margins that were changed in the light of results; none where the folder always
-    had the same plan, or had others before anything was measured. A spec that was run anew by other code is the same plan."""
-    return tuple(sentence for earlier in manifest.earlier for sentence in _changed(earlier))
+    """A sentence for all trials, results and margins that were changed in the light of results, and for a history that was
+    lost; none where the folder always had the same plan, or had others before anything was measured. A spec that was run anew
+    by other code is the same plan."""
+    return tuple(sentence for earlier in manifest.earlier for sentence in changes_by(earlier))
 
 
-def _changed(earlier: EarlierPlan) -> Iterator[str]:
+def is_changed(earlier: Sequence[EarlierPlan]) -> bool:
+    """Whether any of these plans is known to have been changed in the light of results."""
+    return any(not each.is_lost and any(changes_by(each)) for each in earlier)
+
+
+def changes_by(earlier: EarlierPlan) -> Iterator[str]:
+    """What was changed when the next plan took the place of that one."""
+    if earlier.is_lost:
+        held = f"{counted(earlier.measured, 'measured cell')}, {earlier.left_out} of which are not part of this run"
+        yield (
+            f"The history of the plan is lost: on {earlier.until} the folder held {held}, but no manifest that can be read. "
+            "What was planned before, and whether trials were added or results left out in the light of results, nobody can "
+            "tell."
+        )
+        return
     seen = f"{earlier.measured} of its {counted(earlier.planned, 'cell')} were measured"
     if earlier.raised:
         yield (

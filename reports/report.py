@@ -41,14 +41,14 @@ def read_report(manifest: Manifest, cells: Sequence[Cell]) -> Report:
     readings = read_grid(manifest, cells)
     blocks = read_blocks(readings, manifest.margins)
     trained, promised = trainings(manifest, cells), promises(manifest, cells)
-    recovered, changes = recoveries(manifest, cells), plan_changes(manifest)
+    recovered = recoveries(manifest, cells)
     return Report(
         manifest=manifest,
         cells=tuple(cells),
         readings=readings,
         blocks=blocks,
-        verdict=judge(readings, blocks, manifest.doubts, bool(refutation(recovered)), changes),
-        plan_changes=changes,
+        verdict=judge(readings, blocks, manifest.doubts, bool(refutation(recovered)), manifest.earlier),
+        plan_changes=plan_changes(manifest),
         promises=promised,
         recoveries=recovered,
         labels=told_labels(manifest, cells),

@@ -193,7 +193,7 @@ class EarlierPlan:
     trials: int
     label_trials: int | None
     until: str  # when the next plan took its place, in UTC, as in 2026-11-29T18:30:00Z
-    planned: int  # cells
+    planned: int  # cells; 0 where the manifest was gone, and all but `measured` and `left_out` is unknown
     measured: int  # of them, by then
     raised: int  # combinations with numbers by then that the next plan gave more trials
     left_out: int  # measured cells that the next plan does not have
@@ -201,6 +201,11 @@ class EarlierPlan:
     lowered: int = 0  # combinations with numbers by then of which the next plan leaves out cells that were not measured
     margins: bool = False  # whether the next plan has other margins
     plan: str = ""  # SHA-256 of its cells' keys
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the folder's manifest was gone, so that no more is known than which cells lay there."""
+        return not self.planned
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,7 @@ def why_nothing_follows(block: Block, defense: str) -> str:
     """Why a defense through which nothing was found, with batches enough, is not said to have held."""
     beyond = not_excluded(block, defense)
     if beyond and not false_alarms(block):
-        said = [
-            f"{each.metric} by {each.attack} (at most {_at_most(each)}, allowed {margin:g}{_would_take(each, margin)})"
-            for each, margin in beyond
-        ]
+        said = [f"{each.metric} by {each.attack} ({_beyond(each, margin)})" for each, margin in beyond]
         rests = f" {SPREAD}" if any(each.batches_to_exclude for each, _ in beyond) else ""
         more = f" and {len(said) - MOST_MARGINS} more" if len(said) > MOST_MARGINS else ""
         named = f"{', '.join(said[:MOST_MARGINS])}{more}"
@@ -51,11 +48,15 @@ def why_nothing_follows(block: Block, defense: str) -> str:
     return "nothing was found, but by no attack and metric that finds a leak without a defense."
 
 
-def _would_take(finding: Finding, margin: float) -> str:
-    """How many batches would exclude what is beyond the margin."""
+def _beyond(finding: Finding, margin: float) -> str:
+    needed = would_take(finding, margin, finding.batches_to_exclude)
+    return f"at most {_at_most(finding)}, allowed {margin:g}{needed}"
+
+
+def would_take(finding: Finding, margin: float, needed: int | None) -> str:
+    """How many batches would exclude what is beyond the margin; `needed` is how many, where that is known."""
     if finding.leak is not None and finding.leak.mean >= margin:
         return "; these gain that much on average, so that more of the same would not exclude it"
-    needed = finding.batches_to_exclude
     return f"; about {rounded_up(needed)} batches would exclude it" if needed else ""
 
 

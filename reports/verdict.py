@@ -19,7 +19,7 @@ from .findings.grid import Block, Finding, Reading, unique
 from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
 from .headline import headline, is_without_truth
-from .row import EXPLAINED
+from .row import EXPLAINED, EarlierPlan
 from .undecided import by_attack, why_nothing_follows
 
 NOT_PROOF = (
@@ -68,12 +68,12 @@ def judge(
     blocks: Sequence[Block],
     doubts: Sequence[str] = (),
     refuted: bool = False,
-    changes: Sequence[str] = (),
+    earlier: Sequence[EarlierPlan] = (),
 ) -> Verdict:
     """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is,
-    `changes` those of the plan in the light of results."""
+    `earlier` the plans that the folder had before."""
     return Verdict(
-        headline=_partial(readings) + headline(blocks, doubts, refuted, changes),
+        headline=_partial(readings) + headline(blocks, doubts, refuted, earlier),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
         problems=problems(readings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),

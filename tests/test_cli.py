@@ -251,7 +251,8 @@ def test_a_cell_that_hangs_is_ended_named_and_fails_the_run_without_ending_it(fi
     ("option", "value", "sentence"),
     [
         ("--cell-timeout", "soon", "cell_timeout: found 'soon'; allowed: a time above zero, such as 90, 10m or 2h."),
-        ("--memory-limit", "much", "memory_limit: found 'much'; allowed: a size above zero, such as 800MB, 2GB or"),
+        ("--memory-limit", "much", "memory_limit: found 'much'; allowed: a size of at least 100MB, below which no"),
+        ("--memory-limit", "2", "memory_limit: found '2' (bytes); allowed: a size of at least 100MB, below which no"),
     ],
 )
 def test_a_limit_that_cannot_be_read_is_answered_with_one_sentence(finished, option, value, sentence):
@@ -291,6 +292,36 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(tmp_path, arguments, words):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "audit-results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "--worker", "3"], "run: found the option --worker; allowed: --out, --workers, "),
+        (["check", "x", "-z"], "check: found the option -z; allowed: --policy, --verbose, -v, --help."),
+        (["reprot"], "found the command reprot; allowed: "),
+        (["run", "--workers", "-1"], "run, --workers: found '-1'; allowed: a number of at least 0."),
+        (["run", "--workers", "x"], "run, --workers: found 'x'; allowed: a whole number."),
+        (["run", "--device", "gpu"], "run, --device: found 'gpu'; allowed: auto, cpu, cuda."),
+        (["participation", "--dropout", "x"], "participation, --dropout: found 'x'; allowed: a number."),
+        (["report", "x", "--also", "nope"], "report, --also: found 'nope'; allowed: tex, junit, parquet, pdf."),
+        (["schema", "nope"], "schema, of: found 'nope'; allowed: spec, report."),
+        (["run", "--out"], "--out: found no value behind it; allowed: one."),
+        (["run", "--replace=3"], "--replace: found a value behind it; allowed: none."),
+        (["report"], "report: found no directory; allowed: a folder that `seethrough run` wrote."),
+        (["plan", "a", "b", "c"], "plan: found b c as well; allowed: spec."),
+    ],
+)
+def test_a_mistake_in_a_command_is_answered_with_one_sentence(tmp_path, arguments, sentence):
+    done = typed(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(sentence) and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_meant_is_guessed(tmp_path):
+    assert typed("reprot", cwd=tmp_path).stderr.endswith("; did you mean report?\n")
+    assert typed("run", "--worker", "3", cwd=tmp_path).stderr.endswith("; did you mean --workers?\n")
 
 
 def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):

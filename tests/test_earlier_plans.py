@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +17,7 @@ from seethrough.common.console import Terminal
 from seethrough.common.errors import InputError
 from seethrough.reports import Cell, Manifest, Place, write_reports
 from seethrough.reports.comparison import compare
+from seethrough.reports.exports.junit import junit_xml
 from seethrough.reports.gate import judge_policy
 from seethrough.reports.plan_changes import plan_changes
 from seethrough.reports.report import read_report
@@ -150,6 +152,71 @@ def test_page_tables_and_digest_say_so(tmp_path: Path):
     assert RAISED not in (tmp_path / "out" / "index.html").read_text()
     others = compare(read_report(kept, cells_of(plan)), read_report(plan, cells_of(plan))).others
     assert others[0].startswith(f"the plan of the second run: {RAISED}")
+
+
+def test_a_run_compared_with_itself_differs_in_nothing(tmp_path: Path):
+    plan = reported(tmp_path)
+    report = read_report(plan, cells_of(plan))
+    assert compare(report, report).others == ()
+
+
+def junit(plan: Manifest) -> dict[str, str]:
+    """By test of the first suite, what became of it."""
+    suite = ElementTree.fromstring(junit_xml(read_report(plan, cells_of(plan))))[0]
+    tags = {case.get("name"): case[0].tag if len(case) else "" for case in suite}
+    counts = [sum(tag == kind for tag in tags.values()) for kind in ("failure", "skipped")]
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["2", *map(str, counts)]
+    return tags
+
+
+def test_junit_fails_for_a_changed_plan(tmp_path: Path):
+    plan = reported(tmp_path)
+    assert junit(plan)["plan kept"] == "failure" and junit(replace(plan, earlier=()))["plan kept"] == ""
+
+
+def without_manifest(tmp_path: Path, now: Manifest, damaged: bool = False, replaces: bool = False) -> Manifest:
+    """The plan of a run in a folder whose cells have no manifest that can be read."""
+    store = folder_with(tmp_path, planned(4))
+    path = tmp_path / "run" / "manifest.json"
+    path.write_text("no manifest") if damaged else path.unlink()
+    return with_history(now, None, store, replaces)
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_history_that_is_lost_is_said_and_not_known_to_the_gate(tmp_path: Path, damaged: bool):
+    plan, (strict, _) = without_manifest(tmp_path, planned(9), damaged), load_policy("strict")
+    (sentence,) = plan_changes(plan)
+    assert sentence.startswith("The history of the plan is lost: on 20") and "2 measured cells, 0 of which" in sentence
+    write_reports(tmp_path / "out", plan, cells_of(plan))
+    digest = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert digest["plan_changes"] == [sentence]
+    assert digest["headline"].endswith("What was planned before results were seen is not known: see below.")
+    for name in ("index.html", "results.md"):
+        assert "The history of the plan is lost" in (tmp_path / "out" / name).read_text()
+    judged = judge_policy(strict, read_report(plan, cells_of(plan)))
+    assert next(each.outcome for each in judged if each.rule.require == "plan_kept") == "inconclusive"
+    assert junit(plan)["plan kept"] == "skipped"
+
+
+def test_what_lies_in_a_folder_without_a_manifest_is_not_left_out_in_silence(tmp_path: Path):
+    with pytest.raises(InputError, match="2 measured cells of an audit without a manifest that this one does not have"):
+        without_manifest(tmp_path, planned(4, attack="other"))
+    (sentence,) = plan_changes(without_manifest(tmp_path, planned(4, attack="other"), replaces=True))
+    assert "2 of which are not part of this run" in sentence
+
+
+def test_a_folder_that_holds_no_measured_cell_has_no_history(tmp_path: Path):
+    assert with_history(planned(4), None, Store(tmp_path / "new"), False).earlier == ()
+    store = folder_with(tmp_path, planned(4), status="failed")
+    assert with_history(planned(4), None, store, False).earlier == ()
+
+
+def test_shards_are_not_merged_into_a_folder_of_unknown_cells_in_silence(tmp_path: Path):
+    folder_with(tmp_path, planned(4), name="a")
+    folder_with(tmp_path, planned(4), name="whole")
+    (tmp_path / "whole" / "manifest.json").unlink()
+    found, _ = merge([tmp_path / "a"], tmp_path / "whole", Terminal(quiet=True))
+    assert found.earlier[0].is_lost
 
 
 def test_the_strict_policy_forbids_it(tmp_path: Path):

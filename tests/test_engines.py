@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import seethrough
 from seethrough.audit.cells.compute import ChangedError, Computation
 from seethrough.audit.cells.planned import PlannedComputation, case_at
 from seethrough.audit.cells.store import Store, encode
@@ -91,20 +90,3 @@ def test_a_place_of_a_spec_that_is_given_as_text_is_the_same_case_as_planned():
     for changed in (replace(place, attack="other"), replace(place, trial=place.trial + 1)):
         with pytest.raises(ChangedError):
             sent(changed)
-
-
-def test_a_spec_that_its_own_text_does_not_say_is_not_sent(tmp_path: Path):
-    spec = seethrough.spec(
-        name="1e-3",
-        trials=1,
-        settings=[{"name": "digits", "data": "digits", "model": "lenet", "batch_size": 2, "labels": "unique"}],
-        threats=[{"name": "server", "grants": ["count", "recipe", "public"]}],
-        defenses=["none"],
-        attacks=["label_counts"],
-        metrics=["label_accuracy"],
-    )
-    with pytest.raises(
-        InputError,
-        match=r"^the spec: found one that its own YAML does not say, as where text looks",
-    ):
-        seethrough.audit(spec, tmp_path / "out", engine="dask", quiet=True)

@@ -61,6 +61,22 @@ def test_a_rule_is_met_violated_or_not_known(audit: Any, rule: dict[str, Any], o
     assert outcomes(audit, rule) == [outcome]
 
 
+@pytest.mark.parametrize(
+    ("most", "values", "words"),
+    [
+        (0.5, (0.0, 0.9, 0.1) * 5, r"allowed: at most 0.5; about \d+ batches would exclude it$"),
+        (0.4, (0.0, 0.9, 0.6) * 5, r"these gain that much on average, so that more of the same would not exclude it$"),
+        (0.5, (0.0, 0.9), r"fewer than 12 batches cannot tell how many it would take$"),
+        (0.9, (0.0, 0.1) * 6, r"allowed: at most 0.9$"),
+        (0.1, (0.8, 0.9) * 6, r"allowed: at most 0.1$"),
+    ],
+)
+def test_a_leak_that_is_not_known_to_be_small_says_what_it_would_take(most: float, values: tuple, words: str):
+    policy = Policy.model_validate({"name": "p", "rules": ({"name": "r", "defenses": "noise", "leak_at_most": most},)})
+    ((found,),) = [each.evidence for each in judge_policy(policy, read_report(*run(none=LEAK, noise=values)))]
+    assert re.search(words, found.words)
+
+
 @pytest.mark.parametrize("key", ["settings", "threats", "defenses", "attacks", "metrics"])
 @pytest.mark.parametrize("rule", [{"require": "no_leak"}, {"require": "measured"}, {"leak_at_most": 5.0}])
 def test_a_rule_about_nothing_is_not_met(key: str, rule: dict[str, Any]):

@@ -57,12 +57,14 @@ def test_what_reads_runs_needs_no_torch(arguments: tuple[str, ...], tmp_path: Pa
     assert said.returncode == 0 and said.stdout, said.stderr
 
 
-@pytest.mark.parametrize(("arguments", "spared"), [(("check",), "jinja2"), (("list", "metrics"), "sklearn")])
+@pytest.mark.parametrize(
+    ("arguments", "spared"), [(("check",), "jinja2"), (("report",), "scipy.optimize"), (("list", "metrics"), "sklearn")]
+)
 def test_commands_import_nothing_slow_that_they_do_not_use(arguments: tuple[str, ...], spared: str, tmp_path: Path):
     folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR))
     command = [sys.executable, "-X", "importtime", "-c", "from seethrough.audit.cli import main; main()", *arguments]
     said = subprocess.run(
-        [*command, *([str(folder)] if arguments == ("check",) else [])], capture_output=True, text=True, timeout=120
+        [*command, *([] if "list" in arguments else [str(folder)])], capture_output=True, text=True, timeout=120
     )
     imported = {line.rpartition("|")[2].strip() for line in said.stderr.splitlines() if "|" in line}
     assert "seethrough.audit.cli" in imported and spared not in imported
@@ -115,7 +117,7 @@ def test_a_control_that_fails_is_the_first_word_and_has_its_own_exit_code(column
 MADE_OF_IT = """
 import os, signal
 from seethrough.audit.cli import shell
-def app():
+def app(standalone_mode):
     try:
         os.kill(os.getpid(), signal.{number})
     except KeyboardInterrupt:

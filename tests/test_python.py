@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 import seethrough
 from seethrough.audit.api import default_spec
-from seethrough.audit.specification.file import load_spec
+from seethrough.audit.specification.file import load_spec, spec_of_text
 
 SETTING = {"name": "digits", "data": {"digits": {"size": 8}}, "model": "convnet", "batch_size": 2, "labels": "unique"}
 SPEC = {
@@ -85,6 +85,19 @@ def test_keywords_come_last_and_nothing_is_the_default_audit():
 def test_mistakes_get_the_sentences_of_a_file(changes, sentence):
     with pytest.raises(seethrough.InputError, match=re.escape(sentence)):
         seethrough.spec(SPEC | changes)
+
+
+@pytest.mark.parametrize("name", ["1e-3", "1.e5", "\x85"])
+def test_the_text_of_a_spec_says_what_it_was_made_of(name: str):
+    spec = seethrough.spec(SPEC | {"name": name})
+    assert spec_of_text(spec.text, spec.source) == spec
+
+
+def test_a_spec_that_was_changed_after_it_was_made_is_not_run_under_the_former_text(tmp_path):
+    changed = seethrough.spec(SPEC).model_copy(update={"trials": 7})
+    with pytest.raises(seethrough.InputError, match="the spec: found one that was changed after it was made"):
+        seethrough.audit(changed, tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_mistake_that_shows_only_with_the_data_is_one_sentence_too(tmp_path):

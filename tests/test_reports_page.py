@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from seethrough.common.files import write_text_atomically
-from seethrough.reports import Claim, Pictures, write_reports
+from seethrough.reports import Claim, Pictures, Recovery, write_reports
 from seethrough.reports.page import render_page
 from seethrough.reports.report import read_report
 from tests.reports_samples import manifest, measured, place, png, score, with_text
@@ -170,7 +170,7 @@ def test_pictures_stand_side_by_side_for_the_first_trial_that_has_them(tmp_path)
     sources = [value.removeprefix("data:image/png;base64,") for tag, name, value in page.attributes if name == "src"]
     assert sources == [png(1), png(3), png(5), png(2), png(4)]  # the second example has no decoy
     described = [value for tag, name, value in page.attributes if name == "alt"]
-    assert described[:3] == ["original 1", "reconstruction 1", "decoy control 1"]
+    assert described[:3] == ["original 1", "found 1", "decoy 1"]
     assert "This page holds personal data: private images and what was recovered of them." in page.text
     assert "trial 1" in page.text
 
@@ -283,3 +283,51 @@ def test_of_very_many_cells_only_those_without_a_measurement_are_listed_one_by_o
     assert "<summary>All 3 cells</summary>" in listed(3) and listed(3).count("<tr>") == 1 + 3
     assert "<summary>The 2 cells without a measurement</summary>" in listed(4) and listed(4).count("<tr>") == 1 + 2
     assert "All 4 cells are in <code>results.csv</code>" in listed(4) and "it broke" in listed(4)
+
+
+ORDER = (
+    *("verdict", "scope", "method", "glance", "block-1", "claims", "findings", "limitations", "coverage", "standards"),
+    *("repeat", "glossary"),
+)
+
+
+def test_the_sections_stand_in_the_order_in_which_they_are_asked_for(tmp_path):
+    at = place()
+    page = page_of(tmp_path, manifest([at]), [measured(at, score(0.5))])
+    assert tuple(re.findall(r'<section id="([^"]+)"', page)) == ORDER
+    assert tuple(re.findall(r'<a href="#([^"]+)">', page[: page.index("</nav>")])) == ORDER
+
+
+def test_what_many_bounds_rest_on_is_said_once(tmp_path):
+    places = [place(trial, attack) for attack in ("one", "two", "three") for trial in range(3)]
+    found = Recovery(20.0, 1, 4, 4, 3, 700, 0.01)
+    cells = [measured(at, score(0.5), recovery=found, unclaimed="it promises no bound") for at in places]
+    page = page_of(tmp_path, manifest(places), cells)
+    section = page[page.index('<section id="claims">') :].partition("</section>")[0]
+    table, _, notes = section.partition("Images recovered")[2].partition("</table>")
+    assert table.count('<a href="#basis-1">basis 1</a>') == 3 and "it promises no bound" not in table
+    assert notes.count("it promises no bound") == 1 and 'id="basis-1"' in notes
+
+
+def test_a_page_of_thousands_of_cells_repeats_little(tmp_path):
+    """Bytes of the page for one more combination, its pictures left out."""
+    sizes = []
+    for count in (10, 20):
+        places = [place(trial, f"attack_{number}") for number in range(count) for trial in range(6)]
+        cells = [measured(at, score(0.1 * at.trial), pictures=Pictures((png(),), (png(),), (png(),))) for at in places]
+        page = page_of(tmp_path, manifest(places), cells)
+        sizes.append(
+            len(re.sub(r'data:image/png;base64,[^"]*|<details class="cells">.*?</details>', "", page, flags=re.DOTALL))
+        )
+    assert (sizes[1] - sizes[0]) / 10 < 1_500
+
+
+def test_a_remark_that_differs_in_a_number_is_said_once_with_all_of_them(tmp_path):
+    places = [place(trial, defense=defense) for defense in ("none", "noise") for trial in range(4)]
+    notes = ("", "alike", "of 10 images, a cosine of -0.003 is left; alike", "of 10 images, a cosine of 0.064 is left")
+    cells = [measured(at, score(0.5, note=notes[at.trial])) for at in places]
+    page = page_of(tmp_path, manifest(places), cells)
+    assert page.count("a cosine of") == 1
+    assert (
+        "Noted: alike (in 4 of 8 trials); of 10 images, a cosine of -0.003 to 0.064 is left (in 4 of 8 trials)." in page
+    )

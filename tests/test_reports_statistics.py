@@ -11,7 +11,14 @@ from scipy import stats
 from seethrough.audit.metrics.psnr import PSNR
 from seethrough.audit.specification.kinds import entries_of
 from seethrough.reports.findings.grid import read_blocks, read_grid
-from seethrough.reports.findings.intervals import leak_of, leak_over_best, of_shares, over_batches, value_of
+from seethrough.reports.findings.intervals import (
+    RESAMPLES,
+    leak_of,
+    leak_over_best,
+    of_shares,
+    over_batches,
+    value_of,
+)
 from tests.reports_samples import manifest, measured, place, score
 
 
@@ -41,6 +48,26 @@ def test_the_interval_holds_student_t_and_the_bootstrap_t():
     found = over_batches(list(values))
     assert found.low == pytest.approx(student[0]) and found.high > student[1] + 0.1  # skewed: each decides one end
     assert found.method == "the wider of Student t and bootstrap-t"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        numpy.random.default_rng(3).random(21),
+        numpy.append(numpy.zeros(6), 1.0),
+        numpy.append(numpy.arange(7) * 1e-8, 1.0),
+        1 - numpy.random.default_rng(4).random(9) * 1e-7,
+    ],
+)
+def test_resamples_without_spread_are_told_from_those_with_little(values: numpy.ndarray):
+    drawn = values[numpy.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))]
+    drawn = drawn[numpy.ptp(drawn, axis=1) > 0]
+    quotients = (drawn.mean(axis=1) - values.mean()) / drawn.std(axis=1, ddof=1)
+    resampled = values.mean() - values.std(ddof=1) * numpy.quantile(quotients, [0.975, 0.025])
+    student = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    found = over_batches(list(values))
+    assert found.low == pytest.approx(min(student[0], resampled[0]), rel=1e-7)
+    assert found.high == pytest.approx(max(student[1], resampled[1]), rel=1e-7)
 
 
 def test_the_bootstrap_gives_the_same_interval_each_time():

@@ -46,16 +46,20 @@ def _converter(hint: Any, reading: bool) -> Convert:
     if origin is Literal:
         return lambda value, where: value if value in arguments else _refuse_choice(value, arguments, where)
     if origin is tuple and arguments[-1] is Ellipsis:
-        return _sequence(_converter(arguments[0], reading), *((list, tuple) if reading else (tuple, list)))
+        return _sequence(arguments[0], reading, *((list, tuple) if reading else (tuple, list)))
     if origin is tuple:
         return _fixed([_converter(each, reading) for each in arguments], *((list, tuple) if reading else (tuple, list)))
     return lambda value, where: value if type(value) is hint else _of_type(value, hint, where)
 
 
-def _sequence(convert: Convert, source: type, target: type) -> Convert:
+def _sequence(item: Any, reading: bool, source: type, target: type) -> Convert:
+    convert, as_they_are = _converter(item, reading), {item} if item is str or (item is float and reading) else set()
+
     def converted(value: Any, where: Where) -> Any:
-        parts = enumerate(_of_type(value, source, where))
-        return target([convert(part, (where, position)) for position, part in parts])
+        parts = _of_type(value, source, where)
+        if set(map(type, parts)) == as_they_are:  # most of a cell is numbers
+            return target(parts)
+        return target([convert(part, (where, position)) for position, part in enumerate(parts)])
 
     return converted
 

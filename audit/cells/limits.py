@@ -8,6 +8,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from seethrough.common.errors import InputError
 
+LEAST_MEMORY = 100_000_000  # bytes; torch alone takes more, so a smaller limit is a slip, such as a unit left out
 UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}  # seconds
 
 
@@ -31,9 +32,8 @@ class Limits:
 
     def too_low(self, taken: int) -> str:
         """Why a run cannot go on whose workers take more, before their first cell, than they may."""
-        return (
-            f"a worker takes {said_size(taken)} of memory before its first cell, the limit is {said_size(self.memory)}"
-        )
+        found = f"memory_limit: found {said_size(self.memory)}"
+        return f"{found}; allowed: more than the {said_size(taken)} that a worker takes before its first cell."
 
 
 NO_LIMITS = Limits()
@@ -41,7 +41,7 @@ NO_LIMITS = Limits()
 
 def limits_from(cell_timeout: str | float | None, memory_limit: str | int | None, tries: int) -> Limits:
     """Limits as a user writes them: `cell_timeout` in seconds or with a unit (s, m, h, d), `memory_limit` in bytes or with a
-    unit (MB, GB, GiB), None for no limit; `tries` from 1 on.
+    unit (MB, GB, GiB), at least LEAST_MEMORY, None for no limit; `tries` from 1 on.
 
     Raises: InputError, naming the one that cannot be read.
     """
@@ -77,8 +77,10 @@ def _bytes(given: str | int) -> int:
         size = int(TypeAdapter(ByteSize).validate_python(given))
     except ValidationError:
         size = 0
-    if size < 1:
+    if size < LEAST_MEMORY:
+        found = f"{given!r:.60}{' (bytes)' if str(given).strip().isdigit() else ''}"
+        least = f"{LEAST_MEMORY // 10**6}MB, below which no worker starts"
         raise InputError(
-            f"memory_limit: found {given!r:.60}; allowed: a size above zero, such as 800MB, 2GB or 1.5GiB."
+            f"memory_limit: found {found}; allowed: a size of at least {least}, such as 800MB, 2GB or 1.5GiB."
         )
     return size

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,7 @@ from .shown import SHOWN, show
 
 if TYPE_CHECKING:
     from seethrough.reports.report import Report
+    from seethrough.reports.standards import Point
 
 
 class Also(str, Enum):
@@ -56,9 +58,8 @@ def report(
 
     from ..cells.finished import finished_cells, read_manifest
     from ..cells.store import Store
-    from ..standards import load_standards
 
-    added = () if standards is None else load_standards(standards)
+    added = _added(standards)
     store = Store(directory)
     manifest = read_manifest(store)
     with store.lock():
@@ -68,6 +69,14 @@ def report(
         for wanted in also or ():
             say(out, f"wrote {write_export(directory, written, wanted.value)}")
     show(written, directory)
+
+
+def _added(standards: Path | None) -> "Sequence[Point]":
+    if standards is None:
+        return ()
+    from ..standards import load_standards
+
+    return load_standards(standards)
 
 
 @app.command(name="merge")
@@ -143,7 +152,7 @@ def check(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A folder that `seethrough run` wrote: what was.")],
-    second: Annotated[Path, typer.Argument(help="Another one: what is now.")],
+    second: Annotated[Path, typer.Argument(help="A second such folder: what is now.")],
     markdown: Annotated[Path | None, typer.Option("--out", help="A Markdown file for every number.")] = None,
     html: Annotated[Path | None, typer.Option(help="The same as a self-contained HTML page.")] = None,
 ) -> None:

@@ -8,9 +8,12 @@ import typer
 from seethrough.common.console import Terminal, say
 from seethrough.common.errors import InputError, refusal
 
+from .usage import Commands, UsageError, sentence
+
 FAILED, USAGE, REFUTED, INCONCLUSIVE, UNCONTROLLED, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -21,8 +24,9 @@ err = Terminal(stderr=True)
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """End the command with a sentence and an exit code."""
-    say(err, message, "red")
+    """End the command with a sentence, if there is one to say, and an exit code."""
+    if message:
+        say(err, message, "red")
     raise SystemExit(code)
 
 
@@ -41,17 +45,22 @@ def main() -> None:
     """
     asked = _Asked()
     try:
-        app()
-    except KeyboardInterrupt:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         interrupted("interrupted")
     except Exception as error:
         if asked.to_end:  # native code may make an error of its own of an interrupt, as pydantic does
             interrupted("interrupted")
         if isinstance(error, InputError):
             stop(str(error), USAGE)
+        if isinstance(error, UsageError):
+            stop(sentence(error), USAGE)
         if isinstance(error, OSError):
             stop(refusal(error), FAILED)
         raise
+    if code == INTERRUPTED:  # what typer makes of an interrupt
+        interrupted("interrupted")
+    raise SystemExit(code)
 
 
 class _Asked:

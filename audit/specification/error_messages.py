@@ -17,8 +17,10 @@ Location = tuple[str | int, ...]
 ALLOWED = {
     "missing": "a value, it has no default",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "float_parsing": "a number",
     "string_type": "text",
     "bool_type": "true or false",
     "tuple_type": "a list",
@@ -60,7 +62,7 @@ def sentences(file: str, document: Document, error: ValidationError) -> Iterator
         line = document.line(location if detail["type"] != "missing" else location[:-1])
         found = "nothing" if detail["type"] == "missing" else _shown(_value_at(document.data, location))
         place = f"{file}, line {line}" if line else file
-        allowed = stopped(_allowed(detail) + _hint(detail))
+        allowed = stopped(allowed_by(detail) + _hint(detail))
         yield visible(f"{place}, {written(location)}: found {found}; allowed: {allowed}")
 
 
@@ -92,7 +94,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _allowed(detail: Any) -> str:
+def allowed_by(detail: Any) -> str:
+    """What is allowed where pydantic found the mistake of which it tells this."""
     if detail["type"] == "tuple_type" and isinstance(detail["input"], str):
         return f"a list, such as [{detail['input']}]"
     if detail["type"] == "value_error":

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from ..untrusted import Document, parse_yaml, read_yaml
+from ..untrusted import Document, parse_yaml, read_yaml, written_yaml
 from .error_messages import Location, SpecError, sentences, written
 from .schema import AuditSpec
 
@@ -33,7 +32,7 @@ def spec_from(described: Mapping[str, Any], source: str = "the spec") -> AuditSp
     Raises: SpecError, with the same sentences as for a file; `source` stands in the file's place.
     """
     plain = _plain(described, (), source)
-    return _validated(Document(plain, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), {}), source)
+    return _validated(Document(plain, written_yaml(plain), {}), source)
 
 
 def _validated(document: Document, source: str) -> AuditSpec:

@@ -7,7 +7,7 @@ from .files import UntrustedFileError, sha256_of
 from .image import read_image
 from .npz import read_npz
 from .table import read_columns
-from .yaml import Document, parse_yaml, read_yaml
+from .yaml import Document, parse_yaml, read_yaml, written_yaml
 
 __all__ = [
     "Document",
@@ -18,4 +18,5 @@ __all__ = [
     "read_npz",
     "read_yaml",
     "sha256_of",
+    "written_yaml",
 ]

@@ -73,6 +73,26 @@ def parse_yaml(text: str, path: FilePath) -> Document:
         raise refusal(path, f"no YAML ({shown(str(error))})", "one document of YAML in UTF-8") from error
 
 
+def written_yaml(data: Any) -> str:
+    """YAML that `parse_yaml` reads as `data`, what a Document holds; with line breaks of its own, and keys in their order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text in quotes where it would mean something else without; names nothing, to be repeated by its name."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> Any:
+        is_more = data in _CONSTANTS or any(kind.fullmatch(data) for kind in (_INTEGER, _FLOAT, _SPECIAL))
+        style = None if data.isprintable() and not is_more else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 class _UnwantedError(Exception):
     """YAML that means more than plain data, or more of it than is wanted."""
 

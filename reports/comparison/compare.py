@@ -99,8 +99,9 @@ def compare(first: Report, second: Report) -> Comparison:
     compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items())
     changed = (
         f"the plan of the {which} run: {change}"
-        for which, report in (("first", first), ("second", second))
+        for which, report, other in (("first", first, second), ("second", second, first))
         for change in report.plan_changes
+        if change not in other.plan_changes
     )
     others = (*changed, *compared, *_others(first.manifest, second.manifest))
     unsound = tuple(

@@ -8,7 +8,10 @@ from ..defense_table import DefenseLine
 from ..findings.defense_verdicts import NO_DEFENSE
 from ..findings.recoveries import refutation
 from ..headline import failed_control
+from ..plan_changes import is_changed
 from ..report import Report
+
+CONTROLS = "controls of the audit"
 
 
 def junit_xml(report: Report) -> str:
@@ -32,12 +35,22 @@ def junit_xml(report: Report) -> str:
 
 
 def _controls(suites: ElementTree.Element, report: Report) -> None:
+    """Whether the audit is to be believed: its controls and guarantees, and that its plan was kept."""
     failed = " ".join(filter(None, (failed_control(report.blocks), refutation(report.recoveries))))
-    counts = {"tests": "1", "failures": str(int(bool(failed))), "skipped": "0", "errors": "0"}
-    suite = ElementTree.SubElement(suites, "testsuite", counts, name="controls of the audit")
-    case = ElementTree.SubElement(suite, "testcase", classname="controls of the audit", name="controls and guarantees")
-    if failed:
-        ElementTree.SubElement(case, "failure", message=visible(failed), type="controls")
+    kept = "failure" if is_changed(report.manifest.earlier) else "skipped"  # where it is not known
+    said = {"controls and guarantees": ("failure", failed), "plan kept": (kept, " ".join(report.plan_changes))}
+    tags = [tag for tag, words in said.values() if words]
+    counts = {
+        "tests": "2",
+        "failures": str(tags.count("failure")),
+        "skipped": str(tags.count("skipped")),
+        "errors": "0",
+    }
+    suite = ElementTree.SubElement(suites, "testsuite", counts, name=CONTROLS)
+    for name, (tag, words) in said.items():
+        case = ElementTree.SubElement(suite, "testcase", classname=CONTROLS, name=name)
+        if words:
+            ElementTree.SubElement(case, tag, message=visible(words))
 
 
 def _case(suite: ElementTree.Element, line: DefenseLine) -> None:

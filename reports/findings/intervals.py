@@ -32,6 +32,7 @@ LEVEL = 0.95
 LEAST_BATCHES = 6  # below, no interval that supposes nothing of a measure's distribution excludes anything at 95 %
 LEAST_SPREAD = 1e-9  # relative to the largest value; below it, resampling sees rounding only
 RESAMPLES = 1_999
+FLAT = 1e-6  # of the largest square; below it, a variance that is taken as a difference is rounding as well
 DRAWS = 20_000  # of the spacings behind a share's interval
 UNBOUNDED = (-math.inf, math.inf)
 
@@ -195,19 +196,25 @@ def _bootstrap_t(values: np.ndarray, rivals: int) -> tuple[float, float]:
     """The mean less quantiles of the resampled (mean - values' mean) / standard error; a fixed stream, so that equal rows
     give equal reports. Resamples without spread, which have no standard error, are left out."""
     n, mean = len(values), values.mean()
-    drawn = values.take(_resamples(n))
-    means = drawn.mean(axis=1, keepdims=True)
-    errors = drawn.std(axis=1, ddof=1, mean=means)
+    drawn, shares = _resamples(n)
+    centered = values - mean
+    means, squares = (shares @ np.stack((centered, centered**2), axis=1)).T
+    variances = squares - means**2
+    flat = variances < FLAT * squares.max()
+    variances[flat] = centered.take(drawn[flat]).var(axis=1)
+    errors = np.sqrt(variances * n / (n - 1))
     spread = errors > LEAST_SPREAD * np.abs(values).max()
-    quotients = (means[spread, 0] - mean) / errors[spread]
+    quotients = means[spread] / errors[spread]
     least, most = np.quantile(quotients, [_beyond(rivals), 1 - _beyond(1)])
     error = values.std(ddof=1)
     return float(mean - most * error), float(mean - least * error)
 
 
 @cache
-def _resamples(n: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+def _resamples(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n values are drawn, and the share that each of them has in the mean: int and float [RESAMPLES, n]."""
+    drawn = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+    return drawn, np.stack([(drawn == place).mean(axis=1) for place in range(n)], axis=1)
 
 
 @cache

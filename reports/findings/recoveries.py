@@ -9,6 +9,7 @@ them refuted at most once in forty.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from ..row import Cell, Claim, Manifest, Recovery
@@ -101,21 +102,26 @@ def refutation(rows: Sequence[Recovered]) -> str:
     )
 
 
+@cache
 def interval_of_mean(mean: float, batches: int, doubt: float) -> tuple[float, float]:
     """Limits of the expectation of values in [0, 1], of which `batches` independent ones average `mean`.
 
     Each is passed with probability at most `doubt`.
     """
-    from scipy.optimize import brentq  # takes as long to load as all else that a report needs
-
     reach = math.log(1 / doubt) / batches
+    return _where(mean, 0.0, reach), _where(mean, 1.0, reach)
 
-    def excess(expected: float) -> float:
-        return _divergence(mean, expected) - reach
 
-    low = 0.0 if excess(1e-15) <= 0 or mean == 0 else brentq(excess, 1e-15, mean)
-    high = 1.0 if excess(1 - 1e-15) <= 0 or mean == 1 else brentq(excess, mean, 1 - 1e-15)
-    return float(low), float(high)
+def _where(mean: float, end: float, reach: float) -> float:
+    """The last number from `mean` on toward `end` whose divergence from it is no more than `reach`, by halving; the end, if
+    all of them are as near. Rounding widens the interval."""
+    near, far = mean, end
+    while (middle := (near + far) / 2) not in (near, far):
+        if _divergence(mean, middle) <= reach:
+            near = middle
+        else:
+            far = middle
+    return far
 
 
 def _divergence(found: float, expected: float) -> float:

@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..findings.batches import FEWEST, batches_to_exclude
 from ..findings.defense_verdicts import RANDOM_UPDATE, fate
 from ..findings.grid import FAULTS, Block, Finding, unique
 from ..findings.text import brief, counted, interval
 from ..headline import failed_control
+from ..plan_changes import changes_by
 from ..report import Report
+from ..undecided import would_take
 from .policy import Policy, Rule
 from .selection import Selection
 
@@ -108,8 +111,9 @@ def _measured(rule: Rule, chosen: Selection) -> Iterator[Violation]:
 
 
 def _plan_kept(rule: Rule, chosen: Selection) -> Iterator[Violation]:
-    yield from (Violation("violated", change) for change in chosen.plan_changes)
-    if not chosen.plan_changes:
+    changes = [(each, words) for each in chosen.earlier for words in changes_by(each)]
+    yield from (Violation("inconclusive" if each.is_lost else "violated", words) for each, words in changes)
+    if not changes:
         yield Violation("met", "nothing was added or left out in the light of results")
 
 
@@ -118,12 +122,12 @@ def _small(rule: Rule, chosen: Selection) -> Iterator[Violation]:
         for defense, metric in unique((finding.defense, finding.metric) for finding in findings):
             mine = [each for each in findings if (each.defense, each.metric) == (defense, metric)]
             could = [finding for finding in mine if finding.standing != "n/a"]
-            yield from (_held_against(rule, finding) for finding in could)
+            yield from (_held_against(rule, finding, chosen) for finding in could)
             if not could:
                 yield Violation("inconclusive", f"{_at(block)}{metric} through {defense}: no attack could be run")
 
 
-def _held_against(rule: Rule, finding: Finding) -> Violation:
+def _held_against(rule: Rule, finding: Finding, chosen: Selection) -> Violation:
     assert rule.leak_at_most is not None
     leak, most = finding.leak, rule.leak_at_most
     if leak is None or leak.low is None or leak.high is None:
@@ -135,7 +139,17 @@ def _held_against(rule: Rule, finding: Finding) -> Violation:
         outcome = "inconclusive"
     said = "no number" if leak is None else f"leak {interval(leak, sign=True)}, n = {leak.n}"
     named = f"{finding.setting}, {finding.threat}: {finding.metric} by {finding.attack} through {finding.defense}"
-    return Violation(outcome, f"{named}: {said}{f', {lacking}' if lacking else ''}; allowed: at most {most:g}")
+    allowed = f"allowed: at most {most:g}{_would_take(finding, most, chosen) if outcome == 'inconclusive' else ''}"
+    return Violation(outcome, f"{named}: {said}{f', {lacking}' if lacking else ''}; {allowed}")
+
+
+def _would_take(finding: Finding, most: float, chosen: Selection) -> str:
+    """How many batches would decide, where these can tell; empty where their number is not what is wanting."""
+    if finding.leak is None or (finding.leak.high is not None and finding.leak.high <= most):
+        return ""
+    if finding.leak.n < FEWEST:
+        return f"; fewer than {FEWEST} batches cannot tell how many it would take"
+    return would_take(finding, most, batches_to_exclude(chosen.scores_of(finding), finding.leak, most))
 
 
 def _lacking(findings: Sequence[Finding]) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from ..findings.defense_verdicts import CONTROLS, NO_DEFENSE
-from ..findings.grid import Block, Finding
+from ..findings.grid import Block, Finding, Reading, grouped
 from ..findings.recoveries import Recovered
 from ..findings.utility import Trained
 from ..report import Report
+from ..row import Score
 from .policy import Rule
 
 
@@ -32,7 +34,8 @@ class Selection:
         }
         self.unmatched = tuple(f"{key}: {getattr(rule, key)}" for key, names in chosen.items() if not names)
         both = ((block, self._of(block)) for block in report.blocks)
-        self.plan_changes = report.plan_changes
+        self.earlier = report.manifest.earlier
+        self._readings = report.readings
         self.found: tuple[tuple[Block, tuple[Finding, ...]], ...] = tuple(pair for pair in both if pair[1])
         self.refuted: tuple[Recovered, ...] = tuple(
             row
@@ -51,6 +54,15 @@ class Selection:
             for finding in block.findings
             if finding.defense in {*self._defenses, NO_DEFENSE} and self._is_by(finding)
         )
+
+    def scores_of(self, finding: Finding) -> list[Score]:
+        """Those that were measured of one finding."""
+        path = (finding.setting, finding.threat, finding.defense, finding.attack, finding.metric)
+        return [each.score for each in self._by_path[path] if each.state == "ok" and each.score is not None]
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, ...], list[Reading]]:
+        return grouped(self._readings)
 
     def _of(self, block: Block) -> tuple[Finding, ...]:
         return tuple(

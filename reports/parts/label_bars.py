@@ -6,7 +6,8 @@ from ..findings.label_histograms import ClassTotal, LabelHistogram
 from ..findings.text import brief, counted
 from .axis import Axis, Frame
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 340, 30, 334, 10, 116
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 340, 30, 334, 26, 132
+CAPTION = 16  # room for what the axis below counts
 MOST = 20  # classes that are drawn; the rest is one
 LETTER, LONGEST, TURNED = 6.4, 14, 84  # width of a letter; letters of a name, and room for it, where it stands upright
 OTHERS = "other classes"
@@ -46,7 +47,7 @@ def label_bars(histogram: LabelHistogram) -> Histogram:
     up, room = Axis(0, most, BOTTOM, TOP), (RIGHT - LEFT) / len(classes)
     upright = any(LETTER * len(_short(each)) > room for each in classes)
     bars = tuple(_bars(each, LEFT + room * place, room, up) for place, each in enumerate(classes))
-    frame = Frame(WIDTH, BOTTOM + (TURNED if upright else 22), LEFT, RIGHT, TOP, BOTTOM)
+    frame = Frame(WIDTH, BOTTOM + (TURNED if upright else 22) + CAPTION, LEFT, RIGHT, TOP, BOTTOM)
     words = _words(histogram)
     return Histogram(bars, most, upright, frame, words, f"{words} {'; '.join(each.words for each in bars)}.")
 

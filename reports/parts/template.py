@@ -3,19 +3,24 @@
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from seethrough.common.console import visible
 
 
 def template(name: str, **known: Any) -> Template:
-    """The packaged template `name`, which can use what is `known`."""
+    """The packaged template `name`; it, and the templates that it includes and imports, can use what is `known`."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+        loader=FunctionLoader(_packaged),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.globals.update(known)
-    return environment.from_string(_packaged(name))
+    return environment.get_template(name)
 
 
 def style() -> Markup:

@@ -13,7 +13,7 @@ const browser = await chromium.launch({
   executablePath,
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
 });
-const found = { console: [], requests: [], overflow: [], violations: [] };
+const found = { console: [], requests: [], overflow: [], scrolled: [], violations: [] };
 for (const colorScheme of ["light", "dark"]) {
   const context = await browser.newContext({ bypassCSP: true, colorScheme });
   const page = await context.newPage();
@@ -32,6 +32,12 @@ for (const colorScheme of ["light", "dark"]) {
       );
       return { body: document.documentElement.scrollWidth - room, wide: wide.slice(0, 3).map((e) => e.outerHTML.slice(0, 120)) };
     });
+    const scrolled = await page.evaluate(() =>
+      [...document.querySelectorAll(".scroll")]
+        .filter((region) => region.querySelector(".lines, .stacked") && region.scrollWidth > region.clientWidth)
+        .map((region) => region.getAttribute("aria-label")),
+    );
+    if (scrolled.length) found.scrolled.push({ width, scrolled });
     if (over.body > 0 || over.wide.length) found.overflow.push({ width, colorScheme, ...over });
   }
   await page.evaluate(axe);

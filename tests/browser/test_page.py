@@ -104,4 +104,5 @@ def test_the_page_in_a_browser(audit, browser: Path, tmp_path: Path):
     found = looked_at(tmp_path / "index.html", browser)
     assert found["console"] == [] and found["requests"] == []
     assert found["overflow"] == []
+    assert [each for each in found["scrolled"] if each["width"] < 640] == []  # the tables that all read
     assert [each for each in found["violations"] if each["impact"] in ("serious", "critical")] == []

@@ -108,7 +108,7 @@ def test_memory_that_earlier_cells_left_is_not_laid_to_a_cells_charge(tmp_path):
 
 
 def test_a_limit_that_no_worker_can_keep_ends_the_run_with_a_sentence(tmp_path):
-    with pytest.raises(RunError, match=r"a worker takes .* GB of memory before its first cell, the limit is 0.001 GB"):
+    with pytest.raises(RunError, match=r"found 0.001 GB; allowed: more than the .* GB that a worker takes before"):
         ran(tmp_path, be_killed, Limits(memory=1e6))
 
 
@@ -256,7 +256,7 @@ def test_a_cell_is_slow_beside_three_of_the_same_attack_and_setting_alone():
     [
         (("90", "2GB", 1), (90, 2e9)),
         (("1.5h", "1.5 GiB", 2), (5400, 1610612736)),
-        ((10, 5, 1), (10, 5)),
+        ((10, 100_000_000, 1), (10, 1e8)),
         ((None, None, 3), (math.inf, math.inf)),
     ],
 )
@@ -272,8 +272,14 @@ def test_limits_are_read_as_a_user_writes_them(given, read):
         (("ten", None, 1), "cell_timeout: found 'ten'"),
         (("-5", None, 1), "cell_timeout: found '-5'"),
         (("9" * 400, None, 1), "cell_timeout: found"),
-        ((None, "much", 1), r"memory_limit: found 'much'; allowed: a size above zero, such as 800MB, 2GB or 1.5GiB\."),
+        (
+            (None, "much", 1),
+            "memory_limit: found 'much'; allowed: a size of at least 100MB, below which no worker starts",
+        ),
         ((None, "0", 1), "memory_limit: found '0'"),
+        ((None, "2", 1), r"memory_limit: found '2' \(bytes\); allowed: a size of at least 100MB"),
+        ((None, 2, 1), r"memory_limit: found 2 \(bytes\); allowed: a size of at least 100MB"),
+        ((None, "99MB", 1), "memory_limit: found '99MB'; allowed: a size of at least 100MB"),
         ((None, None, 0), "tries: found 0; allowed: a whole number of at least 1"),
     ],
 )

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from seethrough.audit.untrusted import (
     UntrustedFileError,
+    parse_yaml,
     read_image,
     read_npz,
     read_yaml,
     sha256_of,
+    written_yaml,
 )
 from seethrough.audit.untrusted.safetensors import check_tensors, read_safetensors
 from seethrough.audit.untrusted.tensors import read_tensors
@@ -72,6 +76,23 @@ def yaml(tmp_path, text: str):
 def test_a_plain_yaml_value_has_one_meaning(tmp_path, text, value):
     found = yaml(tmp_path, f"key: {text}\n")["key"]
     assert (type(found), repr(found)) == (type(value), repr(value))
+
+
+text = st.text(max_size=12) | st.from_regex(r"[-+.~0-9eE_: #'\"\\nNulTrFas]{1,12}", fullmatch=True)
+leaves = st.none() | st.booleans() | st.integers(-(10**290), 10**290) | st.floats(allow_nan=False) | text
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4))
+
+
+@settings(max_examples=300, deadline=None)
+@given(values)
+@example({"1e-3": ["1e-3", 1e-3, "1.e5", "\x85", "1" * 5_000, "long " * 60, "", " a", "yes", 1e22]})
+def test_yaml_that_we_write_reads_as_what_was_written(value):
+    assert repr(parse_yaml(written_yaml(value), "there").data) == repr(value)
+
+
+def test_yaml_of_one_list_in_two_places_has_it_twice():
+    shared = [1]
+    assert parse_yaml(written_yaml({"a": shared, "b": shared}), "there").data == {"a": [1], "b": [1]}
 
 
 def test_not_a_number_is_a_float(tmp_path):
