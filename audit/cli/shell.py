@@ -46,6 +46,9 @@ def main() -> None:
     asked = _Asked()
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of an interrupt
+            interrupted("interrupted")
+        raise SystemExit(code)
     except (KeyboardInterrupt, typer.Abort):
         interrupted("interrupted")
     except Exception as error:
@@ -58,9 +61,6 @@ def main() -> None:
         if isinstance(error, OSError):
             stop(refusal(error), FAILED)
         raise
-    if code == INTERRUPTED:  # what typer makes of an interrupt
-        interrupted("interrupted")
-    raise SystemExit(code)
 
 
 class _Asked:

@@ -42,10 +42,10 @@ def attentive() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     app = shell.app
 
-    def heard() -> None:
+    def heard(standalone_mode: bool) -> object:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
         try:
-            app()
+            return app(standalone_mode=standalone_mode)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
 
