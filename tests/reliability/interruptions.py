@@ -40,6 +40,7 @@ def attentive() -> None:
     """
     warnings.simplefilter("ignore", ResourceWarning)  # as Python does, of what an interrupt leaves open
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a job under nohup ignores it, as it should
     app = shell.app
 
     def heard(standalone_mode: bool) -> object:
