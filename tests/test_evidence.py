@@ -210,6 +210,16 @@ def test_sums_of_the_largest_numbers_stay_within_range_and_none_tells_nothing():
     assert permutation_test({}, 3) == 1.0
 
 
+def test_the_smallest_numbers_are_told_apart():
+    assert swap_test([(2e-30, [1e-30, 0.0])] * 2) == pytest.approx(1 / 9)
+    assert permutation_test({place: np.array([1e-30, 0.0, 0.0]) for place in range(3)}, 3) == pytest.approx(1 / 6)
+
+
+def test_ten_thousand_choices_are_gone_through_and_one_more_is_not():
+    assert swap_test([(1.0, [0.0] * 9)] * 4) == pytest.approx(1 / 10_000)
+    assert swap_test([(1.0, [*[1.0] * 9, *[0.0] * 63]), (1.0, [0.0] * 136)]) != 10 / 10_001
+
+
 def test_what_is_drawn_is_the_same_in_every_test():
     half = [(0.0, list(np.linspace(-1, 1, 19)))] * 8
     assert swap_test(half) == swap_test(half)
