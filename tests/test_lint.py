@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from opacus.accountants import RDPAccountant
 
@@ -13,7 +14,9 @@ GOOD = {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}
 PRIVATE = {"client_dp": {"noise_multiplier": 1.0, "max_norm": 0.1}}
 
 
-def findings(*defenses, batchnorm="running", batch_size=8, local=None, fix=False, model=None, **more) -> list[str]:
+def findings(
+    *defenses, batchnorm="running", batch_size=8, local=None, fix=False, model=None, attacks=("label_sign",), **more
+) -> list[str]:
     chosen = model or {"convnet": {"width": 4, "batchnorm": True}}
     setting = {"name": "digits", "data": "digits", "model": chosen, "batch_size": batch_size, "fix_batchnorm": fix}
     spec = {
@@ -22,7 +25,7 @@ def findings(*defenses, batchnorm="running", batch_size=8, local=None, fix=False
         "settings": [setting | more | ({"local": local} if local else {})],
         "threats": [{"name": "server", "batchnorm": batchnorm}],
         "defenses": list(defenses),
-        "attacks": ["label_sign"],
+        "attacks": list(attacks),
         "metrics": ["label_accuracy"],
     }
     return list(lint(AuditSpec.model_validate_json(json.dumps(spec))))
@@ -48,6 +51,24 @@ def only(found: list[str]) -> str:
 )
 def test_what_is_well_configured_is_left_in_peace(defense):
     assert findings(defense, batch_size=100) == []
+
+
+@pytest.fixture
+def colored(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "colored.npz", images=pictures, labels=np.arange(60) % 4)
+    return {"npz": str(tmp_path / "colored.npz")}
+
+
+def test_what_trained_networks_give_away_to_other_searches(colored):
+    trained = {"weights": {"train": {"epochs": 1}}, "batch_size": 1, "attacks": ["gradinversion"]}
+    assert "in natural colors too" in only(findings("none", **trained, data=colored))
+    assert "least sure of" in only(findings("none", **trained | {"batch_size": 2}))  # gray
+    natural = {"gradinversion": {"falloff": 0.3, "least_sure": True}}
+    assert findings("none", **trained | {"batch_size": 2, "attacks": ["gradinversion", natural]}, data=colored) == []
+    assert findings("none", **trained | {"weights": "random", "batch_size": 2}, data=colored) == []
+    assert findings("none", **trained | {"attacks": ["inverting_gradients"]}, data=colored) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from scipy.stats import binom
 
+from seethrough.attacks.gradinversion import GradInversion
 from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError, parts_of
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
@@ -19,18 +20,20 @@ from ..specification.defenses import defense_label
 from ..specification.schema import AuditSpec, Setting
 from ..threat import ThreatModel
 from ..turns import without_clients
+from ..weights.random import Random
 
 LEAST_NOISE, MOST_NOISE = 0.1, 100.0  # multiples of a clipping norm between which noise is of its order
 LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
 OFTEN_ABORTED = 0.05  # share of attacked rounds
+COLORS = 3
 
 
 def lint(spec: AuditSpec) -> tuple[str, ...]:
     """Every finding once, in the order of the spec. Models are built, so the spec must have passed its checks."""
     found: dict[str, None] = {}
     for setting in spec.settings:
-        found |= dict.fromkeys(_of_copies(setting, spec.seed))
+        found |= dict.fromkeys([*_of_copies(setting, spec.seed), *_of_searches(setting, spec)])
         for defense in spec.defenses:
             sentences = [*_of_dropouts(defense, setting), *_of_mixture(defense, setting), *_of_lists(defense)]
             for _, own in defense.kinds():
@@ -75,6 +78,23 @@ def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
     _, parts = divided(setting, seed)
     if parts.outside() and not parts.dropped:
         yield f"{setting.name}: {parts.said()}; splits: {{copies: drop}} takes them out."
+
+
+def _of_searches(setting: Setting, spec: AuditSpec) -> Iterator[str]:
+    """Searches that leave out what trained networks give away."""
+    searches = [attack for attack in spec.attacks if isinstance(attack, GradInversion)]
+    if not searches or (isinstance(setting.weights, Random) and not setting.recording):
+        return
+    if setting.data.load().space.shape[0] == COLORS and all(attack.falloff is None for attack in searches):
+        yield (
+            f"{setting.name}: gradinversion searches in pixels alone; deep trained networks give more away to a search in "
+            "natural colors too: add gradinversion: {lr: 0.2, falloff: 0.3, color: 0.008, batchnorm: 0.0}."
+        )
+    if setting.batch_size > 1 and not any(attack.least_sure for attack in searches):
+        yield (
+            f"{setting.name}: gradinversion looks for all images of a batch alone; a trained network gives more of the one "
+            "that it is least sure of: add gradinversion: {least_sure: true}."
+        )
 
 
 def _of_defense(defense: Defense, guarantee: Guarantee | None) -> Iterator[str]:
