@@ -70,7 +70,9 @@ class InvertingGradients(Shrinking):
 
     def reconstruct(self, view: View, rng: Generator) -> Reconstruction:
         """The restart of lowest objective; of rounds through which examples come back, what all of them show together."""
-        alone, known = self._alone(view, rng), self.known(view)
+        guess = self.shorter(guesses=(), client_holds=0).reconstruct
+        known = with_likeliest_recipe(self.known(view), self.guesses, guess, rng)
+        alone = self._alone(known, rng)
         again = recurring(known, self.client_holds, alone, lambda each: self._alone(each, rng)) if known.fresh else None
         if again is None:
             return alone
@@ -81,7 +83,6 @@ class InvertingGradients(Shrinking):
 
     def _alone(self, view: View, rng: Generator) -> Reconstruction:
         need_update(view)
-        view = with_likeliest_recipe(self.known(view), self.guesses, self.shorter(guesses=()).reconstruct, rng)
         labels = known_or_recovered(view)
         client, whitened = simulated_client(view), whitening(view)
         distance = cosine(whitened(observed(view)))

@@ -54,9 +54,10 @@ def visits(setting: Setting, seed: int, trial: int, cohort: int) -> tuple[tuple[
     seen: list[int] = [0] * clients
     found: list[tuple[Visit, ...]] = []
     for number in range(setting.rounds):
-        drawn = torch.randperm(clients, generator=rng)[:size].sort().values.tolist()
-        if number == setting.rounds - 1 and drawn[0] != 0:
-            drawn = [0, *drawn[1:]]
+        chosen = torch.randperm(clients, generator=rng)[:size]
+        if number == setting.rounds - 1 and 0 not in chosen:
+            chosen[0] = 0  # in the place of any, as they are in no order yet
+        drawn = chosen.sort().values.tolist()
         luck = torch.rand(size, generator=fates)
         sent = _arrived(setting.population, drawn, luck, attacked=number == setting.rounds - 1)
         found.append(tuple(Visit(client, seen[client]) for client in sent))

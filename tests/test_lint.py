@@ -15,13 +15,21 @@ PRIVATE = {"client_dp": {"noise_multiplier": 1.0, "max_norm": 0.1}}
 
 
 def findings(
-    *defenses, batchnorm="running", batch_size=8, local=None, fix=False, model=None, attacks=("label_sign",), **more
+    *defenses,
+    batchnorm="running",
+    batch_size=8,
+    local=None,
+    fix=False,
+    model=None,
+    attacks=("label_sign",),
+    trials=1,
+    **more,
 ) -> list[str]:
     chosen = model or {"convnet": {"width": 4, "batchnorm": True}}
     setting = {"name": "digits", "data": "digits", "model": chosen, "batch_size": batch_size, "fix_batchnorm": fix}
     spec = {
         "name": "a",
-        "trials": 1,
+        "trials": trials,
         "settings": [setting | more | ({"local": local} if local else {})],
         "threats": [{"name": "server", "batchnorm": batchnorm}],
         "defenses": list(defenses),
@@ -59,6 +67,15 @@ def colored(tmp_path):
     pictures = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "colored.npz", images=pictures, labels=np.arange(60) % 4)
     return {"npz": str(tmp_path / "colored.npz")}
+
+
+def test_trials_that_attack_the_same_images_again(colored):
+    few = {"data": colored, "splits": {"private": 0.1, "public": 0.5}, "batch_size": 2, "labels": "random"}
+    assert "6 trials of 2 images attack 6 different ones, drawn from 6 private ones" in only(
+        findings("none", **few, trials=6)
+    )
+    assert findings("none", **few, trials=1) == []
+    assert findings("none", trials=6) == []
 
 
 def test_what_trained_networks_give_away_to_other_searches(colored):

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from seethrough.defenses import Params
+from seethrough.defenses import Params, parts_of
+from seethrough.defenses.parts.withheld import Withheld
 from seethrough.recipes.replay import Slopes
 
 from .._base import View
@@ -19,8 +20,9 @@ from .rounds import observed, rounds_of, stack_rounds
 
 
 def unaware(view: View) -> View:
-    """The view of an attacker who does not reckon with the defense."""
-    return dataclasses.replace(view, defense=None)
+    """The view of an attacker who does not reckon with the defense, but knows what it leaves out itself."""
+    left_out = () if view.defense is None else [part for part in parts_of(view.defense) if isinstance(part, Withheld)]
+    return dataclasses.replace(view, defense=left_out[0] if left_out else None)
 
 
 def clients_behind(view: View) -> int:

@@ -45,7 +45,7 @@ def sole_part(view: View) -> tuple[View, str]:
         count=None if view.count is None else view.count // clients,
         labels=view.lists.labels,
         buffers=view.buffers if are_running(view) else None,  # of the sum, not of the client
-        defense=None if view.defense is None else Chain((view.defense, Withheld())),
+        defense=Withheld() if view.defense is None else Chain((view.defense, Withheld())),  # by the attacker itself
         participants=None if view.participants is None else 1,
         past=None,
         sums=None,
@@ -54,7 +54,8 @@ def sole_part(view: View) -> tuple[View, str]:
     sent = sum(int(mask.sum()) for mask in view.lists.sent[0].values())
     return (
         alone,
-        f"of {sent} coordinates that the client sent, {found} were sent by no other of {clients}, and are attacked",
+        f"of {sent} coordinates that the client sent, {found} were sent by no other of {clients}, and are attacked alone; the "
+        "whole sum, which an attack without index lists looks at, may tell more of images",
     )
 
 

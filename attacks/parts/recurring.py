@@ -4,9 +4,10 @@ Rounds of other examples are attacked each by itself. What was found in them is 
 same examples: those of one pass are laid over those of another, one to one, and all rounds are searched together by as many
 images as the client holds, so that noise wears off as it does where every round is of the same batch.
 
-The joint images are kept where the last round speaks for them: where they explain its update worse than images of that round
-alone by no more nats than as many free pixels gain by fitting noise, half a nat each (Wilks 1938). So what was matched
-wrongly, or is read off an exact update, is left as it was found in that round.
+The joint images are kept where the last round speaks for them, and all rounds together do: where they explain its update
+worse than images of that round alone by no more nats than as many free pixels gain by fitting noise, half a nat each (Wilks
+1938), and all updates worse than images of each round alone by no more than these gain by the pixels that they have more. So
+what was matched wrongly, supposes too few examples, or is read off an exact update, is left as it was found in that round.
 """
 
 import math
@@ -42,7 +43,7 @@ class Recurring:
     places: tuple[Tensor, ...]  # for each round, which of the examples it is of, int64 [count]
     images: Tensor  # float32 [held, *shape]: all that the client holds, means over the passes
     labels: Tensor  # int64 [held]
-    last: Found  # of the last round alone
+    found: tuple[Found, ...]  # of each round alone
 
     def misfit(self, images: Tensor) -> Tensor:
         """Of images of all examples: the distances of all rounds, each in proportion to what it tells."""
@@ -56,11 +57,14 @@ class Recurring:
         return lambda images: self.misfit(images) + tv * total_variation(images)
 
     def of_last(self, images: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The last round's of the joint `images`, with their labels; None where that round does not speak for them."""
-        misfit, at = self.misfits[-1], self.places[-1]
-        joint = images[at], self.labels[at]
-        worse = float(misfit(*joint)) - float(misfit(*self.last))
-        return joint if worse * self.told[-1] <= joint[0].numel() / 2 else None
+        """The last round's of the joint `images`, with their labels; None where the rounds do not speak for them."""
+        joint = [(images[at], self.labels[at]) for at in self.places]
+        worse = [
+            told * (float(misfit(*together)) - float(misfit(*alone)))
+            for told, misfit, together, alone in zip(self.told, self.misfits, joint, self.found, strict=True)
+        ]
+        fewer = sum(part.numel() for part, _ in joint) - images.numel()  # pixels that are free
+        return joint[-1] if worse[-1] <= joint[-1][0].numel() / 2 and sum(worse) <= fewer / 2 else None
 
 
 def recurring(view: View, held: int, last: Reconstruction, alone: Callable[[View], Reconstruction]) -> Recurring | None:
@@ -87,7 +91,7 @@ def recurring(view: View, held: int, last: Reconstruction, alone: Callable[[View
         smoothness(views[-1], held),
         torch.cat(places).split(view.count),
         *examples,
-        found[-1],
+        tuple(found),
     )
 
 

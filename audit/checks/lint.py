@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import torch
 from scipy.stats import binom
 
 from seethrough.attacks.gradinversion import GradInversion
@@ -14,7 +15,8 @@ from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.federation.client import DivergedError, local_update
 
-from ..case import broadcast_model, claimed, divided, public_batch
+from ..batches import draw_batches
+from ..case import attackable, broadcast_model, claimed, divided, public_batch
 from ..randomness import stream
 from ..specification.defenses import defense_label
 from ..specification.schema import AuditSpec, Setting
@@ -27,13 +29,16 @@ LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
 OFTEN_ABORTED = 0.05  # share of attacked rounds
 COLORS = 3
+OFTEN_AGAIN = 0.8  # share of the attacked images that are different ones, below which it is said
 
 
 def lint(spec: AuditSpec) -> tuple[str, ...]:
     """Every finding once, in the order of the spec. Models are built, so the spec must have passed its checks."""
     found: dict[str, None] = {}
     for setting in spec.settings:
-        found |= dict.fromkeys([*_of_copies(setting, spec.seed), *_of_searches(setting, spec)])
+        found |= dict.fromkeys(
+            [*_of_copies(setting, spec.seed), *_of_repeats(setting, spec), *_of_searches(setting, spec)]
+        )
         for defense in spec.defenses:
             sentences = [*_of_dropouts(defense, setting), *_of_mixture(defense, setting), *_of_lists(defense)]
             for _, own in defense.kinds():
@@ -78,6 +83,24 @@ def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
     _, parts = divided(setting, seed)
     if parts.outside() and not parts.dropped:
         yield f"{setting.name}: {parts.said()}; splits: {{copies: drop}} takes them out."
+
+
+def _of_repeats(setting: Setting, spec: AuditSpec) -> Iterator[str]:
+    """Trials that attack the same images again, since there are few."""
+    private = 0 if setting.recording else len(attackable(setting, spec.seed))
+    drawn = spec.trials * setting.held
+    if drawn <= (1 - OFTEN_AGAIN) * private or setting.recording:
+        return  # so few that repetitions are rare
+    try:
+        batches = [draw_batches(setting, spec.seed, trial, 1, same_labels=False).victim for trial in range(spec.trials)]
+    except NotApplicableError:
+        return  # the cells say so
+    different = len(torch.unique(torch.cat([batch.inputs.flatten(1) for batch in batches]), dim=0))
+    if different < OFTEN_AGAIN * drawn:
+        yield (
+            f"{setting.name}: {spec.trials} trials of {setting.held} image{'s' * (setting.held > 1)} attack {different} "
+            f"different ones, drawn from {private} private ones; intervals are over trials, and say little of other images."
+        )
 
 
 def _of_searches(setting: Setting, spec: AuditSpec) -> Iterator[str]:
