@@ -126,7 +126,7 @@ def test_a_rule_is_one_line_and_only_what_speaks_against_it_stands_below(tmp_pat
     rules = [{"name": "a", "require": "measured"}, {"name": "b", "require": "no_leak"}]
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({"name": "mine", "rules": rules}))
     columns = {f"broken-{number}": LEAK for number in range(7)}
-    folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR, **columns))
+    folder = kept(tmp_path / "run", run(none=LEAK, random_update=FLOOR, noise=FLOOR, **columns))
     policy = ("--policy", str(tmp_path / "p.yaml"))
     _, met, violated, *below, last = checked(folder, monkeypatch, capsys, *policy)
     assert (met, violated) == ("met           a (high)", "violated      b (high)")

@@ -116,7 +116,7 @@ MISTAKES = [
     (changed("metrics", to=[{"lpips": {"net": "resnet"}}]), "metrics[0].lpips.net", '"resnet"', "'alex'"),
     (changed("margins", to={"pnsr": 1.0}), "margins", "pnsr", "the names of metrics of this audit"),
     (changed("margins", to={"label_accuracy": 0}), "margins.label_accuracy", "0", "a number above 0"),
-    (changed("metric", to=["psnr"]), "the whole of it", "metric", "did you mean metrics?"),
+    (changed("metric", to=["psnr"]), "metric", "metric", "did you mean metrics?"),
 ]
 
 

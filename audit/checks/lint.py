@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from scipy.stats import binom
 
+from seethrough.common.rounding import upward
 from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError, parts_of
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
-from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.federation.client import DivergedError, local_update
 
