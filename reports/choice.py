@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .costs import NOT_LEARNED
 from .defense_table import LABEL_SHARES, PICTURE_SHARES, DefenseLine
 from .findings.defense_verdicts import CONTROLS, NO_DEFENSE, defenses_of, false_alarms, is_blind
 from .findings.grid import Block, kind_of, worst_of
@@ -11,6 +12,7 @@ from .recommendation import IMAGES, LABELS
 
 GRAVITY = ("none", "low", "medium", "high", "critical")  # severities from the least to the gravest
 MOST_NAMED = 3
+UNLEARNED = ", so that a model was not shown to learn under it"
 
 
 def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
@@ -31,7 +33,8 @@ def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
     left = len(defended) - len(known)
     return (
         f"By these numbers least leaks through {first.defense} (severity {first.severity_words}; labels: {first.labels}; "
-        f"pictures: {first.pictures}; accuracy it leaves: {first.accuracy_words})"
+        f"pictures: {first.pictures}; accuracy it leaves: {first.accuracy_words}"
+        f"{UNLEARNED if NOT_LEARNED in first.advice else ''})"
         f"{f'; {_named(same)} cannot be told from it' if same else ''}"
         f"{f'; of {left} more too little was measured to say' if left else ''}."
     )

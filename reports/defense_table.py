@@ -136,7 +136,7 @@ def _worst(block: Block, findings: Sequence[Finding], shares: Sequence[str], met
         if first is not None and first.value is not None:
             floor = "" if first.floor is None else f"; {first.guesser}: {number(first.floor, first.value.mean)}"
             return f"{metric} {interval(first.value)}, n = {_number_of_batches(first)}{floor}"
-    return _without_a_leak(measured, shares)
+    return _without_a_leak(block, measured, metrics, shares)
 
 
 def _not_shown(measured: Sequence[Finding], most: Finding) -> str:
@@ -147,8 +147,9 @@ def _not_shown(measured: Sequence[Finding], most: Finding) -> str:
     return f"; {percent(worst.value.mean)} by {worst.attack}, n = {worst.value.n}, is not shown to leak"
 
 
-def _without_a_leak(measured: Sequence[Finding], shares: Sequence[str]) -> str:
-    """What is said of metrics by which nothing leaks, by the gravest standing among them."""
+def _without_a_leak(block: Block, measured: Sequence[Finding], metrics: Sequence[str], shares: Sequence[str]) -> str:
+    """What is said of metrics by which nothing leaks, by the gravest standing among them; that nothing is found is worth
+    little where nothing leaks without a defense either."""
     standing, known = overall(measured), [each for each in measured if each.value is not None]
     if standing is None:
         return NOT_MEASURED
@@ -164,11 +165,10 @@ def _without_a_leak(measured: Sequence[Finding], shares: Sequence[str]) -> str:
         )
     if standing == "no power":
         return UNTESTABLE
-    said = (
-        "nothing was found"
-        if standing == "at the floor"
-        else "something came through; that it helps a guesser was not shown"
-    )
+    said = "nothing was found" if standing == "at the floor" else NOT_SHOWN
+    control = [each for each in block.of(NO_DEFENSE) if kind_of(each) in metrics]
+    if standing == "at the floor" and measured[0].defense != NO_DEFENSE and control and overall(control) != "leaks":
+        said += ", as nothing is shown to leak without a defense either"
     return f"{said}{_not_excluded(known, shares)}, n = {_number_of_batches(min(known, key=_measured_batches))}"
 
 

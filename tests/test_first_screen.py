@@ -348,6 +348,21 @@ def test_the_defense_through_which_least_leaks_is_named_with_its_numbers_and_wha
     assert "accuracy it leaves: not measured" in said
 
 
+def test_a_choice_under_which_nothing_is_learned_says_so():
+    places, cells = trained({"none": 0.9, "noise": 0.05, "clip": 0.9})
+    scores = HELD | {("clip", "a", PICTURES): LEAK}
+    said = report(scores, lambda planned: replace(planned, trainings=places), cells).choice
+    assert "least leaks through noise (severity none;" in said and "a model was not shown to learn under it)" in said
+
+
+def test_that_nothing_was_found_is_worth_little_where_nothing_leaks_without_a_defense():
+    """Labels vouch for the attack on labels, and not for pictures."""
+    scores = {("none", "a", LABELS): LEAK, ("noise", "a", LABELS): FLOOR}
+    found = line(report(scores | {(d, "a", PICTURES): FLOOR for d in ("none", "noise")}))
+    assert found.fate == "held" and "as nothing is shown to leak without a defense either" in found.pictures
+    assert "without a defense" not in found.labels and "either" not in line(report(HELD)).pictures
+
+
 def test_where_too_little_is_known_no_defense_is_named():
     scores = {(d, "a", LABELS): LEAK for d in ("none", "noise", "clip")}  # labels alone
     assert report(scores).choice == "Of no defense here is so much known that one could be chosen by it."
