@@ -133,7 +133,7 @@ def _undecided(findings: Sequence[Finding], needed_to_decide: int | None) -> str
     ]
     said = []
     if failed := cells_in(findings, "failed"):
-        said.append(f"{failed[0]} of {counted(failed[1], 'cell')} failed; `--retry-failed` computes them again")
+        said.append(f"{failed[0]} of {counted(failed[1], 'cell')} failed; --retry-failed computes them again")
     if missing := cells_in(findings, "missing"):
         said.append(f"{missing[0]} of {counted(missing[1], 'cell')} not computed yet; the same command goes on")
     most = max((needs for needs, _ in needed), default=0)

@@ -123,12 +123,12 @@ def test_failed_trainings_are_failed_cells_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("planned", "failed", "said"),
     [
-        (6, 2, "Not known: 2 of 6 cells failed; `--retry-failed` computes them again."),  # six are enough, and planned
+        (6, 2, "Not known: 2 of 6 cells failed; --retry-failed computes them again."),  # six are enough, and planned
         (4, 0, "Not known: at least 6 batches (trials) are needed."),
         (
             5,
             1,
-            "Not known: 1 of 5 cells failed; `--retry-failed` computes them again. Also: at least 6 batches (trials) are "
+            "Not known: 1 of 5 cells failed; --retry-failed computes them again. Also: at least 6 batches (trials) are "
             "needed.",
         ),
     ],
