@@ -4,11 +4,10 @@ import copy
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from seethrough.attacks import IndexLists, Seen, Space, Sum, View
-from seethrough.common.section import Section
+from seethrough.common.section import Name, Section
 from seethrough.defenses import Batch, Defense, NotApplicableError, Params
 from seethrough.federation.client import batchnorm_layers
 from seethrough.federation.rounds import Round, aborted
@@ -49,7 +48,7 @@ BATCHNORM = {
 class ThreatModel(Section):
     """What an honest-but-curious server may use beside the model that it broadcast and the update that it reads."""
 
-    name: str = Field(min_length=1)
+    name: Name
     grants: tuple[Fact, ...] = ("count", "recipe", "defense", "public", "participants", "past")
     batchnorm: Literal["hidden", "running", "exact"] = "running"
 

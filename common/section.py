@@ -1,8 +1,9 @@
 """A part of a spec: a frozen pydantic model that names the keys it allows when it meets another."""
 
-from typing import Any
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -21,6 +22,16 @@ class Section(BaseModel):
                 "not_a_mapping", "a mapping with the keys {keys}", {"keys": ", ".join(cls.model_fields)}
             )
         return _with_tuples(value)
+
+
+def _on_one_line(value: Any) -> Any:
+    return re.sub(r"\s*[\r\n]\s*", " ", value).strip() if isinstance(value, str) else value
+
+
+ON_ONE_LINE = BeforeValidator(_on_one_line)
+"""Of what stands in lines and tables: line breaks in it are spaces."""
+
+Name = Annotated[str, Field(min_length=1), ON_ONE_LINE]
 
 
 def _with_tuples(value: Any) -> Any:

@@ -38,6 +38,8 @@ class Digest(BaseModel):
     schema_version: Literal[1]
     name: str
     headline: str
+    choice: str = ""
+    """Which defense lets least through, with its numbers; empty where that is no question, or a control failed."""
     tone: Literal["leaks", "held", "undecided"]
     failed_control: str
     """One sentence, if a control of the audit failed, so that nothing else here is to be believed; empty otherwise."""
@@ -56,6 +58,10 @@ class Digest(BaseModel):
     promises: tuple[Promise, ...]
     recoveries: tuple[Recovered, ...]
     trainings: tuple[Trained, ...]
+    costs_unknown: tuple[str, ...] = ()
+    """One sentence for each setting of which it is not known what a defense costs."""
+    missing_controls: tuple[Statement, ...] = ()
+    """The controls that were not run, or of which nothing was measured."""
     problems: tuple[Statement, ...]
     """What has no number, and why."""
     warnings: tuple[str, ...]
@@ -96,6 +102,7 @@ def digest_of(report: Report) -> Digest:
         schema_version=VERSION,
         name=manifest.name,
         headline=verdict.headline,
+        choice=report.choice,
         tone=verdict.tone,
         failed_control=failed_control(report.blocks),
         refuted_guarantee=refutation(report.recoveries),
@@ -108,6 +115,8 @@ def digest_of(report: Report) -> Digest:
         promises=report.promises,
         recoveries=report.recoveries,
         trainings=report.trained,
+        costs_unknown=report.costs,
+        missing_controls=report.missing_controls,
         problems=verdict.problems,
         warnings=manifest.warnings,
         limits=manifest.limits,

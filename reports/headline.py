@@ -1,6 +1,6 @@
 """The headline of a report: what undefended updates give away, and how many defenses leak, held, or are undecided."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .findings.defense_verdicts import NO_DEFENSE, Fate, defenses_of, false_alarms, fate, fates, is_blind
 from .findings.grid import Block, unique
@@ -20,6 +20,14 @@ POSITIVE_CONTROL_FAILS = (
     "The positive control fails: nothing was found in undefended updates either, so nothing here says that a defense "
     "held"
 )
+
+
+def incomplete(states: Mapping[str, int]) -> str:
+    """What stands before everything where cells, of which `states` says how many are in which, failed or were not computed."""
+    planned, missing, failed = sum(states.values()), states.get("missing", 0), states.get("failed", 0)
+    said = [f"{missing} of {counted(planned, 'cell')} not computed yet"] if missing else []
+    said += [f"{failed} of {counted(planned, 'cell')} failed"] if failed else []
+    return f"{'Partial: ' if missing else ''}{listed(said)}. " if said else ""
 
 
 def failed_control(blocks: Sequence[Block]) -> str:
@@ -48,9 +56,10 @@ def _sentence(blocks: Sequence[Block]) -> str:
         return f"{opening or 'Nothing was planned; '}no defense was tried."
     leaking, through, held, undecided = (found.count(each) for each in ("leaks", "told apart", "held", "undecided"))
     said = [f"{leaking or 'none'} {'leaks' if leaking == 1 else 'leak'}"]
-    said += (
-        [f"{through} {'lets' if through == 1 else 'let'} something through that helps no guesser"] if through else []
-    )
+    if through:
+        said.append(
+            f"{through} {'lets' if through == 1 else 'let'} something through that was not shown to help a guesser"
+        )
     said += [f"{held or 'none'} held against every attack tried here{_named(blocks)}"]
     said += [f"{undecided} {'is' if undecided == 1 else 'are'} undecided"] if undecided else []
     scope = counted(len(found), "defense" if len(blocks) == 1 else "defended case")

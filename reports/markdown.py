@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from seethrough.common.console import visible
+from seethrough.common.rounding import upward
 
-from .defense_table import DefenseLine
+from .defense_table import RANKED, DefenseLine
 from .findings.claims import Promise, bound
 from .findings.evidence import in_words
 from .findings.grid import Block, Finding
@@ -13,6 +14,7 @@ from .findings.problems import Statement
 from .findings.recoveries import Recovered, refutation
 from .findings.text import brief, interval, number
 from .findings.utility import Tradeoff, Trained
+from .glossary import TERMS
 from .report import Report
 from .verdict import Verdict
 
@@ -27,8 +29,9 @@ def results_markdown(report: Report) -> str:
     parts += [
         f"> {escaped(warning)}" for warning in report.plan_changes + report.manifest.warnings + report.manifest.doubts
     ]
-    parts += _verdict_parts(report.verdict)
-    parts += [_defenses_table(report.defenses)] if report.defenses else []
+    parts += _verdict_parts(report.verdict, report.choice)
+    parts += [_defenses_table(report.defenses), RANKED, escaped(TERMS)] if report.defenses else []
+    parts += [f"> {escaped(cost)}" for cost in report.costs]
     for block in report.blocks:
         parts.append(f"## {escaped(block.setting)}, {escaped(block.threat)}")
         told = [
@@ -51,8 +54,8 @@ def escaped(text: str) -> str:
     return visible(text).translate(_MARKUP).replace("](", "]\\(")
 
 
-def _verdict_parts(verdict: Verdict) -> list[str]:
-    parts = [f"**{escaped(verdict.headline)}**"]
+def _verdict_parts(verdict: Verdict, choice: str) -> list[str]:
+    parts = [f"**{escaped(verdict.headline)}**", *([escaped(choice)] if choice else [])]
     if verdict.problems:
         parts.append(_statements(verdict.problems))
     for section in verdict.sections:
@@ -80,8 +83,7 @@ def _defenses_table(lines: Sequence[DefenseLine]) -> str:
     rows = [
         (
             *(line.setting, line.threat, line.defense, line.fate, line.labels, line.pictures),
-            "not measured" if line.accuracy is None else interval(line.accuracy),
-            *(line.epsilon, line.severity, line.advice),
+            *(line.accuracy_words, line.epsilon, line.severity_words, line.advice),
         )
         for line in lines
     ]
@@ -129,7 +131,7 @@ def _claims_table(promises: Sequence[Promise]) -> str:
         (promise.setting, promise.defense, *words)
         for promise in promises
         for words in (
-            [(bound(claim.epsilon), bound(claim.delta), claim.statement) for claim in promise.claims]
+            [(upward(claim.epsilon), bound(claim.delta), claim.statement) for claim in promise.claims]
             or [("", "", promise.words)]
         )
     ]

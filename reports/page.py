@@ -10,13 +10,16 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from seethrough.common.console import visible
+from seethrough.common.rounding import upward
 
+from .defense_table import RANKED
 from .findings.claims import bound
+from .findings.defense_verdicts import CONTROLS
 from .findings.evidence import in_words
 from .findings.grid import STANDINGS, Block, Finding, Reading, State, unique
 from .findings.recoveries import Recovered, refutation
-from .findings.text import average, brief, counted, interval, last_line, number, spread
-from .glossary import GLOSSARY
+from .findings.text import average, brief, counted, interval, last_line, listed, number, spread
+from .glossary import GLOSSARY, TERMS
 from .overview import summarize
 from .parts.curves import curves
 from .parts.label_bars import label_bars
@@ -50,11 +53,15 @@ SIGNS = {
         "leaks", "▲", "the update said something of its own batch, and the attacker beats every blind guesser"
     ),
     "told apart": Sign(
-        "open", "△", "the update said something of its own batch, but nothing that beats every blind guesser"
+        "open", "△", "the update said something of its own batch, but was not shown to beat every blind guesser"
     ),
     "at the floor": Sign("floor", "●", "nothing was found, with batches enough to find a perfect attack"),
     "inconclusive": Sign("open", "?", "with so few batches not even a perfect attack could have been called a leak"),
-    "no power": Sign("absent", "○", "cannot leak by construction: not even a perfect attack would beat a guesser"),
+    "no power": Sign(
+        "absent",
+        "○",
+        "could not be tested, which is no sign of safety: not even a perfect attack would be seen to leak",
+    ),
     "failed": Sign("failed", "✕", "the computation broke"),
     "nan": Sign("absent", "≠", "the measurement is not a finite number"),
     "missing": Sign("absent", "…", "planned, but not computed yet"),
@@ -106,6 +113,13 @@ def render_page(report: Report, include_private: bool = False, added: Sequence[P
         bases={text: number for number, text in enumerate(unique(filter(None, map(_rests_on, report.recoveries))), 1)},
         labels=report.labels,
         defenses=report.defenses,
+        choice=report.choice,
+        costs=report.costs,
+        missing_controls=report.missing_controls,
+        against=_against([each.name for each in report.manifest.defenses]),
+        lacking=_lacking([each.state for each in coverage]),
+        ranked=RANKED,
+        terms=TERMS,
         plan_changes=report.plan_changes,
         refutation=refutation(report.recoveries),
         trained=report.trained,
@@ -134,6 +148,7 @@ def _template() -> Template:
         "page.html",
         average=average,
         bound=bound,
+        upward=upward,
         breakable=breakable,
         brief=brief,
         counted=counted,
@@ -152,6 +167,19 @@ def _template() -> Template:
         spread=spread,
         standings=STANDINGS,
     )
+
+
+def _against(names: Sequence[str]) -> str:
+    """How many defenses, and, apart, how many controls."""
+    controls = sum(name in CONTROLS for name in names)
+    said = [counted(len(names) - controls, "defense")] if len(names) > controls or not controls else []
+    return listed(said + ([counted(controls, "control")] if controls else []))
+
+
+def _lacking(states: Sequence[State]) -> str:
+    """How many cells have no number, and why; empty where all have."""
+    said = {"failed": "failed", "n/a": "not applicable", "missing": "not computed yet"}
+    return "".join(f", {states.count(state)} {words}" for state, words in said.items() if state in states)
 
 
 def _shortened(names: Sequence[str]) -> bool:

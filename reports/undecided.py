@@ -27,7 +27,11 @@ def _open(finding: Finding) -> str:
     if finding.standing != "inconclusive" or evidence is None or evidence.needs is None:
         return said
     gained = ", though told from other batches" if evidence.tells else ""
-    return f"{said}, needs {evidence.needs} batches{gained}"
+    measured = 0 if finding.value is None else finding.value.n
+    of = (
+        f", of which {measured} of {finding.planned} planned were measured" if evidence.needs <= finding.planned else ""
+    )
+    return f"{said}, needs {evidence.needs} batches{of}{gained}"
 
 
 def why_nothing_follows(block: Block, defense: str) -> str:

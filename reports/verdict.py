@@ -1,5 +1,6 @@
 """The verdict in words: what leaks through what, what held, and what cannot be said."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,10 @@ from .findings.defense_verdicts import (
     vouched_for,
 )
 from .findings.evidence import ALPHA
-from .findings.grid import Block, Finding, Reading, unique
+from .findings.grid import Block, Finding, Reading, Standing, kind_of, overall, unique, worst_of
 from .findings.problems import Statement, problems
 from .findings.text import counted, interval, listed, number
-from .headline import headline, is_without_truth
+from .headline import headline, incomplete, is_without_truth
 from .row import EXPLAINED, EarlierPlan
 from .undecided import by_attack, why_nothing_follows
 
@@ -41,6 +42,16 @@ KINDS = {
     "cohort_distance": "what kind of images they are",
 }
 """What of the batch a metric measures, by the metric's name without its parameters."""
+
+OTHERWISE: dict[Standing, str] = {
+    "told apart": "something came through, not shown to help a guesser",
+    "at the floor": "at the floor",
+    "inconclusive": "not known with so few batches",
+    "no power": "could not be tested",
+    "failed": "failed",
+    "missing": "not computed yet",
+}
+"""What is said of a kind by its gravest standing, beside one that leaks."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +80,19 @@ def judge(
     doubts: Sequence[str] = (),
     refuted: bool = False,
     earlier: Sequence[EarlierPlan] = (),
+    trainings: Sequence[Reading] = (),
 ) -> Verdict:
     """The verdict over all that was planned; `doubts` are those of recorded updates, `refuted` whether a guarantee is,
-    `earlier` the plans that the folder had before."""
+    `earlier` the plans that the folder had before, `trainings` what became of each, if any was planned."""
+    planned = {reading.place: reading.cell for reading in (*readings, *trainings)}
+    states = Counter("missing" if cell is None else cell.status for cell in planned.values())
     return Verdict(
-        headline=_partial(readings) + headline(blocks, doubts, refuted, earlier),
+        headline=incomplete(states) + headline(blocks, doubts, refuted, earlier),
         tone=tone(fates(blocks, defended=True) or fates(blocks, defended=False)),
-        problems=problems(readings),
+        problems=problems(readings, trainings),
         sections=tuple(Section(block.setting, block.threat, _statements(block)) for block in blocks),
         caveats=(NOT_PROOF, *_comparisons(blocks)),
     )
-
-
-def _partial(readings: Sequence[Reading]) -> str:
-    """What stands before everything where not all was computed."""
-    planned = {reading.place for reading in readings}
-    missing = {reading.place for reading in readings if reading.cell is None}
-    return f"Partial: {len(missing)} of {counted(len(planned), 'cell')} not computed yet. " if missing else ""
 
 
 def _statements(block: Block) -> tuple[Statement, ...]:
@@ -100,20 +107,20 @@ def _leaks(block: Block, defense: str) -> Statement:
     findings = block.of(defense)
     leaking = [finding for finding in findings if finding.standing == "leaks"]
     attacks = len({finding.attack for finding in leaking})
-    most = [_strongest([finding for finding in leaking if finding.metric == metric]) for metric in block.metrics]
+    most = [worst_of(finding for finding in leaking if finding.metric == metric) for metric in block.metrics]
     return Statement(
         f"{_called(defense)}: leaks",
         f"{attacks} of {counted(_number_tried(findings), 'attack')} that could be run "
-        f"{'recovers' if attacks == 1 else 'recover'} more than a guesser.{_kinds(findings)} The most:",
-        tuple(_gain(finding) for finding in most if finding is not None),
+        f"{'recovers' if attacks == 1 else 'recover'} more than a guesser.{_kinds(findings)} The worst number of each:",
+        tuple(_gain(block, finding) for finding in most if finding is not None),
         "leaks",
     )
 
 
 def _told_apart(block: Block, defense: str) -> Statement:
     findings = [finding for finding in block.of(defense) if finding.standing == "told apart"]
-    most = [_strongest([finding for finding in findings if finding.metric == metric]) for metric in block.metrics]
-    points = tuple(_gain(finding) for finding in most if finding is not None)
+    most = [worst_of(finding for finding in findings if finding.metric == metric) for metric in block.metrics]
+    points = tuple(_gain(block, finding) for finding in most if finding is not None)
     points += by_attack([finding for finding in block.of(defense) if finding.standing == "inconclusive"])
     if {finding.metric for finding in findings} == {EXPLAINED}:
         return Statement(
@@ -126,22 +133,24 @@ def _told_apart(block: Block, defense: str) -> Statement:
     return Statement(
         f"{_called(defense)}: told apart",
         "reconstructions are nearer to their own batch than to others, so something of the update came through, but "
-        "they are no better than what a guesser gets who has no update:",
+        "they were not shown to be better than what a guesser gets who has no update:",
         points,
     )
 
 
 def _kinds(findings: Sequence[Finding]) -> str:
-    """A sentence on what of the batch leaks, and what does not though it was measured."""
-
-    def named(chosen: Sequence[Finding]) -> tuple[str, ...]:
-        return unique(kind for f in chosen if (kind := KINDS.get(f.metric.partition("(")[0])))
-
-    leaking = named([finding for finding in findings if finding.standing == "leaks"])
-    held = [kind for kind in named([f for f in findings if f.standing == "at the floor"]) if kind not in leaking]
-    if not leaking:
+    """A sentence on what of the batch leaks, and on what else was measured, by the gravest standing of each kind, as the
+    table of defenses has it."""
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in tried(findings):
+        if kind := KINDS.get(kind_of(finding)):
+            by_kind.setdefault(kind, []).append(finding)
+    standings = {kind: overall(found) for kind, found in by_kind.items()}
+    if "leaks" not in standings.values():
         return ""
-    return f" What leaked of the batch: {listed(leaking)}{f'; at the floor: {listed(held)}' if held else ''}."
+    said = [(word, [kind for kind in standings if standings[kind] == standing]) for standing, word in OTHERWISE.items()]
+    rest = "".join(f"; {word}: {listed(kinds)}" for word, kinds in said if kinds)
+    return f" What leaked of the batch: {listed([kind for kind in standings if standings[kind] == 'leaks'])}{rest}."
 
 
 def _called(defense: str) -> str:
@@ -149,17 +158,18 @@ def _called(defense: str) -> str:
     return "no defense" if defense == NO_DEFENSE else defense
 
 
-def _gain(finding: Finding) -> str:
+def _gain(block: Block, finding: Finding) -> str:
+    """A number with its floor; where it is not shown to leak, the gain that is not excluded either."""
     if finding.value is None:
         return finding.metric
+    said = f"{finding.metric} {interval(finding.value)}{block.whose(finding)} by {finding.attack}"
     if finding.floor is None:
         chance = "" if finding.chance is None else f"by chance: {number(finding.chance, finding.value.mean)}; "
-        return f"{finding.metric} {interval(finding.value)} by {finding.attack} ({chance}n = {finding.value.n})"
-    guess = number(finding.floor, finding.value.mean)
-    return (
-        f"{finding.metric} {interval(finding.value)} by {finding.attack} ({finding.guesser}: {guess}; n = "
-        f"{finding.value.n})"
+        return f"{said} ({chance}n = {finding.value.n})"
+    gain = (
+        "" if finding.leak is None or finding.standing == "leaks" else f"; over it {interval(finding.leak, sign=True)}"
     )
+    return f"{said} ({finding.guesser}: {number(finding.floor, finding.value.mean)}{gain}; n = {finding.value.n})"
 
 
 def _held(block: Block, defense: str) -> Statement:
@@ -210,10 +220,6 @@ def _comparisons(blocks: Sequence[Block]) -> tuple[str, ...]:
         "all of them together: if none did, a report like this one would call any of them a leak with a probability of "
         f"at most {ALPHA:.1%}. Whether what it said helps a guesser is tested for each by itself, at {ALPHA:.1%}.",
     )
-
-
-def _strongest(findings: Sequence[Finding]) -> Finding | None:
-    return max(findings, key=lambda finding: finding.leak.mean if finding.leak else 0.0, default=None)
 
 
 def _number_tried(findings: Sequence[Finding]) -> int:

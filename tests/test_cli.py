@@ -333,11 +333,15 @@ def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
 
 
 @pytest.mark.parametrize(("preset", "drawn"), [("update", None), ("cross-silo", 10), ("cross-device", 6)])
-def test_new_writes_the_spec_of_the_preset(preset: str, drawn: int | None, tmp_path: Path):
+def test_new_writes_the_spec_of_the_preset_with_both_controls(preset: str, drawn: int | None, tmp_path: Path):
+    from seethrough.audit.specification.defenses import defense_label
     from seethrough.audit.specification.file import load_spec
 
     app(["new", str(tmp_path / "mine.yaml"), "--preset", preset], standalone_mode=False)
-    (setting,) = load_spec(tmp_path / "mine.yaml").settings
+    spec = load_spec(tmp_path / "mine.yaml")
+    (setting,) = spec.settings
+    assert {"none", "random_update"} <= {defense_label(each) for each in spec.defenses}
+    assert spec.utility is not None or "# utility:" in (tmp_path / "mine.yaml").read_text()
     assert (setting.population.per_round if setting.population else None) == drawn
 
 
@@ -358,3 +362,25 @@ def test_a_plan_says_what_an_audit_takes_and_keeps_nothing(tmp_path):
     timed = typed("plan", "spec.yaml", "--rehearse", "--workers", "1", cwd=tmp_path)
     assert re.search(r"About \d+ min \d\d s on 1 worker, by one trial of each combination", timed.stdout), timed
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("begun", "words"), [(False, "nothing was written to"), (True, "the same command goes on from there")]
+)
+def test_an_interrupt_says_that_a_run_goes_on_only_where_one_began(
+    begun: bool, words: str, tmp_path: Path, monkeypatch, capsys
+):
+    """While data were read and nothing was written yet, it was said that what is finished is kept."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        if begun:
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "manifest.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seethrough.audit.run.run_audit", interrupt)
+    monkeypatch.setattr("seethrough.audit.cli.shell.signal.signal", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["seethrough", "run", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130 and words in " ".join(capsys.readouterr().err.split())

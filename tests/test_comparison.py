@@ -248,6 +248,14 @@ def test_another_strength_of_the_one_defense_that_differs_is_compared():
     assert "compared with each other: dp_sgd(noise=1.0) and dp_sgd(noise=0.1)" in found.others
 
 
+def test_what_was_not_compared_is_not_said_to_be():
+    """120 of 120 numbers were not comparable, yet two defenses were said to be compared."""
+    first, (planned, cells) = run(WAS, "dp_sgd(noise=1.0)"), run(WAS, "dp_sgd(noise=0.1)")
+    found = compare(read_report(*first), read_report(replace(planned, seed=1), cells))
+    assert {each.change for each in found.differences} == {"not comparable"}
+    assert not any("compared with each other" in each for each in found.others)
+
+
 def test_where_it_is_not_clear_which_stands_for_which_none_does():
     places = [place(trial, defense=f"clip({at})") for at in (1, 2) for trial in range(8)]
     many = manifest(places), [measured(at, score(0.5)) for at in places]

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -101,7 +102,7 @@ def test_where_no_pyarrow_is_installed_one_sentence_says_what_would_help(tmp_pat
 def test_latex_takes_the_tables(tmp_path: Path):
     body = latex_tables(awkward())
     (tmp_path / "t.tex").write_text(
-        rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{body}\end{{document}}"
+        rf"\documentclass{{article}}\usepackage{{array,booktabs}}\begin{{document}}{body}\end{{document}}"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "t.tex"], cwd=tmp_path, capture_output=True, text=True
@@ -127,6 +128,58 @@ def test_where_nothing_prints_a_pdf_one_sentence_says_what_would(tmp_path: Path,
     ):
         write_export(tmp_path, read_report(*audit(none=LEAK)), "pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_junit_counts_cells_that_failed_as_errors_and_names_them():
+    planned, cells = audit(none=LEAK, noise=FLOOR)
+    cells[-2:] = [replace(each, status="failed", scores=(), note="Traceback\nit broke") for each in cells[-2:]]
+    root = ElementTree.fromstring(junit_xml(read_report(planned, cells)))
+    failed = root[-1]
+    assert (failed.get("name"), failed.get("tests"), failed.get("errors")) == ("cells that failed", "2", "2")
+    assert [case.get("name") for case in failed] == [f"attack through noise, trial {trial}" for trial in (4, 5)]
+    assert {case[0].get("message") for case in failed.iter("testcase")} == {"it broke"}
+
+
+def test_junit_skips_a_control_that_was_not_run():
+    """One that was never run had counted as passed."""
+    for columns, lacking in (
+        ({"none": LEAK, "random_update": FLOOR}, []),
+        ({"none": LEAK}, ["negative control"]),
+        ({"random_update": FLOOR}, ["positive control"]),
+    ):
+        controls = ElementTree.fromstring(junit_xml(read_report(*audit(noise=FLOOR, **columns))))[0]
+        skipped = {case.get("name"): case[0].get("message", "") for case in controls if len(case)}
+        assert [*skipped] == lacking and controls.get("skipped") == str(len(lacking))
+        assert all(words.startswith(f"No {name}: ") for name, words in skipped.items())
+
+
+def test_latex_says_what_it_needs_and_wraps_every_column():
+    """Seven columns that did not wrap were wider than a page."""
+    text = latex_tables(read_report(*audit(none=LEAK, noise=FLOOR)))
+    assert text.startswith("% These tables need \\usepackage{booktabs} and \\usepackage{array}")
+    for columns in re.findall(r"\\begin\{tabular\}\{(.*)\}", text):
+        widths = [float(width) for width in re.findall(r"p\{([\d.]+)\\linewidth\}", columns)]
+        assert len(widths) == 7 and sum(widths) <= 0.92 and re.search(r"(?<![a-z])[lcr](?![a-z])", columns) is None
+
+
+def test_a_pdf_has_the_bytes_of_its_page_and_no_date_of_its_own(tmp_path: Path):
+    text = b"/CreationDate (D:20261130104412+02'00')\n/ModDate (D:20261130104412Z)\nstream D:2026 endstream"
+    (tmp_path / "a.pdf").write_bytes(text)
+    pdf.pin_dates(tmp_path / "a.pdf")
+    pinned = (tmp_path / "a.pdf").read_bytes()
+    assert pinned.startswith(b"/CreationDate (D:19700101000000+00'00')\n/ModDate (D:19700101000000Z)\nstream D:2026")
+    assert len(pinned) == len(text)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, pdf.BROWSERS)), reason="no Chromium is installed")
+def test_a_pdf_that_is_printed_again_is_the_same(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(pdf.importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "index.html").write_text("<title>a page</title><h1>words</h1>")
+    printed = []
+    for _ in range(2):
+        printed.append(pdf.print_page(tmp_path / "index.html", tmp_path / "report.pdf").read_bytes())
+        time.sleep(1.1)  # dates are to the second
+    assert printed[0] == printed[1] and b"19700101" in printed[0]
 
 
 def test_junit_fails_where_a_control_does():

@@ -126,7 +126,7 @@ def test_a_rule_is_one_line_and_only_what_speaks_against_it_stands_below(tmp_pat
     rules = [{"name": "a", "require": "measured"}, {"name": "b", "require": "no_leak"}]
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({"name": "mine", "rules": rules}))
     columns = {f"broken-{number}": LEAK for number in range(7)}
-    folder = kept(tmp_path / "run", run(none=LEAK, noise=FLOOR, **columns))
+    folder = kept(tmp_path / "run", run(none=LEAK, random_update=FLOOR, noise=FLOOR, **columns))
     policy = ("--policy", str(tmp_path / "p.yaml"))
     _, met, violated, *below, last = checked(folder, monkeypatch, capsys, *policy)
     assert (met, violated) == ("met           a (high)", "violated      b (high)")
@@ -366,3 +366,30 @@ def test_a_policy_that_is_not_there_is_one_sentence_and_leaves_no_folder(tmp_pat
     ):
         seethrough.audit(spec(), tmp_path / "out", policy="stric", quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_built_in_strict_policy_wants_both_controls():
+    """A negative control that was never run had counted as one that holds."""
+    cells = column("none", LEAK) | column("noise", FLOOR) | column("random_update", FLOOR)
+    policy = load_policy("strict")[0]
+    for absent, lacking in (("none", "positive"), ("random_update", "negative")):
+        left = {at: cell for at, cell in cells.items() if at.defense != absent}
+        found = {
+            each.rule.name: each.outcome
+            for each in judge_policy(policy, read_report(manifest([*left]), [*left.values()]))
+        }
+        assert found[f"the {lacking} control too"] == "inconclusive"
+    found = {
+        each.rule.name: each.outcome
+        for each in judge_policy(policy, read_report(manifest([*cells]), [*cells.values()]))
+    }
+    assert found["the positive control too"] == found["the negative control too"] == "met"
+
+
+@pytest.mark.parametrize("policy", BUILT_IN)
+def test_a_control_that_was_not_run_is_said_whatever_the_policy_asks(policy: str, tmp_path: Path, monkeypatch, capsys):
+    said = checked(kept(tmp_path / "run", run(none=LEAK, noise=FLOOR)), monkeypatch, capsys, "--policy", policy)
+    assert any(each.startswith("No negative control: ") for each in said)
+    assert not any("the controls too" in each for each in said)
+    whole = kept(tmp_path / "whole", run(none=LEAK, noise=FLOOR, random_update=FLOOR))
+    assert not any("No negative control" in each for each in checked(whole, monkeypatch, capsys, "--policy", policy))

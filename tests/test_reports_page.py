@@ -197,7 +197,7 @@ def test_the_page_shows_numbers_states_claims_and_how_to_repeat_it(tmp_path):
         ),
         *("▲ leaks", "Undefended updates leak private data", "Failure to reconstruct is not proof of safety"),
         *(
-            "2.5 1e-05 as stated",
+            "2.500 1e-05 as stated",
             "Traceback ValueError: boom",
             "2 of 6, 1 failed, 1 n/a",
             "1 failed, 2 missing, 1 n/a, 8 ok",
@@ -227,7 +227,7 @@ def test_the_same_rows_give_the_same_bytes_in_any_order(tmp_path):
 def test_an_audit_without_any_cell_still_makes_a_report(tmp_path):
     text = Page(page_of(tmp_path, manifest([place(trial) for trial in range(3)]), [])).text
     assert "3 of 3 cells not computed yet" in text
-    assert "0 of 3 cells computed" in text
+    assert "0 of 3 cells measured, 3 not computed yet" in text
 
 
 def test_a_report_leaves_nothing_but_its_files(tmp_path):

@@ -172,7 +172,7 @@ def test_a_perfect_attack_on_few_batches_is_neither_weak_nor_evidence_that_a_def
     """Every label was recovered, and the page said that no leak was found and that the attack recovered nothing."""
     verdict = verdict_of(*grid(("none", (1.0,) * 4), ("noise", FLOOR[:4])))
     said = [each.subject for each in verdict.sections[0].statements]
-    assert said == ["no defense: undecided", "noise: undecided"]
+    assert said == ["no defense: undecided", "noise: undecided", "No negative control"]
     assert verdict.sections[0].statements[0].points == (
         "attack: ssim inconclusive, needs 6 batches, though told from other batches",
     )

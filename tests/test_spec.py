@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.audit.specification.defenses import defense_label
 from seethrough.audit.specification.error_messages import SpecError
-from seethrough.audit.specification.file import load_spec
+from seethrough.audit.specification.file import load_spec, spec_from
 from seethrough.audit.specification.schema import AuditSpec
 from seethrough.audit.untrusted import UntrustedFileError
 from seethrough.defenses import Chain
@@ -116,7 +116,7 @@ MISTAKES = [
     (changed("metrics", to=[{"lpips": {"net": "resnet"}}]), "metrics[0].lpips.net", '"resnet"', "'alex'"),
     (changed("margins", to={"pnsr": 1.0}), "margins", "pnsr", "the names of metrics of this audit"),
     (changed("margins", to={"label_accuracy": 0}), "margins.label_accuracy", "0", "a number above 0"),
-    (changed("metric", to=["psnr"]), "the whole of it", "metric", "did you mean metrics?"),
+    (changed("metric", to=["psnr"]), "metric", "metric", "did you mean metrics?"),
 ]
 
 
@@ -224,3 +224,18 @@ def test_the_schema_names_every_attack_and_every_key():
 def test_a_parameter_of_a_former_name_is_answered_with_its_present_one(tmp_path, attack, sentence):
     with pytest.raises(SpecError, match=re.escape(f"allowed: {sentence}.")):
         load_spec(written(tmp_path, changed("attacks", to=[attack])))
+
+
+def test_a_key_that_nobody_knows_is_named_with_its_own_line(tmp_path: Path):
+    """Of one at the end of a file, line 1 had been said."""
+    text = yaml.safe_dump(GOOD, sort_keys=False)
+    (tmp_path / "spec.yaml").write_text(f"{text}utilty: {{rounds: 3}}\n")
+    with pytest.raises(SpecError, match=rf"line {len(text.splitlines()) + 1}, utilty: found .* did you mean utility"):
+        load_spec(tmp_path / "spec.yaml")
+
+
+def test_a_name_is_on_one_line_wherever_it_is_said():
+    named = copy.deepcopy(GOOD) | {"name": "one\n\n  and another\n"}
+    named["settings"][0]["name"] = named["threats"][0]["name"] = "a\r\nb"
+    spec = spec_from(named)
+    assert (spec.name, spec.settings[0].name, spec.threats[0].name) == ("one and another", "a b", "a b")

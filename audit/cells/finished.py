@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -20,6 +21,11 @@ def read_manifest(store: Store) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         sentence = f"{store.directory}: found no manifest.json; allowed: a folder that `seethrough run` wrote."
         raise InputError(sentence) from None
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a run has begun there, so that another one goes on from it."""
+    return (directory / "manifest.json").exists()
 
 
 def sound_cell(store: Store, key: str, err: Console, advice: str) -> Cell | None:

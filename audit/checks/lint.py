@@ -7,11 +7,11 @@ import torch
 from scipy.stats import binom
 
 from seethrough.attacks.gradinversion import GradInversion
+from seethrough.common.rounding import upward
 from seethrough.defenses import Batch, Chain, Defense, Guarantee, MeanGradient, NotApplicableError, parts_of
 from seethrough.defenses._mechanism import GaussianMechanism
 from seethrough.defenses.dp_sgd import DPSGD
 from seethrough.defenses.guarantees.accounting import gaussian_epsilon
-from seethrough.defenses.guarantees.statement import upward
 from seethrough.defenses.secure_aggregation import SecureAggregation
 from seethrough.federation.client import DivergedError, local_update
 

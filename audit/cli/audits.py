@@ -76,6 +76,7 @@ def run(
     from seethrough.reports.report import read_report
 
     from ..api import default_spec
+    from ..cells.finished import is_run
     from ..cells.limits import limits_from
     from ..cells.runner import RunError
     from ..cells.shards import shard_from
@@ -109,7 +110,9 @@ def run(
             added=added,
         )
     except KeyboardInterrupt:
-        interrupted("interrupted; what is finished is kept, and the same command goes on from there")
+        kept = "what is finished is kept, and the same command goes on from there"
+        nothing = f"nothing was written to {directory} yet, and the same command starts anew"
+        interrupted(f"interrupted; {kept if is_run(directory) else nothing}")
     except RunError as error:
         stop(str(error), FAILED)
     report = read_report(manifest, cells)

@@ -128,7 +128,7 @@ def check(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what speaks for a rule, too.")] = False,
 ) -> None:
     """Hold a run against a policy: exit code 0 where it is met, 3 where it is violated, 4 where that is not known."""
-    from seethrough.reports.gate import judge_policy, told
+    from seethrough.reports.gate import judge_policy, lacking_controls, told
 
     from ..policy import is_fixed, load_policy
 
@@ -140,6 +140,8 @@ def check(
     for each in found:
         for line in told(each, report, None if verbose else SHOWN_EVIDENCE):
             say(out, line)
+    for sentence in lacking_controls(report):
+        say(out, sentence)
     outcomes = {each.outcome for each in found}
     counts = (
         (outcome, sum(each.outcome == outcome for each in found)) for outcome in ("met", "violated", "inconclusive")

@@ -59,6 +59,7 @@ def sentences(file: str, document: Document, error: ValidationError) -> Iterator
         if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
             continue  # pydantic also counts a list as short whose items are at fault
         location = _in_document(document.data, detail["loc"], missing=detail["type"] == "missing")
+        location = _unknown_key(document.data, location, detail)
         line = document.line(location if detail["type"] != "missing" else location[:-1])
         found = "nothing" if detail["type"] == "missing" else _shown(_value_at(document.data, location))
         place = f"{file}, line {line}" if line else file
@@ -75,6 +76,14 @@ def _in_document(data: Any, loc: tuple[Any, ...], missing: bool) -> Location:
         elif missing and position == len(loc) - 1:
             location = (*location, part)
     return location
+
+
+def _unknown_key(data: Any, location: Location, detail: Any) -> Location:
+    """The place of the first key that nobody knows, where such a key is the mistake; else the location as it is."""
+    mapping = _value_at(data, location) if detail["type"] == "unknown_key" else None
+    known = detail.get("ctx", {}).get("allowed", "").split(", ")
+    strange = [key for key in mapping if key not in known] if isinstance(mapping, dict) else []
+    return (*location, strange[0]) if strange else location
 
 
 def _value_at(data: Any, location: Location) -> Any:

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from seethrough.attacks import Attack
 from seethrough.common.entry import entry
-from seethrough.common.section import Section
+from seethrough.common.section import ON_ONE_LINE, Name, Section
 from seethrough.common.spelling import ReadAs, entry_type, label_of
 from seethrough.recipes import AnyRecipe, Recipe
 
@@ -85,7 +85,7 @@ class Setting(Section):
     recipe are those that were recorded, and `data`, which may be left out, are public images of the same kind.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     recording: str = ""
     data: AnyData = Unstated()
     splits: Splits = Splits()
@@ -199,7 +199,7 @@ def _distinct_names(values: tuple[Any, ...]) -> tuple[Any, ...]:
 class AuditSpec(Section):
     """An audit, as a YAML file describes it."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: Annotated[str, Field(min_length=1, max_length=200), ON_ONE_LINE]
     seed: int = Field(default=0, ge=0, lt=2**63)
     trials: int = Field(ge=1, le=10_000)
     label_trials: int | None = Field(

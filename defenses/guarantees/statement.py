@@ -1,9 +1,10 @@
 """A guarantee in words: what is private, for whom, against which neighbors, by whose noise, by which accountant."""
 
 import dataclasses
-import math
 from functools import cache
 from typing import Literal
+
+from seethrough.common.rounding import upward
 
 from .._base import Guarantee
 from .._mechanism import GaussianMechanism
@@ -101,11 +102,6 @@ def composed(guarantee: Guarantee, rounds: int, times: int) -> Guarantee:
         composition=composition,
         mechanism=mechanism,
     )
-
-
-def upward(epsilon: float) -> str:
-    """`epsilon` to three decimals, never rounded in favor of the claim."""
-    return f"{math.ceil(epsilon * 1000) / 1000:.3f}" if math.isfinite(epsilon) else "∞"
 
 
 def _epsilon(mechanism: GaussianMechanism, delta: float) -> float:

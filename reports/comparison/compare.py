@@ -96,7 +96,8 @@ def compare(first: Report, second: Report) -> Comparison:
         else _unmeasured(path, reasons[path], ours.get(path, []), theirs.get(path, []))
         for path in paths
     )
-    compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items())
+    held = {path[2] for path in paths if pairs[path]}
+    compared = (f"compared with each other: {one} and {other}" for other, one in renamed.items() if one in held)
     changed = (
         f"the plan of the {which} run: {change}"
         for which, report, other in (("first", first, second), ("second", second, first))

@@ -1,17 +1,21 @@
-"""JUnit XML, as pipelines show it: a test for each defense, failed where it leaks and skipped where nothing is shown."""
+"""JUnit XML, as pipelines show it: a test for each defense, failed where it leaks and skipped where nothing is shown; one for
+each control, skipped where it was not run; and an error for each cell that failed."""
 
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from seethrough.common.console import visible
 
+from ..control_statements import NO_NEGATIVE, NO_POSITIVE
 from ..defense_table import DefenseLine
 from ..findings.defense_verdicts import NO_DEFENSE
 from ..findings.recoveries import refutation
+from ..findings.text import last_line
 from ..headline import failed_control
 from ..plan_changes import is_changed
 from ..report import Report
 
-CONTROLS = "controls of the audit"
+CONTROLS, FAILED = "controls of the audit", "cells that failed"
 
 
 def junit_xml(report: Report) -> str:
@@ -30,6 +34,7 @@ def junit_xml(report: Report) -> str:
         suite = ElementTree.SubElement(suites, "testsuite", counts, name=visible(f"{block.setting}, {block.threat}"))
         for line in mine:
             _case(suite, line)
+    _failed_cells(suites, report)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
 
@@ -39,9 +44,14 @@ def _controls(suites: ElementTree.Element, report: Report) -> None:
     failed = " ".join(filter(None, (failed_control(report.blocks), refutation(report.recoveries))))
     kept = "failure" if is_changed(report.manifest.earlier) else "skipped"  # where it is not known
     said = {"controls and guarantees": ("failure", failed), "plan kept": (kept, " ".join(report.plan_changes))}
+    lacking = {each.subject: each.text for each in report.missing_controls}
+    said |= {
+        "negative control": ("skipped", _sentence(NO_NEGATIVE, lacking)),
+        "positive control": ("skipped", _sentence(NO_POSITIVE, lacking)),
+    }
     tags = [tag for tag, words in said.values() if words]
     counts = {
-        "tests": "2",
+        "tests": str(len(said)),
         "failures": str(tags.count("failure")),
         "skipped": str(tags.count("skipped")),
         "errors": "0",
@@ -53,11 +63,34 @@ def _controls(suites: ElementTree.Element, report: Report) -> None:
             ElementTree.SubElement(case, tag, message=visible(words))
 
 
+def _sentence(subject: str, lacking: Mapping[str, str]) -> str:
+    """What is said of a control that is lacking; empty where it is not."""
+    return f"{subject}: {lacking[subject]}" if subject in lacking else ""
+
+
+def _failed_cells(suites: ElementTree.Element, report: Report) -> None:
+    """An error for each planned cell that failed, with its reason; no suite where none did."""
+    reasons = {cell.key: last_line(cell.note) for cell in report.cells if cell.status == "failed"}
+    failed = [place for place in report.manifest.planned if place.key in reasons]
+    if not failed:
+        return
+    number = str(len(failed))
+    counts = {"tests": number, "failures": "0", "skipped": "0", "errors": number}
+    suite = ElementTree.SubElement(suites, "testsuite", counts, name=FAILED)
+    for place in failed:
+        where = visible(", ".join(filter(None, (place.setting, place.threat))))
+        name = visible(f"{place.attack} through {place.defense}, trial {place.trial}")
+        case = ElementTree.SubElement(suite, "testcase", classname=where, name=name)
+        ElementTree.SubElement(case, "error", message=visible(reasons[place.key]) or "no reason given")
+
+
 def _case(suite: ElementTree.Element, line: DefenseLine) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=suite.get("name", ""), name=visible(line.defense))
-    said = visible(f"{line.fate}, {line.severity}: labels: {line.labels}; pictures: {line.pictures}. {line.advice}")
+    said = visible(
+        f"{line.fate}, {line.severity_words}: labels: {line.labels}; pictures: {line.pictures}. {line.advice}"
+    )
     if line.fate == "leaks":
-        ElementTree.SubElement(case, "failure", message=said, type=line.severity)
+        ElementTree.SubElement(case, "failure", message=said, type=line.severity_words)
     elif line.fate != "held":
         ElementTree.SubElement(case, "skipped", message=said)
     else:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,8 @@ from seethrough.common.errors import InputError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 120
+PINNED = "19700101"  # the date of every PDF
+_DATE = re.compile(rb"(/(?:CreationDate|ModDate)\s*\(D:)([0-9+\-Z']*)(\))")
 
 
 def print_page(page: Path, target: Path) -> Path:
@@ -21,8 +24,20 @@ def print_page(page: Path, target: Path) -> Path:
             _by_weasyprint(page, printed)
         else:
             _by_browser(page, printed, Path(folder))
+        pin_dates(printed)
         os.replace(printed, target)
     return target
+
+
+def pin_dates(printed: Path) -> None:
+    """Take the time of printing out of a PDF, in place, so that equal pages give equal bytes; nothing moves in the file."""
+    printed.write_bytes(_DATE.sub(lambda found: found[1] + _digits(PINNED, found[2]) + found[3], printed.read_bytes()))
+
+
+def _digits(wanted: str, date: bytes) -> bytes:
+    """The digits of `date`, each replaced by that of another date; an offset from UTC by none."""
+    digits = iter(wanted.ljust(len(date), "0"))
+    return bytes(ord(next(digits)) if chr(each).isdigit() else each for each in date)
 
 
 def _by_weasyprint(page: Path, printed: Path) -> None:

@@ -33,6 +33,7 @@ Standing = Literal[
 attacker beats every guesser. `told apart`: it said something, and no guesser is beaten. `inconclusive`: with so few batches a
 perfect attack could not have been called a leak. `no power`: nor with any number of them."""
 
+OF_COHORTS = ("cohort_labels",)  # metrics whose numbers are of all clients in a sum together
 FAULTS: tuple[State, ...] = ("failed", "nan", "missing")  # states in which a number should have been and is not
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
@@ -93,6 +94,14 @@ class Block:
     margins: tuple[
         tuple[str, float], ...
     ] = ()  # by metric, the leak that must be excluded before a defense is said to hold
+    cohorts: tuple[tuple[str, int], ...] = ()  # defenses by secure aggregation, and how many clients are in a sum
+
+    def whose(self, finding: Finding) -> str:
+        """Behind a number: whose it is, where it is of all clients in a sum together; empty where it is of one client."""
+        if kind_of(finding) not in OF_COHORTS:
+            return ""
+        clients = dict(self.cohorts).get(finding.defense)
+        return f" of the whole cohort{f' of {clients}' if clients else ''}"
 
     def of(self, defense: str, attack: str | None = None, metric: str | None = None) -> tuple[Finding, ...]:
         """The findings through a defense, by an attack and of a metric where these are given."""
@@ -112,14 +121,18 @@ def read_grid(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
     return tuple(_reading(place, metric, by_key.get(place.key)) for place in manifest.places for metric in metrics)
 
 
-def read_blocks(readings: Sequence[Reading], margins: tuple[tuple[str, float], ...] = ()) -> tuple[Block, ...]:
+def read_blocks(
+    readings: Sequence[Reading],
+    margins: tuple[tuple[str, float], ...] = (),
+    cohorts: tuple[tuple[str, int], ...] = (),
+) -> tuple[Block, ...]:
     """The findings by setting and threat model, in the order of the spec."""
     directions = {reading.metric: reading.score.better for reading in readings if reading.score is not None}
     groups = grouped(readings)
     family = family_of(trials_of(_measured(group)) for group in groups.values())
     findings = [_finding(path, group, directions.get(path[-1], ""), family, margins) for path, group in groups.items()]
     return tuple(
-        _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)], margins)
+        _block(setting, threat, [f for f in findings if (f.setting, f.threat) == (setting, threat)], margins, cohorts)
         for setting, threat in unique((finding.setting, finding.threat) for finding in findings)
     )
 
@@ -135,6 +148,20 @@ def grouped(readings: Sequence[Reading]) -> dict[tuple[str, ...], list[Reading]]
 def overall(findings: Iterable[Finding]) -> Standing | None:
     """The standing to look at first among `findings`, None without any."""
     return min((finding.standing for finding in findings), key=STANDINGS.index, default=None)
+
+
+def worst_of(findings: Iterable[Finding]) -> Finding | None:
+    """The finding whose number is worst for the client, on average over batches: the highest, or the lowest of a metric where
+    less means that more leaked; of equal ones that of most batches. None without a number."""
+    known = [
+        (each.value.mean * (-1 if each.better == "lower" else 1), each.value.n, each) for each in findings if each.value
+    ]
+    return max(known, key=lambda one: one[:2])[2] if known else None
+
+
+def kind_of(finding: Finding) -> str:
+    """The metric's name, without its parameters."""
+    return finding.metric.partition("(")[0]
 
 
 def unique(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -236,7 +263,13 @@ def _standing(evidence: Evidence | None, measured: int, planned: int) -> Standin
     return "told apart" if evidence.tells else "at the floor"
 
 
-def _block(setting: str, threat: str, findings: Sequence[Finding], margins: tuple[tuple[str, float], ...]) -> Block:
+def _block(
+    setting: str,
+    threat: str,
+    findings: Sequence[Finding],
+    margins: tuple[tuple[str, float], ...],
+    cohorts: tuple[tuple[str, int], ...],
+) -> Block:
     return Block(
         setting=setting,
         threat=threat,
@@ -245,4 +278,5 @@ def _block(setting: str, threat: str, findings: Sequence[Finding], margins: tupl
         metrics=unique(finding.metric for finding in findings),
         findings=tuple(findings),
         margins=margins,
+        cohorts=cohorts,
     )

@@ -21,17 +21,18 @@ class Statement:
     tone: str = "undecided"  # or "leaks", or "held"
 
 
-def problems(readings: Sequence[Reading]) -> tuple[Statement, ...]:
+def problems(readings: Sequence[Reading], trainings: Sequence[Reading] = ()) -> tuple[Statement, ...]:
     """Failed and missing cells, then metrics without a number, then what does not apply; empty without any."""
-    total = len({reading.place for reading in readings})
+    planned = (*readings, *trainings)
+    total = len({reading.place for reading in planned})
     found = [
-        _cells(readings, "failed", total, "failed"),
-        _absent(readings, total),
+        _cells(planned, "failed", total, "failed"),
+        _absent(planned, total),
         *_metrics(readings, "failed", "failed"),
         *_metrics(readings, "nan", "not a finite number"),
         *_metrics(readings, "missing", "missing"),
         *_metrics(readings, "unavailable", "unavailable"),
-        _cells(readings, "n/a", total, "not applicable"),
+        _cells(planned, "n/a", total, "not applicable"),
     ]
     return tuple(statement for statement in found if statement is not None)
 

@@ -69,6 +69,22 @@ def _unbounded(mean: str, seen: str) -> str:
     return f"{mean} ({seen or 'no interval'})"
 
 
+def percent(share: float) -> str:
+    """A share in whole percents, with a decimal near nothing and everything, which it is said to be where it is."""
+    if share in (0, 1) or 0.01 <= share <= 0.99:
+        return f"{share:.0%}"
+    if 0 < share < 0.0005 or 0.9995 <= share < 1:
+        return "under 0.1%" if share < 0.5 else "over 99.9%"
+    return f"{share:.1%}".replace("-", MINUS)
+
+
+def percents(share: Estimate) -> str:
+    """A share in percent with its interval; without one, the smallest and the largest value."""
+    if share.low is None or share.high is None:
+        return f"{percent(share.mean)} ({percent(share.least)} to {percent(share.most)})"
+    return f"{percent(share.mean)} [{percent(share.low)}, {percent(share.high)}]"
+
+
 def rounded_up(count: int) -> str:
     """An estimated `count`, to its first two digits, as in 2,400."""
     step = 10 ** max(0, len(str(count)) - 2)

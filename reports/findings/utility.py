@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from seethrough.common.rounding import upward
+
 from ..row import Cell, Claim, Manifest, Place, Utility
-from .claims import bound
-from .grid import Block, Finding, unique
+from .grid import Block, Finding, Reading, unique
 from .intervals import Estimate, finite, over_batches, within
 from .text import counted, last_line
 
@@ -40,7 +41,7 @@ class Trained:
         """The epsilon of the whole training, or that there is none."""
         if not self.claims or self.unclaimed:
             return NO_BOUND
-        return f"ε {bound(max(claim.epsilon for claim in self.claims))}"
+        return f"ε {upward(max(claim.epsilon for claim in self.claims))}"
 
     @property
     def statements(self) -> tuple[str, ...]:
@@ -79,6 +80,20 @@ def trainings(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Trained, ...]:
     for place in manifest.trainings:
         groups.setdefault((place.setting, place.defense), []).append(place)
     return tuple(_trained(path, [by_key.get(place.key) for place in group]) for path, group in groups.items())
+
+
+def training_readings(manifest: Manifest, cells: Sequence[Cell]) -> tuple[Reading, ...]:
+    """What became of each planned training."""
+    by_key = {cell.key: cell for cell in cells}
+    return tuple(_reading(place, by_key.get(place.key)) for place in manifest.trainings)
+
+
+def _reading(place: Place, cell: Cell | None) -> Reading:
+    if cell is None:
+        return Reading(place, "accuracy", "missing", "not computed yet")
+    return Reading(
+        place, "accuracy", cell.status, last_line(cell.note) if cell.status == "failed" else cell.note, None, cell
+    )
 
 
 def tradeoffs(blocks: Sequence[Block], trained: Sequence[Trained]) -> tuple[Tradeoff, ...]:

@@ -2,6 +2,6 @@
 
 from .judgment import Judged, Outcome, Violation, judge_policy
 from .policy import Policy, Rule
-from .words import told
+from .words import lacking_controls, told
 
-__all__ = ["Judged", "Outcome", "Policy", "Rule", "Violation", "judge_policy", "told"]
+__all__ = ["Judged", "Outcome", "Policy", "Rule", "Violation", "judge_policy", "lacking_controls", "told"]

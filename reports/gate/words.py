@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 
+from ..control_statements import missing_controls
 from ..report import Report
 from .judgment import Judged
 
 WIDTH = len("inconclusive")
+
+
+def lacking_controls(report: Report) -> Iterator[str]:
+    """The controls that no rule could lean on, whether or not the policy asks for them."""
+    for each in missing_controls(report.blocks):
+        yield f"{each.subject}: {each.text}"
 
 
 def told(judged: Judged, report: Report, most: int | None) -> Iterator[str]:

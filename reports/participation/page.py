@@ -4,7 +4,8 @@ from functools import cache
 
 from jinja2 import Template
 
-from ..findings.claims import bound
+from seethrough.common.rounding import upward
+
 from ..findings.text import counted, number
 from ..parts.template import style, template
 from .heat_map import heat_map, legend
@@ -32,7 +33,7 @@ def render_participation(found: Participation) -> str:
 
 @cache
 def _template() -> Template:
-    known = {"counted": counted, "number": number, "span": _span, "bound": bound, "percent": "{:.0%}".format}
+    known = {"counted": counted, "number": number, "span": _span, "upward": upward, "percent": "{:.0%}".format}
     return template("participation/page.html", **known)
 
 
