@@ -11,6 +11,7 @@ from torch import Tensor
 from seethrough.attacks import IndexLists, View
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.label_counts import LabelCounts
+from seethrough.attacks.parts.adaptive import as_seen, unaware
 from seethrough.attacks.parts.contributors import sole, sole_part, told_apart
 from seethrough.attacks.parts.simulated_client import simulated_client
 from seethrough.audit.batches import draw_batches
@@ -55,6 +56,16 @@ def test_where_one_client_alone_sent_something():
     lists = tuple({"a": torch.tensor(each, dtype=torch.bool)} for each in ([1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]))
     assert sole(IndexLists(lists))["a"].tolist() == [True, False, False, False]
     assert sole(IndexLists(lists[:1]))["a"].tolist() == [True, True, False, False]
+
+
+def test_an_attacker_knows_what_it_left_out_itself_without_knowing_the_defense():
+    granted, _ = seen(case(summed()))
+    withheld, _ = seen(case(summed(), "count", "recipe", "participants"))
+    alone, _ = sole_part(withheld)
+    step = {name: torch.ones_like(part) for name, part in alone.update.items()}
+    for view in (alone, unaware(sole_part(granted)[0])):
+        shown = as_seen(view, step)
+        assert all(torch.equal(shown[name], (part != 0).to(part)) for name, part in alone.update.items())
 
 
 def test_lists_are_in_the_view_of_a_protocol_that_sends_them_and_in_no_other():

@@ -345,3 +345,9 @@ def test_who_takes_part_decides_nothing_that_it_should_not():
     mine = [draw_batches(at, 0, 0, population_of(at), False).victim.inputs for at in (alone, crowd)]
     assert torch.equal(*mine)
     assert Space((1, 8, 8), 10) == alone.data.load().space
+
+
+def test_who_takes_part_beside_the_attacked_client_is_drawn_evenly():
+    few = setting(population={"clients": 4, "per_round": 2}, rounds=1)
+    beside = Counter(visits(few, 0, trial, 2)[-1][1].client for trial in range(900))
+    assert set(beside) == {1, 2, 3} and min(beside.values()) > 240, beside

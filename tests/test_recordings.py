@@ -597,7 +597,7 @@ def test_a_recipe_that_was_not_recorded_can_be_stated_and_one_that_was_cannot_be
         ({}, {"batch_size": 8}, "batch_size: found 8; allowed: 4, as in"),
         ({}, {"rounds": 2}, "found a recording and rounds"),
         ({}, {"weights": "random"}, "a recording without weights"),
-        ({"recipe": {"epoch": 1}}, {}, "recipe: found .*; allowed: the keys steps, batch_size"),
+        ({"recipe": {"epoch": 1}}, {}, "recipe.epoch: found 1; allowed: the keys steps, batch_size"),
         ({"recipe": {"epochs": 1, "steps": 1}}, {}, "recipe: found .*; allowed: steps or epochs, not both"),
     ],
 )

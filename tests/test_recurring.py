@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from seethrough.attacks import Reconstruction, View
+from seethrough.attacks import Reconstruction, View, inverting_gradients
 from seethrough.attacks.inverting_gradients import InvertingGradients
 from seethrough.attacks.parts.recurring import Recurring, _matched, _means, recurring
 from seethrough.attacks.parts.rounds import each_round
@@ -21,6 +21,7 @@ from seethrough.audit.threat import ThreatModel
 from seethrough.audit.trial import _played, run_trial, view_for
 from seethrough.defenses import Batch, Defense, NoDefense
 from seethrough.defenses.gaussian_noise import GaussianNoise
+from seethrough.recipes import Recipe
 
 CPU = torch.device("cpu")
 NOISY = GaussianNoise(std=0.001)
@@ -107,6 +108,25 @@ def test_the_truth_is_spoken_for_by_the_last_round_and_other_images_are_not():
     assert found is not None and torch.equal(found[0], batches[-1].inputs)
     assert again.of_last(truth.inputs[right].flip(0)) is None
     assert again.of_last(torch.rand(truth.inputs.shape, generator=Generator().manual_seed(1))) is None
+
+
+def test_other_rounds_are_asked_too():
+    again, truth, _ = grouped(case(GaussianNoise(std=1e-4)), blur=0.05)
+    assert again is not None
+    right = torch.cdist(again.images.flatten(1), truth.inputs.flatten(1)).argmin(dim=1)
+    images, others = truth.inputs[right].clone(), [each for each in range(4) if each not in again.places[-1].tolist()]
+    images[others] = 1 - images[others]
+    assert again.of_last(images) is None
+
+
+def test_the_recipe_that_was_guessed_is_that_of_the_joint_search(monkeypatch):
+    recipes = []
+    monkeypatch.setattr(inverting_gradients, "recurring", lambda view, *rest: recipes.append(view.recipe))
+    view, _, _ = seen(case())
+    guess = Recipe(lr=0.05)
+    attack = InvertingGradients(steps=2, client_holds=4, guesses=(guess,))
+    attack.reconstruct(dataclasses.replace(view, recipe=None), Generator().manual_seed(0))
+    assert recipes[-1] == guess and None not in recipes
 
 
 def test_every_round_counts_by_what_it_tells():

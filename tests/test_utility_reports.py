@@ -67,7 +67,7 @@ def test_the_strongest_attack_the_epsilon_and_the_front_stand_at_each_point(thre
     found = {point.defense: (point.attack, point.privacy, point.front) for point in plot.points}
     assert found == {
         "none": ("strong", "no bound", True),
-        "dp": ("strong", "ε 3.25", True),
+        "dp": ("strong", "ε 3.250", True),
         "noise": ("strong", "no bound", False),
     }
     assert plot.left_out == ("broken, no accuracy",)
