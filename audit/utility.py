@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from seethrough.common.attention import plain_attention
+from seethrough.common.computing import computing_device
 from seethrough.defenses import Batch, Defense, Guarantee, NotApplicableError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.guarantees.statement import composed
@@ -143,9 +144,10 @@ def _dealt_by_group(
 @torch.no_grad()
 def accuracy(model: nn.Module, batch: Batch) -> float:
     """The share of the batch that the model, in eval mode, classifies rightly."""
-    judged = copy.deepcopy(model).eval()
+    device = computing_device()
+    judged = copy.deepcopy(model).to(device).eval()
     right = [
-        judged(inputs).argmax(dim=1) == labels
+        judged(inputs.to(device)).argmax(dim=1).cpu() == labels
         for inputs, labels in zip(batch.inputs.split(500), batch.labels.split(500), strict=True)
     ]
     return float(torch.cat(right).double().mean())

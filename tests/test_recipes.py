@@ -20,10 +20,11 @@ from seethrough.common.section import Section
 from seethrough.contracts.entries import seeded
 from seethrough.defenses import Batch, MeanGradient, NotApplicableError
 from seethrough.defenses.dp_sgd import DPSGD
-from seethrough.federation.client import local_update
+from seethrough.federation.client import _step, local_update
 from seethrough.recipes import Recipe
 from seethrough.recipes.losses.cross_entropy import CrossEntropy
 from seethrough.recipes.losses.custom import Custom
+from seethrough.recipes.trainable import trained
 
 SPACE = Space((1, 8, 8), 4)
 
@@ -323,3 +324,20 @@ def test_a_recipe_that_cannot_be(wrong: dict[str, Any]):
 def test_a_batch_that_is_dropped_leaves_one():
     with pytest.raises(ValueError, match="leaves no batch of 8 out of 5 examples"):
         Recipe(batch_size=8, last_batch="drop").order(5)
+
+
+ELSEWHERE = torch.device(
+    "meta"
+)  # a device that every machine has: work on tensors of two devices fails there as on a GPU
+
+
+@pytest.mark.parametrize(("optimizer", "more"), [(name, {}) for name in OPTIMIZERS] + [("adamw", RECIPES["all of it"])])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_local_training_needs_no_other_device_than_its_own(optimizer: str, loss: str, more: dict[str, Any]):
+    recipe = written(
+        **{"epochs": 3, "batch_size": 3, "optimizer": OPTIMIZERS[optimizer][0], "loss": LOSSES[loss][0]} | more
+    )
+    model, batch = setup()
+    there = Batch(batch.inputs.to(ELSEWHERE), batch.labels.to(ELSEWHERE))
+    step = _step(model.to(ELSEWHERE), there, recipe, MeanGradient(recipe.loss), stream(0), None)
+    assert {part.device for part in step.values()} == {ELSEWHERE} and set(step) == set(trained(model))

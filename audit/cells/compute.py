@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from seethrough.common.computing import computing_on
 from seethrough.reports.row import Cell, Place
 
 from ..case import Case, key_of
@@ -34,13 +35,14 @@ class Computation:
                 "the data, the model, its weights or its code have changed since the audit was planned; run it again"
             )
         common = Cell(key=place.key, status="ok", seed=case.seed, code=self.code)
+        device = torch.device(self.device)
         if isinstance(case, Training):
-            with computing_in(case.setting.precision):
+            with computing_in(case.setting.precision), computing_on(device):
                 trained = run_training(case)
             return replace(common, claim=trained.claim, unclaimed=trained.unclaimed, utility=trained.utility)
         run = run_recorded_trial if case.setting.recording else run_trial
-        with computing_in(case.setting.precision):
-            outcome = run(case, torch.device(self.device))
+        with computing_in(case.setting.precision), computing_on(device):
+            outcome = run(case, device)
         return replace(
             common,
             scores=outcome.scores,

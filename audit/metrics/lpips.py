@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from seethrough.common.computing import computing_device
 from seethrough.common.entry import entry
 
 from ..untrusted import sha256_of
@@ -47,13 +48,13 @@ class LPIPS(Metric):
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
         if truth.shape[1] not in (1, 3):
             raise MetricNotApplicableError(f"LPIPS takes pictures of 1 or 3 channels, found {truth.shape[1]}")
-        distance = _distance(self.net)
+        distance = _distance(self.net, computing_device())
         with torch.no_grad():
             values = distance(self._prepared(truth), self._prepared(found))
-        return values.flatten().double().numpy()
+        return values.flatten().double().cpu().numpy()
 
     def _prepared(self, inputs: Tensor) -> Tensor:
-        colored = inputs.detach().cpu().float().expand(-1, 3, -1, -1) * 2 - 1
+        colored = inputs.detach().to(computing_device()).float().expand(-1, 3, -1, -1) * 2 - 1
         factor = max(1.0, self.size / min(colored.shape[2:]))
         height, width = (round(side * factor) for side in colored.shape[2:])
         return F.interpolate(colored, size=(height, width), mode="bilinear", align_corners=False)
@@ -73,7 +74,7 @@ def backbone_file(net: str) -> Path:
 
 
 @cache
-def _distance(net: str) -> nn.Module:
+def _distance(net: str, device: torch.device) -> nn.Module:
     import lpips  # slow to import, and wanted only here
 
     path = backbone_file(net)
@@ -85,4 +86,4 @@ def _distance(net: str) -> nn.Module:
     # Each slice of the package's backbone keeps the numbers that its layers have in torchvision's `features`.
     named = {f"features.{name.split('.', 1)[1]}": name for name in distance.net.state_dict()}
     distance.net.load_state_dict({ours: weights[theirs] for theirs, ours in named.items()})
-    return distance.float().eval()
+    return distance.to(device).float().eval()

@@ -86,9 +86,9 @@ def clipped_noised_mean(
     """(Sum of clipped samples + N(0, (noise_multiplier * max_grad_norm)^2)) / expected, for samples [n, *parameter].
 
     An example that is not `drawn` (bool [n]) counts as zero, and so does one whose gradient is not finite: one NaN would
-    otherwise pass through clipping and noise.
+    otherwise pass through clipping and noise. Computed where `rng` draws.
     """
-    vectors = {name: sample.reshape(len(sample), -1) for name, sample in samples.items()}
+    vectors = {name: sample.reshape(len(sample), -1).to(rng.device) for name, sample in samples.items()}
     kept = drawn & torch.stack([vector.isfinite().all(dim=1) for vector in vectors.values()]).all(dim=0)
     held = {name: nn.Parameter(torch.zeros_like(vector[0])) for name, vector in vectors.items()}
     optimizer = _optimizer(list(held.values()), max_grad_norm, clipping)(
