@@ -1,4 +1,4 @@
-"""Which defense lets least through, in a sentence, and only as far as it is known."""
+"""Which defense lets least through, in a few sentences, and only as far as it is known."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from .recommendation import IMAGES, LABELS
 
 GRAVITY = ("none", "low", "medium", "high", "critical")  # severities from the least to the gravest
 MOST_NAMED = 3
-UNLEARNED = ", so that a model was not shown to learn under it"
+UNLEARNED = ", which does not show that a model learns under it"
 
 
 def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
-    """One sentence that names the defense through which least leaks, with its numbers and its cost, and those that cannot be
-    told from it. Empty where there is no choice between defenses, or not one setting and threat model, or a control fails."""
+    """Which defense least leaks through, its cost, and which ones cannot be told from it; what leaks stands in its row of
+    the table. Empty where there is no choice between defenses, or not one setting and threat model, or a control fails."""
     if len(blocks) != 1 or len(defenses_of(blocks[0])) < 2 or false_alarms(blocks[0]) or is_blind(blocks):
         return ""
     block, defended = blocks[0], [line for line in lines if line.defense not in CONTROLS]
@@ -31,13 +31,13 @@ def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
     first, *others = alike
     same = [line.defense for line in others if _overlaps(_leak(block, first), _leak(block, line))]
     left = len(defended) - len(known)
-    return (
-        f"By these numbers least leaks through {first.defense} (severity {first.severity_words}; labels: {first.labels}; "
-        f"pictures: {first.pictures}; accuracy it leaves: {first.accuracy_words}"
-        f"{UNLEARNED if NOT_LEARNED in first.advice else ''})"
-        f"{f'; {_named(same)} cannot be told from it' if same else ''}"
-        f"{f'; of {left} more too little was measured to say' if left else ''}."
+    said = (
+        f"By these numbers least leaks through {first.defense} (severity {first.severity_words}).",
+        f"The accuracy that it leaves: {first.accuracy_words}{UNLEARNED if NOT_LEARNED in first.advice else ''}.",
+        f"{_named(same)} cannot be told from it." if same else "",
+        f"Of {left} more too little was measured to say." if left else "",
     )
+    return " ".join(filter(None, said))
 
 
 def _leak(block: Block, line: DefenseLine) -> Estimate | None:

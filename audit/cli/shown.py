@@ -44,6 +44,8 @@ def show(report: "Report", directory: Path) -> None:
     _show_failed(report)
     for change in report.plan_changes:
         say(out, change, "yellow")
+    if report.choice:
+        say(out, report.choice)
     say(out, f"tables: {directory / 'results.csv'}, {directory / 'results.md'}")
     say(out, f"report: {directory / 'index.html'}")
     if report.manifest.personal and any(cell.pictures or cell.label_counts for cell in report.cells):
