@@ -50,7 +50,8 @@ class Sum:
 
 @dataclass(frozen=True, eq=False)
 class IndexLists:
-    """Which coordinates the clients in a sum sent, where they told that in the clear."""
+    """Which coordinates the clients in a sum sent, where they told that in the clear: those that are not zero, which may be
+    fewer than the protocol would have let them send."""
 
     sent: tuple[Params, ...]  # bool, of each client; that of the client under attack comes first
     labels: Tensor | None = None  # of the client under attack alone, if labels are granted

@@ -190,7 +190,7 @@ def test_a_claim_is_said_to_hold_for_its_kind_alone():
     private = ClientDP(noise_multiplier=1.0, max_norm=1.0)
     first, second = Mixture((0.5, 0.5), (private, NoDefense())), Mixture((0.5, 0.5), (NoDefense(), private))
     claim = run_trial(case(first), CPU).claim
-    assert claim is not None and "50% of the clients, and for no others" in claim.statement
+    assert claim is not None and "of whom there are to be 50%, and says nothing of the others" in claim.statement
     alike = run_trial(case(private), CPU).claim
     assert alike is not None and claim.epsilon == alike.epsilon
     assert run_trial(case(second), CPU).claim is None

@@ -73,9 +73,10 @@ def _of_mixture(defense: Defense, setting: Setting) -> Iterator[str]:
         yield f"{reason}, at {setting.name}"
     claims = [own.guarantee(setting.local, setting.batch_size) is not None for _, own in defense.kinds()]
     if any(claims) and not all(claims):
+        whose = "the first kind, which is attacked" if claims[0] else "clients who are not attacked"
         yield (
-            "protects some clients by differential privacy and others not at all, so its epsilon is that of "
-            f"{'the first kind, which is attacked' if claims[0] else 'clients who are not attacked'}, and of no others"
+            f"protects some clients by differential privacy and others not at all, so its epsilon is that of {whose}, and "
+            "says nothing of the others"
         )
 
 

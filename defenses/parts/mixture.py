@@ -61,6 +61,8 @@ def of_its_kind(guarantee: Guarantee | None, defense: Defense) -> Guarantee | No
     """What the client under attack claims, saying so where others do not do the same."""
     if guarantee is None or len(defense.kinds()) == 1:
         return guarantee
-    alike = f"{defense.kinds()[0][0]:.0%} of the clients"
-    only = f"It holds for those who do what the one under attack does, {alike}, and for no others."
+    only = (
+        "It holds for those who do what the one under attack does, of whom there are to be "
+        f"{defense.kinds()[0][0]:.0%}, and says nothing of the others."
+    )
     return dataclasses.replace(guarantee, statement=f"{guarantee.statement} {only}")
