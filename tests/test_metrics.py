@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
+from sklearn.datasets import load_sample_image
+from torch import Generator, nn
 
 from seethrough.attacks import Reconstruction, Space
 from seethrough.audit.metrics import MetricNotApplicableError
-from seethrough.audit.metrics._features import features
+from seethrough.audit.metrics._features import _squeezenet, features
 from seethrough.audit.metrics.cohort_distance import CohortDistance, frechet
 from seethrough.audit.metrics.identifiability import Identifiability
 from seethrough.audit.metrics.label_accuracy import LabelAccuracy
@@ -217,10 +219,14 @@ def test_lpips_without_its_weights_is_unavailable_and_says_how_to_get_them(monke
     assert "vgg16-397923af.pth" in row.note and "TORCH_HOME" in row.note
 
 
-def test_lpips_equals_the_package_on_images_of_64_pixels(monkeypatch):
+def with_backbones(monkeypatch) -> None:
     if not (SHARED / "torch_home").is_dir():
         pytest.skip("needs ../shared/torch_home")
     monkeypatch.setenv("TORCH_HOME", str(SHARED / "torch_home"))
+
+
+def test_lpips_equals_the_package_on_images_of_64_pixels(monkeypatch):
+    with_backbones(monkeypatch)
     torch.manual_seed(0)
     first, second = torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
     truth = Batch((first + 1) / 2, torch.zeros(2, dtype=torch.int64))
@@ -235,13 +241,40 @@ def gallery_case(found_like: str) -> tuple[Batch, Claimed, Scene]:
     return truth, Claimed(noisy, None), Scene(torch.nn.Flatten(), public.inputs)
 
 
-@pytest.mark.parametrize("likeness", ["pixels", "features"])
-def test_a_good_reconstruction_identifies_its_original_and_one_of_other_images_does_not(likeness):
+@pytest.mark.parametrize("likeness", ["pixels", "features", "squeezenet"])
+def test_a_good_reconstruction_identifies_its_original_and_one_of_other_images_does_not(likeness, monkeypatch):
+    if likeness == "squeezenet":
+        with_backbones(monkeypatch)
     for found_like, expected in (("truth", 1.0), ("others", 0.0)):
         truth, guess, scene = gallery_case(found_like)
         others = Claimed(batch(4, seed=11).inputs, None)
         row = score(Identifiability(likeness=likeness), a_trial(truth, others, scene=scene), guess, others)
         assert row.value == expected
+
+
+def test_who_is_recognized_by_what_is_seen_need_not_be_by_pixels(monkeypatch):
+    """Turned around and grayed, a picture is far from itself in pixels and near to it for a network of ImageNet."""
+    with_backbones(monkeypatch)
+    images = torch.from_numpy(np.stack([load_sample_image(name)[:420, :420] for name in ("china.jpg", "flower.jpg")]))
+    truth = images.permute(0, 3, 1, 2).float() / 255
+    public = torch.cat(
+        [torch.full((2, 3, 420, 420), 0.5), torch.rand(2, 3, 420, 420, generator=Generator().manual_seed(0))]
+    )
+    found = 0.5 + 0.3 * (truth.flip(3) - 0.5)
+    seen = {
+        each: Identifiability(likeness=each).seen_by(nn.Flatten(), public)(truth, found)
+        for each in ("pixels", "squeezenet")
+    }
+    assert seen["pixels"].mean() < 1 and seen["squeezenet"].tolist() == [1.0, 1.0]
+
+
+def test_a_likeness_whose_network_is_not_there_is_unavailable_and_no_other_is_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    _squeezenet.cache_clear()
+    truth, guess, scene = gallery_case("truth")
+    row = score(Identifiability(likeness="squeezenet"), a_trial(truth, scene=scene), guess, guess)
+    assert row.status == "unavailable" and "squeezenet1_1-b8a52dc0.pth" in row.note and row.value is None
+    assert Identifiability(likeness="squeezenet").facts() == "unavailable" and Identifiability().facts() == ""
 
 
 def test_identifiability_is_the_rank_one_rate_that_a_slow_search_finds():
