@@ -1,20 +1,32 @@
 """The store: round trips, atomic writes, foreign files, the manifest."""
 
+import contextlib
 import errno
 import io
 import json
 import math
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seethrough.audit.cells import store as stored
 from seethrough.audit.cells.checksummed import SCHEMA
 from seethrough.audit.cells.codec import LARGEST
-from seethrough.audit.cells.store import DamagedFileError, SchemaMismatchError, Store, encode, pending
+from seethrough.audit.cells.store import (
+    DamagedFileError,
+    FolderInUseError,
+    Pending,
+    SchemaMismatchError,
+    Store,
+    encode,
+    pending,
+)
 from seethrough.common import files
 from seethrough.common.files import write_bytes_atomically, write_text_atomically
 from seethrough.reports.row import Cell, Claim, Manifest, Pictures, Place, Score
@@ -224,3 +236,112 @@ def test_text_is_written_as_utf_8(tmp_path):
     write_text_atomically(tmp_path / "a.txt", "ε\n")
     assert (tmp_path / "a.txt").read_bytes() == "ε\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_sealed_bytes_from_elsewhere_are_kept_if_they_are_whole_and_that_cell(tmp_path):
+    store, data = Store(tmp_path), encode(cell_of(KEY))
+    store.write_sealed(KEY, data, "worker 3")
+    assert store.path(KEY).read_bytes() == data
+    for key, sent, said in (
+        ("k001", data, f"worker 3 is damaged: it holds the cell '{KEY}'"),
+        (KEY, data[:-1], "worker 3 is damaged: its content does not match its SHA-256"),
+    ):
+        with pytest.raises(DamagedFileError, match=f"^{re.escape(said)}$"):
+            store.write_sealed(key, sent, "worker 3")
+    with pytest.raises(SchemaMismatchError, match=r"^worker 3 "):
+        store.write_sealed(KEY, NEWER, "worker 3")
+    assert store.cell_keys() == (KEY,) and store.path(KEY).read_bytes() == data
+
+
+def test_keys_are_those_of_files_named_like_cells_and_other_files_are_strange(tmp_path):
+    store = Store(tmp_path)
+    assert (store.cell_keys(), store.strange_files()) == ((), ())
+    for key in ("k002", "k000", "k001"):
+        store.write(cell_of(key))
+    cells = tmp_path / "cells"
+    for name in ("notes.txt", "A.json", "a b.json", ".k003.json", "k004.json.bak", "k005", "k006.JSON"):
+        (cells / name).write_text("")
+    (cells / "k007.json").write_text("damaged")
+    assert store.cell_keys() == ("k000", "k001", "k002", "k007")
+    strange = ("A.json", "a b.json", "k004.json.bak", "k005", "k006.JSON", "notes.txt")
+    assert store.strange_files() == tuple(cells / name for name in strange)
+
+
+def test_what_is_set_aside_never_takes_the_place_of_what_was(tmp_path):
+    store = Store(tmp_path)
+    for number in (1, 2, 3):
+        store.write(cell_of(KEY))
+        assert store.set_aside(KEY) == tmp_path / "damaged" / f"{KEY}.json.{number}"
+        assert not store.path(KEY).exists()
+    (tmp_path / "damaged" / f"{KEY}.json.4").symlink_to("nowhere")  # which exists for a rename, though not for `exists`
+    store.write(cell_of(KEY))
+    assert store.set_aside(KEY).name == f"{KEY}.json.5"
+
+
+def test_what_is_set_aside_is_on_the_disk_under_both_names(tmp_path, monkeypatch):
+    store, synced = Store(tmp_path), []
+    store.write(cell_of(KEY))
+    monkeypatch.setattr(stored, "sync_directory", synced.append)
+    store.set_aside(KEY)
+    assert synced == [tmp_path / "damaged", tmp_path / "cells"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_folder_is_cleared_before_and_after_and_held_between(tmp_path, fails):
+    store, left = Store(tmp_path / "run"), f".k1.json.99-{'a0' * 8}.tmp"
+
+    def leave() -> Path:
+        path = tmp_path / "run" / "cells" / left
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        return path
+
+    before = leave()
+    with contextlib.suppress(ZeroDivisionError), store.lock():
+        assert not before.exists()
+        with pytest.raises(FolderInUseError), store.lock():
+            pass
+        after = leave()
+        if fails:
+            raise ZeroDivisionError
+    assert not after.exists()
+    with store.lock():
+        assert (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_file_in_the_place_of_the_cells_folder_holds_no_cell(tmp_path):
+    (tmp_path / "cells").write_text("")
+    assert Store(tmp_path).read(KEY) is None
+
+
+def test_a_manifest_that_plans_what_is_no_key_is_damaged(tmp_path):
+    store, plan = Store(tmp_path), manifest_of(places(2))
+    odd = replace(plan.places[0], key="../up")
+    for changed in (replace(plan, places=(plan.places[0], odd)), replace(plan, trainings=(odd,))):
+        store.write_manifest(changed)
+        said = f"{tmp_path / 'manifest.json'} is damaged: it plans a cell of the key '../up'"
+        with pytest.raises(DamagedFileError, match=f"^{re.escape(said)}$"):
+            store.read_manifest()
+
+
+def test_failed_cells_are_counted_once_and_finished_unless_they_are_to_be_computed_again(tmp_path):
+    store, grid = Store(tmp_path), places(3)
+    for key in ("k000", "k001"):
+        store.write(Cell(key, "failed", "broke"))
+    store.path("k002").write_text("damaged")
+    left = pending([*grid, *grid], store)
+    assert (left.todo, left.failed, len(left.damaged)) == ((grid[2],), 2, 1)
+    assert pending(grid, store, retry_failed=True) == Pending(grid, (), 0)
+
+
+def test_a_key_that_is_none_is_named_with_what_is_allowed(tmp_path):
+    said = "a key must match [a-z0-9][a-z0-9_-]{0,127}, found 'A/b'"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        Store(tmp_path).path("A/b")
+    assert Store(tmp_path).path("a" * 128) == tmp_path / "cells" / f"{'a' * 128}.json"
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+    os.rename(store.path(KEY), store.path("k001"))
+    said = f"{store.path('k001')} is damaged: it holds the cell '{KEY}'"
+    with pytest.raises(DamagedFileError, match=f"^{re.escape(said)}$"):
+        store.read("k001")
