@@ -317,6 +317,8 @@ def test_one_share_has_no_interval_and_values_in_range_alone_are_shares():
     assert of_shares([0.5]) == over_batches([0.5])
     shares = [score(value, share=True, low=0.0) for value in (0.0, 0.4, 1.0)]
     assert value_of(shares) == of_shares([0.0, 0.4, 1.0])
+    wider = [replace(each, high=2.0) for each in shares]
+    assert value_of(wider) == of_shares([0.0, 0.4, 1.0], 0.0, 2.0) != value_of(shares)
     assert value_of([*shares, score(1.5, share=True, low=0.0)]) == over_batches([0.0, 0.4, 1.0, 1.5])
     assert value_of([score(value, low=0.0) for value in (0.0, 0.4, 1.0)]) == over_batches([0.0, 0.4, 1.0])
 
@@ -355,15 +357,16 @@ def test_a_gain_that_is_beyond_all_numbers_is_left_out():
     assert leak_of(scores[:1], [-1e308]) is None
 
 
-def test_over_several_guessers_the_least_leak_stands_and_its_ends_are_the_least_of_all():
+@pytest.mark.parametrize("worst", [7.0, 9.0])  # the least leak is over a guesser that is sure, or over a wild one
+def test_over_several_guessers_the_least_leak_stands_and_its_ends_are_the_least_of_all(worst: float):
     scores = [score(value, low=0.0, high=10.0) for value in (5.0, 6.0, 5.5, 6.5, 5.2, 6.1)]
-    weak, sure, wild = [1.0, 1.2, 0.9, 1.1, 1.0, 1.3], [4.0, 5.0, 4.5, 5.5, 4.2, 5.2], [1.0, 9.0, 1.0, 9.0, 1.0, 7.0]
+    weak, sure, wild = [1.0, 1.2, 0.9, 1.1, 1.0, 1.3], [4.0, 5.0, 4.5, 5.5, 4.2, 5.2], [1.0, 9.0, 1.0, 9.0, 1.0, worst]
     leaks = [leak_of(scores, guesses, 4) for guesses in (weak, sure, wild)]
     least = min(leaks, key=lambda leak: leak.mean)
     found = leak_over_best(scores, [weak, [None] * 6, sure, wild])
-    assert least is leaks[1]
+    assert least is leaks[2 if worst == 9.0 else 1]
     assert (found.mean, found.median, found.n) == (least.mean, least.median, 6)
-    assert found.low == min(leak.low for leak in leaks) < least.low
+    assert found.low == min(leak.low for leak in leaks) and (found.low < least.low or found.high < least.high)
     assert found.high == max(least.mean, min(leak.high for leak in leaks))
     assert found.method == f"{least.method}, over the best of 4 guessers"
     few = leak_over_best(scores[:2], [weak[:2], sure[:2]])
