@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from scipy.stats import binom
+from scipy import special
 
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.common.rounding import upward
@@ -164,10 +164,10 @@ def _of_dropouts(defense: Defense, setting: Setting) -> Iterator[str]:
         if population is None or not isinstance(part, SecureAggregation) or part.clients != population.per_round:
             continue
         others, wanted = part.clients - 1, part.threshold() - 1  # beside the one under attack, who stays
-        if population.dropouts >= 1:
+        if population.dropouts >= 1 or wanted == 0:
             aborted = float(others - population.dropouts < wanted)
         else:
-            aborted = float(binom.cdf(wanted - 1, others, 1 - population.dropouts))
+            aborted = float(special.bdtr(wanted - 1, others, 1 - population.dropouts))
         if aborted > OFTEN_ABORTED:
             yield (
                 f"so many clients drop out at {setting.name} that {aborted:.0%} of the attacked rounds leave fewer than its "
