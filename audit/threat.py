@@ -145,8 +145,7 @@ def _seen(threat: ThreatModel, simulated: Round, device: torch.device, fresh: bo
 
 def _sum(simulated: Round, labeled: bool, device: torch.device, fresh: bool) -> Sum:
     members = simulated.members()
-    known = labeled and simulated.clients[0] == 0 and 0 in members
-    labels = simulated.batches[0].labels.sort().values.to(device) if known else None
+    labels = simulated.batches[0].labels.sort().values.to(device) if labeled and members[0] == 0 else None
     return Sum(_copied(simulated.read().step, device), members, labels, fresh)
 
 

@@ -1,12 +1,23 @@
 """Epsilons by Opacus' accountants, as the guarantees state them, against dp-accounting: within 1 %."""
 
+import math
+import warnings
+
 import dp_accounting
 import pytest
 from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from dp_accounting.rdp.rdp_privacy_accountant import RdpAccountant
 
 from seethrough.defenses._mechanism import GaussianMechanism
-from seethrough.defenses.guarantees.accounting import SAMPLED_ORDERS, gaussian_epsilon, reliable_accountant
+from seethrough.defenses.guarantees.accounting import (
+    LEAST_NOISE,
+    PRV_SMALLEST_DELTA,
+    SAMPLED_ORDERS,
+    Accountant,
+    gaussian_epsilon,
+    reliable_accountant,
+    sampled_epsilon,
+)
 
 UNSAMPLED = [(0.5, 1, 1.0), (1.0, 1, 1.0), (1.0, 10, 1.0), (4.0, 1, 1.0), (8.0, 100, 1.0), (50.0, 20, 1.0)]
 SAMPLED = [(0.8, 4, 0.25), (1.0, 4, 0.5), (1.0, 100, 0.1), (2.0, 100, 0.1), (1.0, 1000, 0.01), (4.0, 2000, 0.01)]
@@ -56,3 +67,43 @@ def test_prv_agrees_for_neighbors_that_replace_one_unit():
     independent = PLDAccountant(replacing).compose(event(mechanism))
     found = gaussian_epsilon(mechanism.replacing(), 1e-5, "prv")
     assert found == pytest.approx(independent.get_epsilon(1e-5), rel=0.01)
+
+
+def test_no_noise_but_the_least_is_computed_and_without_it_epsilon_is_infinite():
+    for rate in (1.0, 0.3):
+        least = GaussianMechanism(LEAST_NOISE, 1, rate)
+        assert 4e7 < gaussian_epsilon(least, 1e-5, "rdp") < 6e7
+        assert math.isinf(gaussian_epsilon(GaussianMechanism(LEAST_NOISE / 2, 1, rate), 1e-5, "rdp"))
+
+
+@pytest.mark.parametrize("accountant", ["rdp", "prv"])
+@pytest.mark.parametrize("parameters", [(1.0, 1, 1.0), (1e5, 1, 1.0), (100.0, 1, 0.01)])
+def test_opacus_warns_of_nothing_and_epsilon_is_never_below_zero(accountant: Accountant, parameters):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = gaussian_epsilon(GaussianMechanism(*parameters), 1e-5, accountant)
+    assert 0.0 <= found < 5.0 and (parameters[0] == 1.0 or found < 0.04)
+
+
+def test_sampled_sums_cost_what_the_cheaper_of_two_bounds_says():
+    """Without sampling more orders are tried, which wins where noise is little; elsewhere sampling does."""
+    little, much = GaussianMechanism(1e-3, 1, 0.9), GaussianMechanism(2.0, 1, 0.01)
+    assert gaussian_epsilon(little, 1e-5, "rdp") == gaussian_epsilon(little.unsampled(), 1e-5, "rdp")
+    assert gaussian_epsilon(much, 1e-5, "rdp") == sampled_epsilon(much, 1e-5) < 0.2
+    assert gaussian_epsilon(much.unsampled(), 1e-5, "rdp") > 1.0
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "delta", "sound"),
+    [
+        (GaussianMechanism(0.0369), 1e-5, True),  # epsilon of 497 and 504 by zero-concentrated privacy
+        (GaussianMechanism(0.0366), 1e-5, False),
+        (GaussianMechanism(1.0), PRV_SMALLEST_DELTA, True),
+        (GaussianMechanism(1.0), PRV_SMALLEST_DELTA / 2, False),
+        (GaussianMechanism(0.04, 1, 0.5), 1e-5, True),
+        (GaussianMechanism(0.03, 1, 0.5), 1e-5, False),
+    ],
+)
+def test_prv_is_trusted_up_to_an_epsilon_and_down_to_a_delta(mechanism: GaussianMechanism, delta: float, sound: bool):
+    assert reliable_accountant("prv", mechanism, delta) == ("prv" if sound else "rdp")
+    assert reliable_accountant("rdp", mechanism, delta) == "rdp"

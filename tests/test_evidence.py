@@ -280,3 +280,105 @@ def test_trials_that_know_different_truths_tell_nothing():
         family = family_of([trials_of([(which, one) for one, which in rows])])
         found = evidence_of(some, family, whose)
         assert found.told == found.alone == 1.0 and not found.tells and not found.powered
+
+
+def test_the_chance_of_a_strength_counts_the_draws_as_good_but_for_rounding_and_the_one_at_hand():
+    trials = trials_of([(drawn(0), a_score(2.0, 0.0, (1.0, 0.0)))])
+    family = family_of([trials])
+    (strength,) = family.strengths.values()
+    best = np.array([strength - 0.1, strength - 1e-10, strength, strength + 0.1])
+    assert replace(family, best=best).chance_of(trials) == 4 / 5
+
+
+@pytest.mark.parametrize(
+    ("best", "needed"),
+    [
+        (
+            np.arange(-99.0, 0.0),
+            0.04,
+        ),  # of 100 draws, the one at hand among them, four are better than the place of 5 %
+        (np.arange(-99.0, 0.0) + 0.5, 0.04),  # a rank of 3.5, so the next one
+        (np.full(99, -0.5), 0.01),
+        (np.full(99, -50.0), 0.05),
+    ],
+)
+def test_the_rank_needed_is_that_of_the_best_of_chance_between_what_can_be_drawn_and_the_level(best, needed):
+    assert Family(1, best, {}).rank_needed(0.05) == pytest.approx(needed)
+
+
+def gone_through(combinations: list[list[np.ndarray]], places: list[list[int]]) -> list[float]:
+    """What `chance_of` is by definition for each, with a row for each trial, in which a choice has a place in [0, 1)."""
+    ranks = []
+    for rows in combinations:
+        sums = np.array([sum(row[int(u * len(row))] for row, u in zip(rows, at, strict=True)) for at in places])
+        own = sum(row[0] for row in rows)
+        ranks.append((np.mean(sums >= sums[:, None] - 1e-9, axis=1), float(np.mean(sums >= own - 1e-9))))
+    best = np.min([rank for rank, _ in ranks], axis=0)
+    return [float(np.mean(best <= own + 1e-9)) for _, own in ranks]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_family_is_that_of_all_choices_gone_through(seed: int):
+    """Though of some trials a combination knows fewer batches than another, and others tell nothing at all."""
+    rng = np.random.default_rng(seed)
+    combinations = [[np.append(rng.random(size - 1), 1.0)[::-1] for _ in range(2)] for size in (4, 5)]
+    combinations[1][1] = combinations[1][1][[1, 0, 2, 3, 4]]
+    expected = gone_through(combinations, list(itertools.product((np.arange(20) + 0.5) / 20, repeat=2)))
+    families = [[(drawn(trial), row) for trial, row in enumerate(rows)] for rows in combinations]
+    flat = [[(drawn(trial), np.ones(4)) for trial in range(2)]]
+    family = family_of([*flat, *families])
+    assert family.size == 2 and family.best.shape == (9_999,) and (np.diff(family.best) >= 0).all()
+    assert [family.chance_of(trials) for trials in families] == pytest.approx(expected, abs=0.02)
+    assert family.chance_of(flat[0]) == 1.0
+
+
+@pytest.mark.parametrize("clients", [3, 4])
+def test_a_family_of_trials_that_lend_each_other_their_truths_is_that_of_all_orders(clients: int):
+    rng = np.random.default_rng(clients)
+    for _ in range(4):
+        table = rng.random((clients, clients))
+        _, named = lent(clients, table)
+        trials = [(which, np.roll(table[place], -place)) for place, which in enumerate(named)]
+        orders = list(itertools.permutations(range(clients)))
+        sums = np.array([sum(table[place, order[place]] for place in range(clients)) for order in orders])
+        expected = np.mean(sums >= np.trace(table) - 1e-9)
+        assert family_of([trials]).chance_of(trials) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_trial_is_its_gains_with_the_true_batch_first_whatever_is_better():
+    nan = float("nan")
+    rows = [
+        (drawn(0), a_score(nan, 0.0, (1.0, 0.0), nan, (1.0,))),
+        (drawn(1), a_score(1.0, 0.0, (), 1.0, ())),
+        (drawn(2), a_score(1.0, 0.0, (nan, nan), 1.0, (nan,))),
+        (drawn(3), a_score(2.0, 0.0, (1.0, nan, 3.0), 5.0, (4.0, nan))),
+        (drawn(4), replace(a_score(2.0, 0.0, (1.0,), 5.0, (4.0,)), better="lower")),
+    ]
+    assert [(which.number, list(gains)) for which, gains in trials_of(rows)] == [
+        (3, [2.0, 1.0, 3.0]),
+        (4, [-2.0, -1.0]),
+    ]
+    perfect = trials_of(rows, perfect=True)
+    assert [(which.number, list(gains)) for which, gains in perfect] == [(3, [5.0, 4.0]), (4, [-5.0, -4.0])]
+
+
+def test_trials_that_lend_each_other_their_truths_know_them_all_or_are_left_out():
+    scores, named = lent(3, np.eye(3))
+    rows = list(zip(named, scores, strict=True))
+    rows[0] = (named[0], replace(scores[0], swapped=(0.0, float("nan"))))
+    assert [which.number for which, _ in trials_of(rows)] == [1, 2]
+    before = [(replace(which, number=which.number - 1), score) for which, score in rows]
+    assert [which.number for which, _ in trials_of(before[2:])] == [1]
+    assert trials_of([(replace(named[1], number=-1), scores[1]), *rows[2:]]) == []
+    assert trials_of([(replace(named[1], others=3), scores[1]), *rows[2:]]) == []
+
+
+def test_the_largest_and_the_smallest_gains_are_told_apart_but_not_what_differs_by_rounding():
+    for scale in (1e308, 1e-308):
+        trials = trials_of([(drawn(trial), a_score(scale, 0.0, (-scale, 0.0))) for trial in range(3)])
+        assert family_of([trials]).chance_of(trials) == pytest.approx(1 / 27, abs=0.01)
+    for value in (0.0, 1.0):
+        rounded = trials_of([(drawn(0), a_score(value + 1e-13, 0.0, (value, value)))])
+        assert family_of([rounded]).size == (value == 0.0)
+    nothing = trials_of([(drawn(0), a_score(0.0, 0.0, (0.0, 0.0)))])
+    assert family_of([nothing]).size == 0 and family_of([nothing]).chance_of(nothing) == 1.0

@@ -1,6 +1,8 @@
 import math
+import re
 import statistics
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy
 import pytest
@@ -13,11 +15,16 @@ from seethrough.audit.specification.kinds import entries_of
 from seethrough.reports.findings.grid import read_blocks, read_grid
 from seethrough.reports.findings.intervals import (
     RESAMPLES,
+    UNBOUNDED,
+    Estimate,
     leak_of,
     leak_over_best,
+    mean_of,
+    number_of,
     of_shares,
     over_batches,
     value_of,
+    within,
 )
 from tests.reports_samples import manifest, measured, place, score
 
@@ -252,3 +259,118 @@ def test_a_remark_that_is_not_of_all_trials_says_of_how_many_it_is():
     assert finding.remarks == ("one was computed (in 2 of 3 trials)",)
     (whole,) = read_blocks(read_grid(manifest(at[:1]), cells[:1]))[0].findings
     assert whole.remarks == ("one was computed",)
+
+
+@pytest.mark.parametrize(
+    ("values", "method"),
+    [
+        ([0.5], "no interval: one batch"),
+        ([0.5, 0.6], "no interval: fewer than 6 batches"),
+        ([0.5] * 6, "no interval: all 6 values are equal"),
+    ],
+)
+def test_why_there_is_no_interval_is_said(values: list[float], method: str):
+    found = over_batches(values)
+    assert found == Estimate(found.mean, None, None, len(values), method, found.median, min(values), max(values))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "values", "said"),
+    [
+        (over_batches, [], "an estimate needs at least one value, all of them finite, found []"),
+        (over_batches, [1.0, math.nan], "an estimate needs at least one value, all of them finite, found [1.0, nan]"),
+        (of_shares, [], "shares must lie in [0, 1], found []"),
+        (of_shares, [0.5, 1.5], "shares must lie in [0, 1], found [0.5, 1.5]"),
+        (lambda values: of_shares(values, -0.5, 2.0), [-0.6], "shares must lie in [-0.5, 2], found [-0.6]"),
+    ],
+)
+def test_values_that_give_no_estimate_are_refused_in_a_sentence(estimate, values, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        estimate(values)
+
+
+def test_a_score_without_a_number_is_refused_in_a_sentence():
+    assert number_of(0.0) == 0.0
+    with pytest.raises(ValueError, match=r"^a score without a number cannot enter an estimate$"):
+        number_of(None)
+
+
+@pytest.mark.parametrize("values", [[1e308] * 3, [-1e308, -1e308], [5e-324, 5e-324], [0.0], [-3.0, 1.0], [0.1] * 3])
+def test_a_mean_is_within_the_values_however_large_they_are(values: list[float]):
+    exact = sum(map(Fraction, values)) / len(values)
+    assert mean_of(values) == pytest.approx(float(exact), rel=1e-15, abs=0)
+    assert min(values) <= mean_of(values) <= max(values)
+
+
+@pytest.mark.parametrize("rivals", [1, 4])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 3.0)])
+def test_the_ends_for_two_equal_shares_are_those_of_the_formula(rivals: int, low: float, high: float):
+    """1 - u (1 - z) with the larger u of two uniform draws, whose quantile is a square root; below the same of 1 - z."""
+    z, width = 0.25, high - low
+    found = of_shares([low + z * width] * 2, low, high, rivals)
+    assert found.high == pytest.approx(low + width * (1 - (1 - z) * math.sqrt(0.025 / rivals)), abs=0.01 * width)
+    assert found.low == pytest.approx(low + width * z * math.sqrt(0.025), abs=0.01 * width)
+    assert (found.mean, found.n, found.method) == (low + z * width, 2, "exact for shares (Gaffke)")
+
+
+def test_one_share_has_no_interval_and_values_in_range_alone_are_shares():
+    assert of_shares([0.5]) == over_batches([0.5])
+    shares = [score(value, share=True, low=0.0) for value in (0.0, 0.4, 1.0)]
+    assert value_of(shares) == of_shares([0.0, 0.4, 1.0])
+    assert value_of([*shares, score(1.5, share=True, low=0.0)]) == over_batches([0.0, 0.4, 1.0, 1.5])
+    assert value_of([score(value, low=0.0) for value in (0.0, 0.4, 1.0)]) == over_batches([0.0, 0.4, 1.0])
+
+
+@pytest.mark.parametrize("rivals", [1, 3])
+def test_upper_ends_hold_for_all_rivals_together_and_lower_ends_for_one(rivals: int):
+    values = [0.3, 0.5, 0.4, 0.9, 0.2, 0.7, 0.6, 0.55]
+    mean, error = statistics.mean(values), statistics.stdev(values) / math.sqrt(8)
+    found, alone = over_batches(values, rivals), over_batches(values)
+    assert found.low == alone.low and (found.high > alone.high) == (rivals > 1)
+    assert found.high >= mean + stats.t.ppf(1 - 0.025 / rivals, 7) * error - 1e-12
+    hits = of_shares([1.0, 0.0, 1.0], rivals=rivals)
+    assert hits.high == pytest.approx(stats.beta.ppf(1 - 0.025 / rivals, 3, 1))
+    assert hits.low == pytest.approx(stats.beta.ppf(0.025, 2, 2))
+
+
+def test_a_leak_pairs_each_score_with_its_guess_and_its_range_is_that_of_what_was_met():
+    with pytest.raises(ValueError, match="shorter"):
+        leak_of([score(1.0), score(2.0)], [0.5])
+    values, guesses = (0.0, 60.0, 1.0, 59.0, 2.0, 60.0), (60.0, 0.0, 59.0, 0.0, 60.0, 1.0)
+    gains = [value - guess for value, guess in zip(values, guesses, strict=True)]
+    plain = over_batches(gains, 5)
+    bounded = leak_of([score(value, low=0.0, high=60.0) for value in values], guesses, 5)
+    assert plain.high > 60.0 and plain.low < -60.0 and bounded == replace(plain, low=-60.0, high=60.0)
+    too_low = (score(value, low=0.5, high=60.0) for value in values)
+    assert leak_of([*too_low], guesses, 5) == plain
+    shares = leak_of([score(value, share=True, low=0.0) for value in (1.0, 0.5)], (0.0, 0.5), 5)
+    assert shares == of_shares([1.0, 0.0], -1.0, 1.0, 5)
+    unusual = leak_of([score(value, share=True, low=0.0) for value in (1.5, 0.5)], (0.0, 0.5))
+    assert unusual == over_batches([1.5, 0.0])
+
+
+def test_a_gain_that_is_beyond_all_numbers_is_left_out():
+    scores = [score(value, low=-math.inf, high=math.inf) for value in (1e308, 1.0, 2.0)]
+    assert leak_of(scores, [-1e308, 0.0, 0.0]) == over_batches([1.0, 2.0])
+    assert leak_of(scores[:1], [-1e308]) is None
+
+
+def test_over_several_guessers_the_least_leak_stands_and_its_ends_are_the_least_of_all():
+    scores = [score(value, low=0.0, high=10.0) for value in (5.0, 6.0, 5.5, 6.5, 5.2, 6.1)]
+    weak, sure, wild = [1.0, 1.2, 0.9, 1.1, 1.0, 1.3], [4.0, 5.0, 4.5, 5.5, 4.2, 5.2], [1.0, 9.0, 1.0, 9.0, 1.0, 7.0]
+    leaks = [leak_of(scores, guesses, 4) for guesses in (weak, sure, wild)]
+    least = min(leaks, key=lambda leak: leak.mean)
+    found = leak_over_best(scores, [weak, [None] * 6, sure, wild])
+    assert least is leaks[1]
+    assert (found.mean, found.median, found.n) == (least.mean, least.median, 6)
+    assert found.low == min(leak.low for leak in leaks) < least.low
+    assert found.high == max(least.mean, min(leak.high for leak in leaks))
+    assert found.method == f"{least.method}, over the best of 4 guessers"
+    few = leak_over_best(scores[:2], [weak[:2], sure[:2]])
+    assert few == leak_of(scores[:2], sure[:2], 2) and few.low is None
+
+
+def test_an_interval_is_cut_to_what_is_possible_and_none_stays_none():
+    wide, none = over_batches([0.0, 1.0] * 3), over_batches([0.0, 1.0])
+    assert within(wide, 0.4, 0.6) == replace(wide, low=0.4, high=0.6)
+    assert within(wide, *UNBOUNDED) == wide and within(none, 0.4, 0.6) == none

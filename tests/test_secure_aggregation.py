@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from seethrough.defenses import AbortedError, Update
 from seethrough.defenses._base import weighted_mean
 from seethrough.defenses.parts.secure_sum.masks import KeyPair, combined, mask, opened, shares_of
-from seethrough.defenses.parts.secure_sum.protocol import secure_sum
+from seethrough.defenses.parts.secure_sum.protocol import protocol_bytes, secure_sum
 from seethrough.defenses.secure_aggregation import SecureAggregation
 
 RING = 2**32
@@ -312,3 +312,20 @@ def test_who_dropped_out_moves_no_number_of_the_sum():
     updates = tuple(an_update(i, i + 1) for i in range(3))
     of_five, of_three = (SecureAggregation(clients=n).aggregate(updates, seeded(n)).mean for n in (5, 3))
     assert all(torch.equal(part, of_three.step[name]) for name, part in of_five.step.items())
+
+
+@pytest.mark.parametrize("clients", [1, 2, 5])
+def test_the_bytes_of_the_protocol_are_those_that_a_client_sends(clients: int):
+    _, seen = secure_sum(messages_of(clients), 1, RING, seeded(0))
+    letters = sum(len(letter) for (sender, _), letter in seen.letters.items() if sender == 0)
+    shares = sum(2 + len(value) for index, value in itertools.chain(*seen.self_shares.values()) if index == 1)
+    assert protocol_bytes(clients) == sum(map(len, seen.keys[0])) + letters + shares
+
+
+def test_an_aborted_round_is_told_in_one_sentence():
+    said = (
+        "the round was aborted: 1 of 3 clients stayed to the end, fewer than the threshold of 2, so the masks cannot be taken "
+        "off and the server reads nothing"
+    )
+    with pytest.raises(AbortedError, match=f"^{said}$"):
+        secure_sum((messages_of(1)[0], None, None), 2, RING, seeded(0))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seethrough.audit.cells import checksummed as checking
 from seethrough.audit.cells import store as stored
 from seethrough.audit.cells.checksummed import SCHEMA
 from seethrough.audit.cells.codec import LARGEST
@@ -345,3 +346,60 @@ def test_a_key_that_is_none_is_named_with_what_is_allowed(tmp_path):
     said = f"{store.path('k001')} is damaged: it holds the cell '{KEY}'"
     with pytest.raises(DamagedFileError, match=f"^{re.escape(said)}$"):
         store.read("k001")
+
+
+def test_a_file_may_take_so_many_bytes_and_no_more(tmp_path, monkeypatch):
+    store, data = Store(tmp_path), encode(cell_of(KEY))
+    monkeypatch.setattr(checking, "MAX_FILE_BYTES", len(data))
+    store.write(cell_of(KEY))
+    assert store.read(KEY) is not None
+    monkeypatch.setattr(checking, "MAX_FILE_BYTES", len(data) - 1)
+    said = f"a Cell takes {len(data)} bytes, allowed are {len(data) - 1}"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        encode(cell_of(KEY))
+    said = f"{store.path(KEY)} is damaged: it is no regular file of at most {len(data) - 1} bytes"
+    with pytest.raises(DamagedFileError, match=f"^{re.escape(said)}$"):
+        store.read(KEY)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b'{"format": "other", "schema": 5}',
+            f"has format and schema ('other', 5), allowed are ('seethrough cell', {SCHEMA}): read it with the version of "
+            "seethrough that wrote it, or make the audit anew in another folder",
+        ),
+        (b"[]", "is whole but holds no JSON object"),
+        (b"{", "is whole but holds no strict JSON: "),
+        (b'{"format": NaN}', "is whole but holds no strict JSON: NaN is no JSON"),
+    ],
+)
+def test_what_is_whole_but_no_cell_is_named_with_what_it_is(tmp_path, body, said):
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+    store.path(KEY).write_bytes(checksummed(body))
+    with pytest.raises(SchemaMismatchError) as raised:
+        store.read(KEY)
+    assert str(raised.value).startswith(f"{store.path(KEY)} {said}")
+    assert said.endswith(": ") or str(raised.value).endswith(said)
+
+
+def test_content_that_is_no_record_is_damaged_and_named_by_its_place(tmp_path):
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+    store.path(KEY).write_bytes(foreign({"format": "seethrough cell", "schema": SCHEMA}))
+    with pytest.raises(DamagedFileError, match=f"^{re.escape(str(store.path(KEY)))} is damaged: Cell is "):
+        store.read(KEY)
+
+
+def test_a_cell_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.write(cell_of(KEY))
+
+    def broken(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(OSError, match=f"{KEY}.json"):
+        store.read(KEY)
