@@ -73,11 +73,12 @@ def _of_mixture(defense: Defense, setting: Setting) -> Iterator[str]:
         yield f"{reason}, at {setting.name}"
     claims = [own.guarantee(setting.local, setting.batch_size) is not None for _, own in defense.kinds()]
     if any(claims) and not all(claims):
-        whose = "the first kind, which is attacked" if claims[0] else "clients who are not attacked"
-        yield (
-            f"protects some clients by differential privacy and others not at all, so its epsilon is that of {whose}, and "
-            "says nothing of the others"
+        shown = (
+            "the epsilon is that of the first kind, which is attacked, and says nothing of the others"
+            if claims[0]
+            else "no epsilon is shown, as the first kind, which is attacked, claims none"
         )
+        yield f"protects some clients by differential privacy and others not at all: {shown}"
 
 
 def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
