@@ -29,6 +29,11 @@ LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
 OFTEN_ABORTED = 0.05  # share of attacked rounds
 COLORS = 3
+PHOTOGRAPH = 96  # pixels a side from which on an image is searched as one
+FOR_SMALL_IMAGES = "lr: 0.2, falloff: 0.3, color: 0.008, batchnorm: 0.0"  # docs/studies/resnet20.md
+FOR_PHOTOGRAPHS = (
+    "lr: 0.1, distance: cosine, falloff: 0.3, color: 0.03, tv: 0.3, batchnorm: 0.0"  # docs/studies/photographs.md
+)
 OFTEN_AGAIN = 0.8  # share of the attacked images that are different ones, below which it is said
 
 
@@ -110,10 +115,12 @@ def _of_searches(setting: Setting, spec: AuditSpec) -> Iterator[str]:
     searches = [attack for attack in spec.attacks if isinstance(attack, GradInversion)]
     if not searches or (isinstance(setting.weights, Random) and not setting.recording):
         return
-    if setting.data.load().space.shape[0] == COLORS and all(attack.falloff is None for attack in searches):
+    channels, height, width = setting.data.load().space.shape
+    if channels == COLORS and all(attack.falloff is None for attack in searches):
+        settings = FOR_PHOTOGRAPHS if min(height, width) >= PHOTOGRAPH else FOR_SMALL_IMAGES
         yield (
             f"{setting.name}: gradinversion searches in pixels alone; deep trained networks give more away to a search in "
-            "natural colors too: add gradinversion: {lr: 0.2, falloff: 0.3, color: 0.008, batchnorm: 0.0}."
+            f"natural colors too: add gradinversion: {{{settings}}}."
         )
     if setting.batch_size > 1 and not any(attack.least_sure for attack in searches):
         yield (
