@@ -382,3 +382,36 @@ def test_the_largest_and_the_smallest_gains_are_told_apart_but_not_what_differs_
         assert family_of([rounded]).size == (value == 0.0)
     nothing = trials_of([(drawn(0), a_score(0.0, 0.0, (0.0, 0.0)))])
     assert family_of([nothing]).size == 0 and family_of([nothing]).chance_of(nothing) == 1.0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.0, 0.0, 0.0, 0.0]],
+        [[1.0, 0.9, 0.0, 0.0]],
+        [[-3.0, -5.0], [2.0, 1.0, 0.0]],
+        [[5.0, 3.0], [1.0, 0.0]],
+        [[0.0, 9.0]],
+    ],
+)
+def test_of_equal_ranks_the_one_more_standard_deviations_above_its_mean_is_the_better(rows):
+    trials = [(drawn(trial), np.array(row)) for trial, row in enumerate(rows)]
+    family = family_of([trials])
+    above = sum(row[0] - np.mean(row) for row in rows) / np.sqrt(sum(np.var(row) for row in rows))
+    (strength,) = family.strengths.values()
+    assert strength % 1 == pytest.approx((above / (1 + abs(above))) % 1)
+    rank = round(above / (1 + abs(above)) - strength)
+    sums = [sum(choice) for choice in itertools.product(*rows)]
+    as_high = np.mean([each >= sums[0] - 1e-9 for each in sums])
+    assert rank == pytest.approx(1 + 9_999 * as_high, abs=200) and family.best[-1] >= strength
+
+
+def test_the_lowest_of_all_ranks_behind_every_draw_and_draws_are_the_same_in_every_report():
+    trials = [(drawn(0), np.array([0.0, 1.0]))]
+    family, again = family_of([trials]), family_of([trials])
+    assert list(family.strengths.values()) == [-0.5 - 10_000] and (family.best == again.best).all()
+
+
+def test_trials_that_lend_nothing_are_chosen_for_each_by_itself():
+    trials = [(Which("s", trial, 1, False), np.array([1.0, 0.0])) for trial in range(2)]
+    assert family_of([trials]).chance_of(trials) == pytest.approx(1 / 4, abs=0.02)

@@ -54,9 +54,7 @@ def reliable_accountant(accountant: Accountant, mechanism: GaussianMechanism, de
 
 
 def sampled_epsilon(mechanism: GaussianMechanism, delta: float) -> float:
-    """The epsilon at `delta` of sums with sampling, by Opacus' RDP; quick for many values of `delta`."""
-    if mechanism.noise_multiplier < LEAST_NOISE:
-        return math.inf
+    """The epsilon at `delta` of sums with sampling and at least LEAST_NOISE, by Opacus' RDP; quick for many `delta`."""
     from opacus.accountants.analysis import rdp  # slow to import, and wanted only here
 
     with warnings.catch_warnings():
