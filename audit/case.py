@@ -78,6 +78,11 @@ def written_out(section: Section, without: str) -> list[str]:
     return [f"{field}={getattr(section, field)!r}" for field in type(section).model_fields if field != without]
 
 
+def everyone(setting: Setting, cohort: int) -> int:
+    """How many clients there are, where a defense combines `cohort` of them."""
+    return cohort if setting.population is None else setting.population.clients
+
+
 def claimed(defense: Defense, setting: Setting, read: Sequence[int]) -> Guarantee | None:
     """The guarantee of the client under attack for all rounds of the setting together; None claims nothing.
 
@@ -90,7 +95,7 @@ def claimed(defense: Defense, setting: Setting, read: Sequence[int]) -> Guarante
         passes = {number // (setting.held // setting.batch_size) for number in read}
         times = len(read) if guarantee.unit == "client" else len(passes)
         guarantee = composed(guarantee, setting.rounds, times)
-    return of_its_kind(guarantee, defense)
+    return of_its_kind(guarantee, defense, everyone(setting, defense.cohort()))
 
 
 @cache

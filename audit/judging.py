@@ -13,11 +13,11 @@ from seethrough.defenses import Batch, NotApplicableError
 from seethrough.reports.row import Score
 
 from .batches import draw_batches, swapped_batches
-from .case import broadcast_model, public_batch
+from .case import broadcast_model, everyone, public_batch
 from .metrics import Metric
 from .scoring import Claimed, Scene, Trial, all_of, blind_guessers, claimed_by, claimed_by_all, joined, score
 from .specification.schema import Setting
-from .turns import Visit, everyone, trained_on, visits
+from .turns import Visit, trained_on, visits
 
 SWAPPED = 19  # private batches that every reconstruction is also scored against
 

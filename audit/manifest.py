@@ -223,9 +223,9 @@ def _defense_facts(defense: Defense) -> tuple[str, ...]:
     facts: list[str] = []
     for part in parts_of(defense):
         if isinstance(part, Mixture):
-            facts.append("Clients differ. The one under attack does what is listed first.")
+            facts.append("Clients differ, in about these shares. The one under attack does what is listed first.")
             for share, own in part.kinds():
-                facts += [f"{share:.0%} of the clients: {defense_label(own)}", *_defense_facts(own)]
+                facts += [f"A share of {share:.0%}: {defense_label(own)}", *_defense_facts(own)]
         else:
             facts += [_headline(part), *facts_of(part)]
     return tuple(facts)

@@ -15,7 +15,7 @@ from seethrough.defenses import NotApplicableError
 from seethrough.reports.row import Manifest, Place
 
 from .batches import draw_batches
-from .case import Case, broadcast_model, built_model, content_of, divided, key_of, probe_batch
+from .case import Case, broadcast_model, built_model, content_of, divided, everyone, key_of, probe_batch
 from .checks.recordings import check_recordings
 from .checks.user_model import check, check_built
 from .manifest import accuracy, manifest_of, versions
@@ -24,7 +24,6 @@ from .revision import code_revision
 from .specification.defenses import defense_label
 from .specification.error_messages import SpecError, stopped
 from .specification.schema import AuditSpec, Setting
-from .turns import everyone
 from .untrusted import UntrustedFileError
 from .utility import Training, dealt, key_of_training
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from scipy import stats
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
+from scipy import special
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -87,7 +85,7 @@ def blind_recovery(setting: Setting, seed: int, guesses: int, classes: bool, psn
         hits = torch.tensor(found) + (hits if len(hits) else 0)
     best, total = int(hits.max()), len(private)
     doubt = (1 - CONFIDENCE) / len(hits)
-    return Blind(best, total, 1.0 if best == total else float(stats.beta.ppf(1 - doubt, best + 1, total - best)))
+    return Blind(best, total, 1.0 if best == total else float(special.betaincinv(best + 1, total - best, 1 - doubt)))
 
 
 def _groups(public: Batch, private: Batch) -> Iterator[tuple[Batch, Batch]]:
@@ -100,6 +98,9 @@ def _groups(public: Batch, private: Batch) -> Iterator[tuple[Batch, Batch]]:
 
 def _sets(pool: Tensor, guesses: int, psnr: float) -> list[Tensor]:
     """Sets of guesses: the mean image, centers of clusters, and images that between them lie near the most others."""
+    from sklearn.cluster import KMeans  # slow to import, and wanted only here
+    from sklearn.exceptions import ConvergenceWarning
+
     flat = pool.flatten(1)
     with warnings.catch_warnings(), threadpool_limits(1):  # sums in another order would make other centers
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal images make fewer clusters, which are guesses too

@@ -23,14 +23,14 @@ from seethrough.federation.server import Server
 from seethrough.reports.row import Claim, FoundLabels, LabelCounts, Pictures, Recovery, Score
 
 from .batches import draw_batches
-from .case import LEARNED, Case, broadcast_model, claimed, public_batch, why_unsearchable
+from .case import LEARNED, Case, broadcast_model, claimed, everyone, public_batch, why_unsearchable
 from .counting import counted_labels
 from .judging import judged_against, scored
 from .randomness import drawing_from, stream
 from .recovery import recovery_of
 from .scoring import Claimed, claimed_by
 from .threat import view_of
-from .turns import everyone, turns, visits, without_clients
+from .turns import turns, visits, without_clients
 
 SHOWN = 8  # images of a batch that a cell keeps as pictures
 ZEROS = "the update is all zeros: nothing was sent that an attack could read"

@@ -9,7 +9,7 @@ from torch import Tensor
 from seethrough.defenses import Batch, Defense, NotApplicableError
 from seethrough.federation.rounds import Turn
 
-from .case import round_streams
+from .case import everyone, round_streams
 from .randomness import stream
 from .specification.clients import Population
 from .specification.schema import Setting
@@ -21,11 +21,6 @@ class Visit:
 
     client: int  # its number; the one under attack is 0
     before: int  # rounds that it has sent its update in before
-
-
-def everyone(setting: Setting, cohort: int) -> int:
-    """How many clients there are, where a defense combines `cohort` of them."""
-    return cohort if setting.population is None else setting.population.clients
 
 
 def without_clients(defense: Defense, setting: Setting) -> str:

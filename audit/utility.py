@@ -239,4 +239,4 @@ def _guarantee(training: Training, model: nn.Module, times: int) -> tuple[Guaran
     if setting.mode == "train" and batchnorm_layers(model):
         return None, "the BatchNorm statistics of each batch are sent in the clear beside the update"
     tried, each = len(plan.server_lr), plan.rounds if guarantee.unit == "client" else times
-    return of_its_kind(composed(guarantee, plan.rounds * tried, each * tried), training.defense), ""
+    return of_its_kind(composed(guarantee, plan.rounds * tried, each * tried), training.defense, plan.clients), ""

@@ -332,7 +332,9 @@ def test_new_writes_a_spec_that_is_valid_and_schema_is_json(tmp_path):
     assert json.loads(typed("schema", cwd=tmp_path).stdout)["title"] == "AuditSpec"
 
 
-@pytest.mark.parametrize(("preset", "drawn"), [("update", None), ("cross-silo", 10), ("cross-device", 6)])
+@pytest.mark.parametrize(
+    ("preset", "drawn"), [("update", None), ("cross-silo", 10), ("cross-device", 6), ("photographs", None)]
+)
 def test_new_writes_the_spec_of_the_preset_with_both_controls(preset: str, drawn: int | None, tmp_path: Path):
     from seethrough.audit.specification.defenses import defense_label
     from seethrough.audit.specification.file import load_spec

@@ -151,3 +151,10 @@ def test_other_errors_are_not_taken_for_interrupts():
     broken = MADE_OF_IT.replace("except KeyboardInterrupt:", "finally:").format(number="SIGCONT", before="")
     said = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=60)
     assert said.returncode == 1 and "ValueError: what native code makes of it" in said.stderr
+
+
+def test_a_run_starts_without_what_only_some_of_its_cells_want():
+    """Each worker and the process that plans would import it again: a seventh of what they take to start."""
+    asked = "import sys; import seethrough.audit.run, seethrough.audit.cells.compute; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"scipy.stats", "sklearn", "pandas", "matplotlib", "opacus", "lpips"} & set(loaded)

@@ -5,9 +5,10 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 from opacus.accountants import RDPAccountant
 
-from seethrough.audit.checks.lint import lint
+from seethrough.audit.checks.lint import FOR_PHOTOGRAPHS, FOR_SMALL_IMAGES, lint
 from seethrough.audit.specification.schema import AuditSpec
 
 GOOD = {"dp_sgd": {"noise_multiplier": 1.0, "max_grad_norm": 1.0}}
@@ -61,12 +62,16 @@ def test_what_is_well_configured_is_left_in_peace(defense):
     assert findings(defense, batch_size=100) == []
 
 
+def colored_images(folder, side):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (60, side, side, 3), dtype=np.uint8)
+    np.savez(folder / "colored.npz", images=pictures, labels=np.arange(60) % 4)
+    return {"npz": str(folder / "colored.npz")}
+
+
 @pytest.fixture
 def colored(tmp_path):
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-    np.savez(tmp_path / "colored.npz", images=pictures, labels=np.arange(60) % 4)
-    return {"npz": str(tmp_path / "colored.npz")}
+    return colored_images(tmp_path, 16)
 
 
 def test_trials_that_attack_the_same_images_again(colored):
@@ -86,6 +91,15 @@ def test_what_trained_networks_give_away_to_other_searches(colored):
     assert findings("none", **trained | {"batch_size": 2, "attacks": ["gradinversion", natural]}, data=colored) == []
     assert findings("none", **trained | {"weights": "random", "batch_size": 2}, data=colored) == []
     assert findings("none", **trained | {"attacks": ["inverting_gradients"]}, data=colored) == []
+
+
+@pytest.mark.parametrize(("side", "settings"), [(95, FOR_SMALL_IMAGES), (96, FOR_PHOTOGRAPHS)])
+def test_a_search_in_natural_colors_is_named_for_the_size_of_the_images(side, settings, tmp_path):
+    model = {"model": {"convnet": {"width": 4}}, "weights": {"train": {"epochs": 1}}, "batch_size": 1}
+    asked = {**model, "attacks": ["gradinversion"], "data": colored_images(tmp_path, side)}
+    assert only(findings("none", **asked)).endswith(f"add gradinversion: {{{settings}}}.")
+    named = {"gradinversion": yaml.safe_load(f"{{{settings}}}")}
+    assert findings("none", **asked | {"attacks": [named]}) == []
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_a_mixture_is_spelled_labeled_and_described():
     assert found == MIXED
     assert defense_label(found) == "mixed(50% top_k(share=0.1), 25% none, 25% partial_sharing(withheld=first))"
     facts = _defense_facts(found)
-    assert facts[0].endswith("does what is listed first.") and "25% of the clients: none" in facts
+    assert facts[0].endswith("does what is listed first.") and "A share of 25%: none" in facts
     assert "share = 0.1" in facts
 
 
@@ -190,13 +190,31 @@ def test_a_claim_is_said_to_hold_for_its_kind_alone():
     private = ClientDP(noise_multiplier=1.0, max_norm=1.0)
     first, second = Mixture((0.5, 0.5), (private, NoDefense())), Mixture((0.5, 0.5), (NoDefense(), private))
     claim = run_trial(case(first), CPU).claim
-    assert claim is not None and "of whom there are to be 50%, and says nothing of the others" in claim.statement
+    assert claim is not None and "does, 2 of the 4 clients, and says nothing of the others" in claim.statement
     alike = run_trial(case(private), CPU).claim
     assert alike is not None and claim.epsilon == alike.epsilon
     assert run_trial(case(second), CPU).claim is None
-    spelled = [{"share": 0.5, "defense": {"client_dp": {"noise_multiplier": 1.0, "max_norm": 1.0}}}]
-    mixed = {"mixed": [*spelled, {"share": 0.5, "defense": "none"}]}
-    assert any("its epsilon is that of the first kind" in each for each in lint(audit(mixed)))
+
+
+def test_a_claim_counts_the_clients_that_it_holds_for():
+    weak, strong = (ClientDP(noise_multiplier=noise, max_norm=1.0) for noise in (1.0, 2.0))
+    rare = Mixture((0.1, 0.45, 0.45), (weak, NoDefense(), strong))
+    claim = run_trial(case(rare), CPU).claim
+    assert claim is not None and "1 of the 4 clients" in claim.statement
+    summed = run_trial(case(Chain((rare, SecureAggregation(clients=3))), setting(population=None)), CPU).claim
+    assert summed is not None and "1 of the 3 clients" in summed.statement
+
+
+def test_lint_says_whose_epsilon_is_shown_where_some_claim_none():
+    def kind(share: float, noise: float | None) -> dict[str, Any]:
+        dp = {"client_dp": {"noise_multiplier": noise, "max_norm": 1.0}}
+        return {"share": share, "defense": dp if noise else "none"}
+
+    first, last = ({"mixed": [kind(0.5, a), kind(0.25, b), kind(0.25, c)]} for a, b, c in ((1, 0, 2), (0, 1, 2)))
+    assert any("that of the first kind, which is attacked, and says nothing" in each for each in lint(audit(first)))
+    assert any("no epsilon is shown" in each for each in lint(audit(last)))
+    private = {"mixed": [kind(0.5, 1.0), kind(0.5, 2.0)]}
+    assert not any("not at all" in each for each in lint(audit(private)))
 
 
 def test_utility_trains_all_kinds_and_counts_what_they_send():

@@ -65,7 +65,20 @@ def test_the_precision_enters_the_key():
     assert key_of(case("float32"), "here") != key_of(case("float64"), "here")
 
 
-def test_every_attack_and_defense_computes_in_double_precision_and_scores_as_it_does_in_single(tmp_path):
+ATTACKS = ["label_counts", *({name: {"steps": 2}} for name in SEARCHES), {"latent_prior": {"steps": 2, "epochs": 1}}]
+DEFENSES = [
+    {"dp_sgd": {"noise_multiplier": 0.01, "max_grad_norm": 1.0}},
+    {"secure_aggregation": {"clients": 2}},
+    {"quantization": {"bits": 8}},
+]
+
+
+@pytest.mark.parametrize(
+    ("defenses", "attacks"), [(["none"], ATTACKS), (DEFENSES, ATTACKS[:2])], ids=["attacks", "defenses"]
+)
+def test_every_attack_and_defense_computes_in_double_precision_and_scores_as_it_does_in_single(
+    defenses: list, attacks: list, tmp_path
+):
     spec = {
         "name": "both",
         "trials": 1,
@@ -74,17 +87,8 @@ def test_every_attack_and_defense_computes_in_double_precision_and_scores_as_it_
             for each in ("float32", "float64")
         ],
         "threats": [{"name": "server", "grants": ["count", "recipe", "defense", "public"]}],
-        "defenses": [
-            "none",
-            {"dp_sgd": {"noise_multiplier": 0.01, "max_grad_norm": 1.0}},
-            {"secure_aggregation": {"clients": 2}},
-            {"quantization": {"bits": 8}},
-        ],
-        "attacks": [
-            "label_counts",
-            *({name: {"steps": 2}} for name in SEARCHES),
-            {"latent_prior": {"steps": 2, "epochs": 1}},
-        ],
+        "defenses": defenses,
+        "attacks": attacks,
         "metrics": [
             "label_accuracy",
             "psnr",

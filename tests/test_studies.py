@@ -4,6 +4,8 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -102,3 +104,37 @@ def test_the_interval_of_a_share_is_that_of_the_reports_and_stays_within_zero_an
     some, every = list(study._table(rows))[2:]
     assert "| 0.09 [0.01, 0.64] (10.00) |" in some
     assert "| 1.00 [0.40, 1.00] (10.00) |" in every  # four batches, however many labels each has
+
+
+@pytest.fixture(scope="module")
+def differences():
+    described = importlib.util.spec_from_file_location("differences", BENCHMARKS / "differences.py")
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+def test_signs_are_turned_in_all_ways(differences):
+    assert differences.sign_flip_p(np.array([1.0, 2.0, 3.0])) == 2 / 8
+    assert differences.sign_flip_p(np.array([1.0, -1.0])) == 1.0
+    assert differences.sign_flip_p(np.array([3.0, -1.0])) == 1.0  # 4, 2, -2, -4: all at least as far as 2
+    assert differences.sign_flip_p(np.array([0.2] * 6)) == 2 / 64
+    with pytest.raises(ValueError, match="at most 20"):
+        differences.sign_flip_p(np.ones(21))
+
+
+def test_cells_are_paired_by_trial_where_they_differ_in_one_field_alone(differences):
+    rows = pd.DataFrame(
+        [
+            ("a", "t", "none", "x", 0, 5.0),
+            ("a", "t", "none", "x", 1, 7.0),
+            ("b", "t", "none", "x", 1, 4.0),
+            ("b", "t", "none", "x", 2, 9.0),
+            ("b", "t", "none", "y", 1, 8.0),
+        ],
+        columns=[*differences.FIELDS, "trial", "value"],
+    )
+    ((shared, one, other, both),) = differences.pairs(rows, "setting")
+    assert (shared, one, other, both.to_numpy().tolist()) == ("t, none, x", "a", "b", [[7.0, 4.0]])
+    ((shared, one, other, both),) = differences.pairs(rows, "attack")
+    assert (shared, one, other, both.to_numpy().tolist()) == ("b, t, none", "x", "y", [[4.0, 8.0]])

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from scipy.ndimage import shift
 from scipy.optimize import linear_sum_assignment
-from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 
@@ -40,6 +39,8 @@ def registered(image: Tensor, target: Tensor, limit: int) -> Tensor:
     A shift estimated beyond the limit is taken for a mistake, not cut down to it. The plain cross-correlation is used,
     not the phase correlation, which trusts all frequencies alike and so fails on noisy images.
     """
+    from skimage.registration import phase_cross_correlation  # slow to import, and wanted only here
+
     moving, fixed = (_contrast(part) for part in (image, target))
     if not moving.any() or not fixed.any():
         return image

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from scipy.stats import binom
+from scipy import special
 
 from seethrough.attacks.gradinversion import GradInversion
 from seethrough.common.rounding import upward
@@ -29,6 +29,11 @@ LARGE_EPSILON = 50.0
 NOTICEABLE = 1.05  # ratio of the normalizers of two neighbors
 OFTEN_ABORTED = 0.05  # share of attacked rounds
 COLORS = 3
+PHOTOGRAPH = 96  # pixels a side from which on an image is searched as one
+FOR_SMALL_IMAGES = "lr: 0.2, falloff: 0.3, color: 0.008, batchnorm: 0.0"  # docs/studies/resnet20.md
+FOR_PHOTOGRAPHS = (
+    "lr: 0.1, distance: cosine, falloff: 0.3, color: 0.03, tv: 0.3, batchnorm: 0.0"  # docs/studies/photographs.md
+)
 OFTEN_AGAIN = 0.8  # share of the attacked images that are different ones, below which it is said
 
 
@@ -73,11 +78,12 @@ def _of_mixture(defense: Defense, setting: Setting) -> Iterator[str]:
         yield f"{reason}, at {setting.name}"
     claims = [own.guarantee(setting.local, setting.batch_size) is not None for _, own in defense.kinds()]
     if any(claims) and not all(claims):
-        whose = "the first kind, which is attacked" if claims[0] else "clients who are not attacked"
-        yield (
-            f"protects some clients by differential privacy and others not at all, so its epsilon is that of {whose}, and "
-            "says nothing of the others"
+        shown = (
+            "the epsilon is that of the first kind, which is attacked, and says nothing of the others"
+            if claims[0]
+            else "no epsilon is shown, as the first kind, which is attacked, claims none"
         )
+        yield f"protects some clients by differential privacy and others not at all: {shown}"
 
 
 def _of_copies(setting: Setting, seed: int) -> Iterator[str]:
@@ -109,10 +115,12 @@ def _of_searches(setting: Setting, spec: AuditSpec) -> Iterator[str]:
     searches = [attack for attack in spec.attacks if isinstance(attack, GradInversion)]
     if not searches or (isinstance(setting.weights, Random) and not setting.recording):
         return
-    if setting.data.load().space.shape[0] == COLORS and all(attack.falloff is None for attack in searches):
+    channels, height, width = setting.data.load().space.shape
+    if channels == COLORS and all(attack.falloff is None for attack in searches):
+        settings = FOR_PHOTOGRAPHS if min(height, width) >= PHOTOGRAPH else FOR_SMALL_IMAGES
         yield (
             f"{setting.name}: gradinversion searches in pixels alone; deep trained networks give more away to a search in "
-            "natural colors too: add gradinversion: {lr: 0.2, falloff: 0.3, color: 0.008, batchnorm: 0.0}."
+            f"natural colors too: add gradinversion: {{{settings}}}."
         )
     if setting.batch_size > 1 and not any(attack.least_sure for attack in searches):
         yield (
@@ -164,10 +172,10 @@ def _of_dropouts(defense: Defense, setting: Setting) -> Iterator[str]:
         if population is None or not isinstance(part, SecureAggregation) or part.clients != population.per_round:
             continue
         others, wanted = part.clients - 1, part.threshold() - 1  # beside the one under attack, who stays
-        if population.dropouts >= 1:
+        if population.dropouts >= 1 or wanted == 0:
             aborted = float(others - population.dropouts < wanted)
         else:
-            aborted = float(binom.cdf(wanted - 1, others, 1 - population.dropouts))
+            aborted = float(special.bdtr(wanted - 1, others, 1 - population.dropouts))
         if aborted > OFTEN_ABORTED:
             yield (
                 f"so many clients drop out at {setting.name} that {aborted:.0%} of the attacked rounds leave fewer than its "

@@ -202,6 +202,7 @@ class Preset(str, Enum):
     UPDATE = "update"
     CROSS_SILO = "cross-silo"
     CROSS_DEVICE = "cross-device"
+    PHOTOGRAPHS = "photographs"
 
 
 @app.command()
@@ -209,7 +210,10 @@ def new(
     file: Annotated[Path, typer.Argument(help="The file to write.")],
     recording: Annotated[Path | None, typer.Option(help="A folder of recordings that the spec is to attack.")] = None,
     preset: Annotated[
-        Preset, typer.Option(help="Which one: a single update, or rounds of institutions or of many small devices.")
+        Preset,
+        typer.Option(
+            help="Which one: a single update, rounds of institutions or of many small devices, or photographs."
+        ),
     ] = Preset.UPDATE,
 ) -> None:
     """Write a commented spec to start from."""

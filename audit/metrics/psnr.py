@@ -2,7 +2,6 @@
 
 import numpy as np
 from pydantic import Field
-from skimage.metrics import mean_squared_error
 from torch import Tensor
 
 from seethrough.common.entry import entry
@@ -23,6 +22,8 @@ class PSNR(Metric):
         return 0.0, self.cap
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        from skimage.metrics import mean_squared_error  # slow to import, and wanted only here
+
         pairs = zip(as_images(truth), as_images(found), strict=True)
         errors = np.array([mean_squared_error(original, copy) for original, copy in pairs])
         return np.minimum(self.cap, -10 * np.log10(np.maximum(errors, 10 ** (-self.cap / 10))))

@@ -1,7 +1,6 @@
 """Structural similarity (Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004), as scikit-image computes it."""
 
 import numpy as np
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from seethrough.common.entry import entry
@@ -22,6 +21,8 @@ class SSIM(Metric):
         return -1.0, 1.0
 
     def score(self, truth: Tensor, found: Tensor) -> np.ndarray:
+        from skimage.metrics import structural_similarity  # slow to import, and wanted only here
+
         height, width = truth.shape[2:]
         if min(height, width) < WINDOW:
             raise MetricNotApplicableError(

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
-from scipy.special import logsumexp
+from scipy import special
 
 from .._mechanism import GaussianMechanism
 from .accounting import LEAST_NOISE, sampled_epsilon
@@ -54,7 +53,7 @@ def reconstruction_bound(mechanism: GaussianMechanism, kappa: float) -> Bound:
 
 def gaussian_bound(kappa: float, noise_multiplier: float) -> float:
     """Phi(Phi^-1(kappa) + 1 / noise_multiplier): the exact value for one sum with Gaussian noise."""
-    return float(stats.norm.cdf(stats.norm.ppf(kappa) + 1 / noise_multiplier))
+    return float(special.ndtr(special.ndtri(kappa) + 1 / noise_multiplier))
 
 
 def pure_bound(kappa: float, epsilon: float, delta: float) -> float:
@@ -69,16 +68,18 @@ def accountant_bound(kappa: float, epsilon: Callable[[float], float]) -> float:
 
 def poisson_bound(kappa: float, mechanism: GaussianMechanism, samples: int = SAMPLES, seed: int = 0) -> float:
     """An upper limit of gamma(kappa) that holds with probability 1 - 2 * DOUBT over its own draws."""
+    from scipy.stats import binom  # slow to import, and wanted only here
+
     if not 0 < kappa < 1:
         return float(kappa >= 1)
     without, present = _draws(mechanism, samples, seed)
-    place = int(stats.binom.ppf(DOUBT, samples, 1 - kappa))
+    place = int(binom.ppf(DOUBT, samples, 1 - kappa))
     if place == 0:
         return 1.0
     recovered = int((present >= without[place - 1]).sum())
     if recovered == samples:
         return 1.0
-    return float(stats.beta.ppf(1 - DOUBT, recovered + 1, samples - recovered))
+    return float(special.betaincinv(recovered + 1, samples - recovered, 1 - DOUBT))
 
 
 @cache
@@ -105,7 +106,9 @@ def _ratios(mechanism: GaussianMechanism, samples: int, rng: np.random.Generator
             sums += rng.random(shape) < rate
         each = (2 * sums - 1) / (2 * noise**2)
         found.append(
-            each.sum(axis=1) if rate == 1 else logsumexp(_log_softplus(each + np.log(rate / (1 - rate))), axis=1)
+            each.sum(axis=1)
+            if rate == 1
+            else special.logsumexp(_log_softplus(each + np.log(rate / (1 - rate))), axis=1)
         )
     return np.concatenate(found)
 

@@ -57,12 +57,13 @@ def dealt(shares: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def of_its_kind(guarantee: Guarantee | None, defense: Defense) -> Guarantee | None:
-    """What the client under attack claims, saying so where others do not do the same."""
+def of_its_kind(guarantee: Guarantee | None, defense: Defense, clients: int) -> Guarantee | None:
+    """What the client under attack claims, saying how many of all `clients` it holds for where others do not do the same."""
     if guarantee is None or len(defense.kinds()) == 1:
         return guarantee
+    alike = sum(defense.of(client) == defense.of(0) for client in range(clients))
     only = (
-        "It holds for those who do what the one under attack does, of whom there are to be "
-        f"{defense.kinds()[0][0]:.0%}, and says nothing of the others."
+        f"It holds for those who do what the one under attack does, {alike} of the {clients} clients, and says nothing of the "
+        "others."
     )
     return dataclasses.replace(guarantee, statement=f"{guarantee.statement} {only}")
