@@ -180,8 +180,9 @@ def test_a_perfect_attack_that_chance_equals_somewhere_in_the_report_has_no_powe
     assert needs is not None and needs > 6
 
 
-def test_the_permutation_test_is_the_share_of_all_orders_that_are_as_high():
-    table = RNG.normal(size=(4, 4))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_permutation_test_is_the_share_of_all_orders_that_are_as_high(seed: int):
+    table = np.random.default_rng(seed).normal(size=(4, 4))
     rows = {place: table[place, [(place + step) % 4 for step in range(4)]] for place in range(4)}
     sums = [sum(table[place, order[place]] for place in range(4)) for order in itertools.permutations(range(4))]
     assert permutation_test(rows, 4) == pytest.approx(sum(each >= np.trace(table) - 1e-9 for each in sums) / 24)
@@ -216,7 +217,9 @@ def test_the_smallest_numbers_are_told_apart():
 
 
 def test_ten_thousand_choices_are_gone_through_and_one_more_is_not():
-    assert swap_test([(1.0, [0.0] * 9)] * 4) == pytest.approx(1 / 10_000)
+    rows = [[5.0, *range(5), *range(6, 10)]] * 4
+    as_high = sum(sum(choice) >= 20.0 for choice in itertools.product(*rows))
+    assert swap_test([(row[0], row[1:]) for row in rows]) == as_high / 10_000
     assert swap_test([(1.0, [*[1.0] * 9, *[0.0] * 63]), (1.0, [0.0] * 136)]) != 10 / 10_001
 
 

@@ -295,7 +295,9 @@ def test_a_score_without_a_number_is_refused_in_a_sentence():
         number_of(None)
 
 
-@pytest.mark.parametrize("values", [[1e308] * 3, [-1e308, -1e308], [5e-324, 5e-324], [0.0], [-3.0, 1.0], [0.1] * 3])
+@pytest.mark.parametrize(
+    "values", [[1e308] * 3, [-1e308, -1e308], [5e-324, 5e-324], [0.0], [-3.0, 1.0], [0.1] * 3, [-1e308, -1e308, 1.0]]
+)
 def test_a_mean_is_within_the_values_however_large_they_are(values: list[float]):
     exact = sum(map(Fraction, values)) / len(values)
     assert mean_of(values) == pytest.approx(float(exact), rel=1e-15, abs=0)

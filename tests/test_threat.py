@@ -227,7 +227,9 @@ def test_of_earlier_rounds_it_sees_what_it_sees_of_the_last(fresh: bool):
     assert old.fresh is fresh and old.order == first.orders[0] and old.labels.tolist() == [4, 0]
     assert torch.equal(old.buffers["1.running_mean"], first.read().buffers["1.running_mean"])
     unordered = ThreatModel(name="t", grants=("labels", "past"), batchnorm="hidden")
-    (old,) = view_of(unordered, (first, last), Recipe(), NoDefense(), SPACE, PUBLIC).past
+    again = view_of(unordered, (first, last), Recipe(), NoDefense(), SPACE, PUBLIC)
+    (old,) = again.past
+    assert again.space == SPACE and old.fresh is False
     assert (old.order, old.buffers, old.labels.tolist()) == (None, None, [0, 4])
     assert old.model[1].running_mean.eq(0).all()
     (old,) = view_of(ThreatModel(name="t", grants=("past",)), (first, last), Recipe(), NoDefense(), SPACE, PUBLIC).past

@@ -223,7 +223,7 @@ def _upper_limit(values: tuple[float, ...], rivals: int = 1) -> float:
 
     The quantile of 1 - sum_i u_i (z_i+1 - z_i) with z_n+1 = 1 over sorted uniform draws u_1 <= ... <= u_n.
     """
-    if values[0] == values[-1] == 1:
+    if values[0] == 1:
         return 1.0
     if set(values) <= {0.0, 1.0}:  # exact where batches are all or nothing: Clopper and Pearson
         hits = values.count(1.0)
