@@ -12,7 +12,7 @@ from .recommendation import IMAGES, LABELS
 
 GRAVITY = ("none", "low", "medium", "high", "critical")  # severities from the least to the gravest
 MOST_NAMED = 3
-UNLEARNED = ", which does not show that a model learns under it"
+UNLEARNED = "It was not shown that a model learns under it."
 
 
 def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
@@ -33,7 +33,8 @@ def choice(blocks: Sequence[Block], lines: Sequence[DefenseLine]) -> str:
     left = len(defended) - len(known)
     said = (
         f"By these numbers least leaks through {first.defense} (severity {first.severity_words}).",
-        f"The accuracy that it leaves: {first.accuracy_words}{UNLEARNED if NOT_LEARNED in first.advice else ''}.",
+        f"The accuracy that it leaves: {first.accuracy_words}.",
+        UNLEARNED if NOT_LEARNED in first.advice else "",
         f"{_named(same)} cannot be told from it." if same else "",
         f"Of {left} more too little was measured to say." if left else "",
     )

@@ -359,7 +359,7 @@ def test_a_choice_under_which_nothing_is_learned_says_so():
     scores = HELD | {("clip", "a", PICTURES): LEAK}
     said = report(scores, lambda planned: replace(planned, trainings=places), cells).choice
     assert "least leaks through noise (severity none)." in said
-    assert "undefended: 92%, which does not show that a model learns under it." in said
+    assert "undefended: 92%. It was not shown that a model learns under it." in said
 
 
 def test_that_nothing_was_found_is_worth_little_where_nothing_leaks_without_a_defense():

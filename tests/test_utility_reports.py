@@ -20,9 +20,9 @@ from tests.test_cli import rows, seethrough
 CLAIM = Claim(3.25, 1e-5, "it is private")
 
 
-def audit(leaks: dict[str, dict[str, float]], accuracies: dict[str, float | str]):
-    """Two trials of each attack through each defense, and two repeats of a training under each."""
-    grid = [place(trial, attack, defense) for defense in leaks for attack in leaks[defense] for trial in range(2)]
+def audit(leaks: dict[str, dict[str, float]], accuracies: dict[str, float | str], trials: int = 6):
+    """So many trials of each attack through each defense, and two repeats of a training under each."""
+    grid = [place(trial, attack, defense) for defense in leaks for attack in leaks[defense] for trial in range(trials)]
     plan = manifest(grid)
     runs = tuple(
         Place(f"{defense} {repeat}", "setting", "", defense, "training", repeat)
@@ -72,6 +72,23 @@ def test_the_strongest_attack_the_epsilon_and_the_front_stand_at_each_point(thre
     }
     assert plot.left_out == ("broken, no accuracy",)
     assert plot.points[0].accuracy.mean == pytest.approx(0.91) and plot.points[0].accuracy.n == 2
+
+
+def test_controls_and_what_could_not_be_tested_are_in_no_choice_between_defenses():
+    leaks = {name: {"weak": leak} for name, leak in (("none", 0.9), ("dp", 0.2), ("random_update", 0.0))}
+    accuracies = dict.fromkeys(leaks, 0.8)
+    (plot,) = plots(*audit(leaks, accuracies))
+    assert [point.defense for point in plot.points] == ["none", "dp"]
+    assert plot.left_out == ("random_update, a control and no defense",)
+    assert plots(*audit(leaks, accuracies, trials=2)) == ()
+    plan, cells = audit(leaks, accuracies)
+    few = [
+        cell
+        for cell in cells
+        if not cell.scores or cell.key not in {at.key for at in plan.places if at.defense == "dp"}
+    ]
+    (plot,) = plots(plan, few + [cell for cell in cells if cell not in few][:2])
+    assert plot.left_out[0] == "dp, whose leak could not be tested: inconclusive"
 
 
 def test_a_training_that_could_not_be_is_named_with_its_reason(three):

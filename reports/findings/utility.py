@@ -8,11 +8,13 @@ from statistics import fmean
 from seethrough.common.rounding import upward
 
 from ..row import Cell, Claim, Manifest, Place, Utility
+from .defense_verdicts import RANDOM_UPDATE
 from .grid import Block, Finding, Reading, unique
 from .intervals import Estimate, finite, over_batches, within
 from .text import counted, last_line
 
 NO_BOUND = "no bound"
+UNTOLD = ("inconclusive", "no power")  # standings of what not even a perfect attack could have shown
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,12 @@ def _tradeoff(block: Block, metric: str, trained: Sequence[Trained]) -> Tradeoff
         row, strongest = rows.get(defense), _strongest(block.of(defense, metric=metric))
         if row is None or row.accuracy is None:
             left_out.append(f"{defense}, no accuracy")
+        elif defense == RANDOM_UPDATE:
+            left_out.append(f"{defense}, a control and no defense")
         elif strongest is None or strongest.leak is None:
             left_out.append(f"{defense}, no leak to measure")
+        elif strongest.standing in UNTOLD:
+            left_out.append(f"{defense}, whose leak could not be tested: {strongest.standing}")
         else:
             pairs.append((row, row.accuracy, strongest.attack, strongest.leak))
     front = pareto_front([(accuracy.mean, leak.mean) for _, accuracy, _, leak in pairs])
@@ -170,5 +176,7 @@ def _tradeoff(block: Block, metric: str, trained: Sequence[Trained]) -> Tradeoff
 
 
 def _strongest(findings: Sequence[Finding]) -> Finding | None:
-    known = [(finding.leak.mean, finding) for finding in findings if finding.leak is not None]
-    return max(known, key=lambda pair: pair[0])[1] if known else None
+    """Of those that could be tested, where there are any."""
+    known = [finding for finding in findings if finding.leak is not None]
+    tested = [finding for finding in known if finding.standing not in UNTOLD]
+    return max(tested or known, key=lambda finding: finding.leak.mean if finding.leak else 0.0, default=None)
