@@ -3,7 +3,8 @@
 TERMS = (
     "Told apart: the update said something of its own batch, and that it helps a guesser was not shown. Public proportions: a "
     "guess of labels as often as they are in public data. Claimed epsilon: the bound that the defense promises on paper for "
-    "one unit, an example or all of a client; the smaller the stronger, not measured here, and none is no promise."
+    "one unit, an example or all of a client; the smaller the stronger, among those of one unit and as many rounds; not "
+    "measured here, and none is no promise."
 )
 """The words of the table of defenses that a reader may not know, in a line."""
 
